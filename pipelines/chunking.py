@@ -1,0 +1,140 @@
+"""Knows how to cut a document into passages: by headings, code fences, tables and sentences, measured in encoder tokens.
+
+Blocks (a paragraph, list, fence or table) stay whole where they fit. A chunk is always one span of the document's text.
+"""
+
+import bisect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9`\"'(\[])|\n")
+
+
+class Span(NamedTuple):
+    """Characters [start, end) of a document's text."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """Counts the encoder's tokens of any span of one text: the text is tokenized once."""
+
+    starts: list[int]
+    ends: list[int]
+
+    @classmethod
+    def of(cls, text: str, tokenizer: "Tokenizer") -> "Ruler":
+        offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+        return cls([start for start, _ in offsets], [end for _, end in offsets])
+
+    def tokens(self, span: Span) -> int:
+        """Tokens that begin inside the span."""
+        return bisect.bisect_left(self.starts, span.end) - bisect.bisect_left(self.starts, span.start)
+
+    def cut(self, span: Span, max_tokens: int) -> Iterator[Span]:
+        """The span in pieces of at most `max_tokens`, between tokens."""
+        first, last = bisect.bisect_left(self.starts, span.start), bisect.bisect_left(self.starts, span.end)
+        begins = [span.start, *self.starts[first + max_tokens : last : max_tokens]]
+        yield from (Span(start, end) for start, end in zip(begins, [*begins[1:], span.end], strict=True))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Encoder tokens: of a chunk at most, of a chunk at least, repeated from the chunk before."""
+
+    max_tokens: int
+    min_tokens: int
+    overlap_tokens: int
+
+
+def spans(text: str, sections: list[dict[str, Any]], tokenizer: "Tokenizer", sizes: Sizes) -> list[Span]:
+    """The chunks of one text in order. Together they cover every character but white space between them."""
+    ruler = Ruler.of(text, tokenizer)
+    found: list[Span] = []
+    for section in _sections(text, sections):
+        pieces = [piece for block in _blocks(text, section) for piece in _fitting(text, block, ruler, sizes.max_tokens)]
+        packed = _pack(pieces, ruler, sizes)
+        joined = found and packed and ruler.tokens(found[-1]) < sizes.min_tokens and ruler.tokens(Span(found[-1].start, packed[0].end)) <= sizes.max_tokens
+        if joined:
+            packed[0] = Span(found.pop().start, packed[0].end)
+        found.extend(packed)
+    return [span for span in (_stripped(text, span) for span in found) if span.start < span.end]
+
+
+def headings_at(sections: list[dict[str, Any]], span: Span) -> list[str]:
+    """Path of headings above a chunk's first character, outermost first; a heading that opens the chunk counts."""
+    path: list[dict[str, Any]] = []
+    for section in sections:
+        if section["start"] > span.start:
+            break
+        path = [above for above in path if above["level"] < section["level"]] + [section]
+    return [str(section["heading"]) for section in path if section["heading"]]
+
+
+def _sections(text: str, sections: list[dict[str, Any]]) -> list[Span]:
+    starts = sorted({0, *(section["start"] for section in sections)})
+    return [Span(start, end) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
+def _blocks(text: str, section: Span) -> list[Span]:
+    """Spans of Markdown's top-level blocks: a heading, paragraph, list, fence or table each; they tile the section."""
+    from markdown_it import MarkdownIt
+
+    body = text[section.start : section.end]
+    lines = [0, *(match.end() for match in re.finditer("\n", body))]
+    tokens = MarkdownIt("commonmark").enable("table").parse(body)
+    starts = sorted({0, *(lines[token.map[0]] for token in tokens if token.level == 0 and token.map and token.map[0] < len(lines))})
+    ends = [*starts[1:], len(body)]
+    return [Span(section.start + start, section.start + end) for start, end in zip(starts, ends, strict=True) if start < end]
+
+
+def _fitting(text: str, block: Span, ruler: Ruler, max_tokens: int) -> list[Span]:
+    """The block whole where it fits, else its sentences or lines, and of these what is too long cut between tokens."""
+    if ruler.tokens(block) <= max_tokens:
+        return [block]
+    cuts = [block.start + match.end() for match in SENTENCE_END.finditer(text[block.start : block.end])]
+    starts = [block.start, *(cut for cut in cuts if cut < block.end)]
+    pieces = (Span(start, end) for start, end in zip(starts, [*starts[1:], block.end], strict=True))
+    return [part for piece in pieces for part in (ruler.cut(piece, max_tokens) if ruler.tokens(piece) > max_tokens else [piece])]
+
+
+def _pack(pieces: list[Span], ruler: Ruler, sizes: Sizes) -> list[Span]:
+    """Consecutive pieces joined while they fit; each further chunk begins with the last pieces of the one before, as overlap."""
+    packed: list[Span] = []
+    held: list[Span] = []
+    for piece in pieces:
+        if held and ruler.tokens(Span(held[0].start, piece.end)) > sizes.max_tokens:
+            packed.append(Span(held[0].start, held[-1].end))
+            held = _overlap(held, piece, ruler, sizes)
+        held.append(piece)
+    if held:
+        packed.append(Span(held[0].start, held[-1].end))
+    return packed
+
+
+def _overlap(held: list[Span], piece: Span, ruler: Ruler, sizes: Sizes) -> list[Span]:
+    """The end of `held` that may be repeated before `piece`: whole pieces, or the last tokens of a piece that is too long."""
+    kept: list[Span] = []
+    room = min(sizes.overlap_tokens, sizes.max_tokens - ruler.tokens(piece))
+    for last in reversed(held):
+        if ruler.tokens(Span(last.start, held[-1].end)) > room:
+            break
+        kept.insert(0, last)
+    if kept or room <= 0:
+        return kept
+    end = held[-1].end
+    place = bisect.bisect_left(ruler.starts, end) - room
+    return [Span(ruler.starts[place], end)] if ruler.starts[place] > held[-1].start else []
+
+
+def _stripped(text: str, span: Span) -> Span:
+    inner = text[span.start : span.end]
+    start = span.start + len(inner) - len(inner.lstrip())
+    return Span(start, max(start, span.start + len(inner.rstrip())))

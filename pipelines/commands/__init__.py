@@ -1,0 +1,1 @@
+"""One file a command of `python -m pipelines` that is no stage; each has one `run`."""

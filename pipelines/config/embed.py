@@ -1,0 +1,14 @@
+"""`embed` of params.yaml: how vectors are computed."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.config.section import Section
+
+
+class EmbedConfig(Section):
+    """Arithmetic and batch size."""
+
+    precision: Literal["auto", "bf16", "fp32"] = Field(description="auto takes bf16 where the CPU or GPU computes in it")
+    max_batch_tokens: int = Field(ge=256, description="padded tokens a batch: bounds the memory")

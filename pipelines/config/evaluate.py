@@ -1,0 +1,17 @@
+"""`evaluate` of params.yaml: how the golden set is measured."""
+
+from pydantic import Field
+
+from pipelines.config.section import Section
+
+
+class EvaluateConfig(Section):
+    """Retrieval depth, generation and intervals."""
+
+    top_k: int = Field(ge=5, le=100, description="passages retrieved a question")
+    num_passages: int = Field(ge=0, le=20, description="of these, shown in the prompt where the template shows passages, and cited")
+    max_new_tokens: int = Field(ge=1, description="tokens of the longest answer")
+    batch_size: int = Field(ge=1, description="questions generated at once")
+    num_resamples: int = Field(ge=200, description="bootstrap resamples of each interval")
+    grounded_similarity: float = Field(ge=0, le=1, description="an answer sentence is grounded when a retrieved passage has this cosine similarity to it")
+    seed: int = Field(ge=0, description="seed of the bootstrap")

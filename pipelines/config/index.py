@@ -1,0 +1,12 @@
+"""`index` of params.yaml: how the Weaviate collection is kept."""
+
+from pydantic import Field
+
+from pipelines.config.section import Section
+
+
+class IndexConfig(Section):
+    """Retention and verification."""
+
+    keep: int = Field(ge=1, description="collections that stay, the new one included")
+    verify_sample: int = Field(ge=1, description="objects read back and compared with their vectors")

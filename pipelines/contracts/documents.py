@@ -1,0 +1,34 @@
+"""documents.parquet: one row a document, sorted by doc_id.
+
+    {"doc_id": "5b0c3f8e9a1d2c47", "uri": "handbook/setup.md", "title": "Set-up", "text": "# Set-up\\n\\nType `make run` ...",
+     "sections": [{"heading": "Set-up", "level": 1, "start": 0, "end": 2310}], "pages": [], "media_type": "text/markdown",
+     "source": "handbook", "digest": "5b0c3f..."}
+"""
+
+import pyarrow as pa
+
+SECTION = pa.struct([
+    pa.field("heading", pa.string(), nullable=False),
+    pa.field("level", pa.int8(), nullable=False),  # 1 to 6
+    pa.field("start", pa.int32(), nullable=False),  # characters in `text`, heading line included
+    pa.field("end", pa.int32(), nullable=False),  # exclusive: where the next section starts
+])  # fmt: skip
+
+DOCUMENTS = pa.schema([
+    pa.field("doc_id", pa.string(), nullable=False),  # first 16 hex digits of sha256(uri)
+    pa.field("uri", pa.string(), nullable=False),  # <source name>/<path or package name>
+    pa.field("title", pa.string(), nullable=True),
+    pa.field("text", pa.string(), nullable=False),  # Markdown or plain text
+    pa.field("sections", pa.list_(SECTION), nullable=False),
+    pa.field("pages", pa.list_(pa.int32()), nullable=False),  # character where each page starts; empty: not paged
+    pa.field("media_type", pa.string(), nullable=False),  # of the source
+    pa.field("source", pa.string(), nullable=False),  # name of the source in params.yaml
+    pa.field("digest", pa.string(), nullable=False),  # sha256 of `text`
+])  # fmt: skip
+
+REJECTIONS = pa.schema([
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("reason", pa.string(), nullable=False),
+])  # fmt: skip
+"""rejections.parquet: {"uri": "handbook/notes.txt", "source": "handbook", "reason": "not UTF-8: byte 0xff at 12"}"""

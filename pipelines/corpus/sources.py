@@ -1,0 +1,114 @@
+"""Knows where documents come from: one function a source kind.
+
+A source yields (uri, media type, content, title) for every document it has; `documents` turns these into rows and rejections.
+A new kind: one function here, one model in config/ingest.py, one line in `_KINDS`.
+"""
+
+import importlib.metadata
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipelines.config.ingest import FilesSource, PackagesSource
+from pipelines.corpus.formats import MEDIA_TYPES, Unreadable, convert, sections
+from pipelines.errors import UserError
+from pipelines.files import text_digest
+
+
+class Found(NamedTuple):
+    """One document as its source gives it. `problem` says why there is no content."""
+
+    uri: str
+    media_type: str
+    content: bytes
+    title: str | None = None
+    problem: str | None = None
+
+
+class Reading(NamedTuple):
+    """One document read: a row of documents.parquet, or of rejections.parquet."""
+
+    document: dict[str, Any] | None
+    rejection: dict[str, Any] | None
+
+
+def read_files(source: FilesSource, pins: dict[str, str]) -> Iterator[Found]:
+    """Files below a folder that match the globs. Raises UserError where the folder is missing or nothing matches."""
+    folder = Path(source.path)
+    if not folder.is_dir():
+        raise UserError(f"params.yaml: ingest.sources: source {source.name}: the folder {folder} is not there. Create it, or correct `path`")
+    names = sorted({path for glob in source.globs for path in folder.glob(glob) if path.is_file()})
+    if not names:
+        raise UserError(f"params.yaml: ingest.sources: source {source.name}: no file in {folder} matches {source.globs}")
+    for path in names:
+        uri = f"{source.name}/{path.relative_to(folder).as_posix()}"
+        media_type = MEDIA_TYPES.get(path.suffix.lower())
+        if not _is_utf8(uri):
+            yield Found(uri.encode("utf-8", "backslashreplace").decode(), "", b"", problem="its file name is not UTF-8: rename it")
+        elif media_type is None:
+            yield Found(uri, "", b"", problem=f"no reader for {path.suffix or 'a file without suffix'}; there are readers for {', '.join(MEDIA_TYPES)}")
+        else:
+            yield Found(uri, media_type, path.read_bytes())
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_packages(source: PackagesSource, pins: dict[str, str]) -> Iterator[Found]:
+    """Descriptions of installed packages, in the version that the lock pins."""
+    for name in sorted(source.packages):
+        uri = f"{source.name}/{name}"
+        try:
+            found: Any = importlib.metadata.metadata(name)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise UserError(f"params.yaml: ingest.sources: source {source.name}: package `{name}` is not installed. Remove it from the list, or add it to pyproject.toml and run `make lock setup`") from error
+        if pins.get(_normal(name)) not in (None, found["Version"]):
+            yield Found(uri, "", b"", problem=f"version {found['Version']} is installed, infra/requirements/pipeline.txt pins {pins[_normal(name)]}: run `make setup`")
+            continue
+        media_type = (found["Description-Content-Type"] or "text/x-rst").split(";")[0].strip()
+        body = str(found.get_payload() or found["Description"] or "")
+        yield Found(uri, media_type if media_type in MEDIA_TYPES.values() else "text/plain", body.encode("utf-8", "replace"), title=f"{name}: {found['Summary']}")
+
+
+_KINDS: dict[type, Callable[[Any, dict[str, str]], Iterator[Found]]] = {FilesSource: read_files, PackagesSource: read_packages}
+
+
+def pinned_versions(lock: Path) -> dict[str, str]:
+    """Package -> version of a pinned list. Raises UserError where the list is missing."""
+    if not lock.exists():
+        raise UserError(f"{lock} is missing: `git checkout {lock}`, or `make lock`")
+    lines = (line.split(";")[0].strip() for line in lock.read_text().splitlines())
+    # A package that has two lines (one a Python version) is left out: which of the two holds is the installer's business.
+    pairs = [line.split("==") for line in lines if "==" in line]
+    names = [_normal(name) for name, _ in pairs]
+    return {_normal(name): version for name, version in pairs if names.count(_normal(name)) == 1}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def documents(source: FilesSource | PackagesSource, pins: dict[str, str]) -> Iterator[Reading]:
+    """Every document of a source as a row, or as a rejection with its reason."""
+    for found in _KINDS[type(source)](source, pins):
+        try:
+            if found.problem:
+                raise Unreadable(found.problem)
+            yield Reading(_row(found, source.name), None)
+        except Unreadable as error:
+            yield Reading(None, {"uri": found.uri, "source": source.name, "reason": str(error)})
+
+
+def _row(found: Found, source: str) -> dict[str, Any]:
+    text = convert(found.content, found.media_type)
+    parts = sections(text, found.media_type)
+    title = found.title or next((part["heading"] for part in parts if part["heading"]), None)
+    digest = text_digest(text)
+    row = {"doc_id": text_digest(found.uri)[:16], "uri": found.uri, "title": title, "text": text, "sections": parts}
+    return {**row, "pages": [], "media_type": found.media_type, "source": source, "digest": digest}

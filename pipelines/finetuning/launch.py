@@ -1,0 +1,82 @@
+"""Starts DeepSpeed's launcher on this machine's devices, or on the nodes of a hostfile, and waits for the result."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines import files, place
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.errors import UserError
+from pipelines.finetuning import operator
+from pipelines.finetuning.job import Job
+from pipelines.hardware import has_gpu, num_devices
+
+
+def train(config: FinetuneConfig, base: Path, examples: Path, result: Path) -> list[dict[str, Any]]:
+    """Fine-tune; the adapter is in `result` afterwards. Returns the training history (loss by step).
+
+    Continues from the last checkpoint of the same job. Raises UserError where the combination does not exist here or the ranks failed.
+    """
+    _possible(config)
+    identity = files.text_digest(config.model_dump_json() + files.digest(base) + files.digest(examples))[:16]
+    checkpoints = place.shared_state() / "checkpoints" / identity
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    job = Job(config=config, base=base.absolute(), examples=examples.absolute(), checkpoints=checkpoints, result=result.absolute())
+    files.write_text(checkpoints / "job.json", job.model_dump_json())
+    processes = config.num_processes or num_devices()
+    print(f"{config.method}, ZeRO stage {config.zero_stage}, {processes} process(es)" + (f" a node of {config.hostfile}" if config.hostfile else ""), flush=True)
+    ranks = subprocess.Popen(_command(config, processes, checkpoints / "job.json"), env=_environment(processes), preexec_fn=_die_with_parent)  # noqa: PLW1509
+    try:
+        code = ranks.wait()
+    except KeyboardInterrupt:
+        ranks.send_signal(signal.SIGTERM)
+        ranks.wait()
+        raise
+    if code:
+        raise UserError(f"fine-tuning stopped (exit code {code}); the reason is in the lines above. The same command continues from the last checkpoint in {checkpoints}")
+    history: list[dict[str, Any]] = json.loads((result / "history.json").read_text())
+    (result / "history.json").unlink()
+    return history
+
+
+def forget(base: Path, examples: Path, config: FinetuneConfig) -> None:
+    """Remove the checkpoints of a finished job, and those of others older than a week stay for who may return to them."""
+    identity = files.text_digest(config.model_dump_json() + files.digest(base) + files.digest(examples))[:16]
+    shutil.rmtree(place.shared_state() / "checkpoints" / identity, ignore_errors=True)
+
+
+def _possible(config: FinetuneConfig) -> None:
+    if config.method == "qlora" and not has_gpu():
+        raise UserError("params.yaml: finetune.method: qlora needs an NVIDIA GPU (bitsandbytes); none is seen here. Use lora")
+    if config.precision == "fp16" and not has_gpu():
+        raise UserError("params.yaml: finetune.precision: fp16 needs an NVIDIA GPU; none is seen here. Use auto")
+    if config.hostfile and not Path(config.hostfile).exists():
+        raise UserError(f"params.yaml: finetune.hostfile: {config.hostfile} is not there: write one line a node, `host slots=8`, or use null")
+
+
+def _command(config: FinetuneConfig, processes: int, job: Path) -> list[str]:
+    where = ["--hostfile", config.hostfile] if config.hostfile else ["--hostfile", os.devnull]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    count = "--num_gpus" if has_gpu() else "--num_accelerators"
+    local = [] if config.hostfile else ["--master_addr", "127.0.0.1"]
+    return [sys.executable, "-m", "deepspeed.launcher.runner", *where, count, str(processes), *local, "--master_port", str(port), "--log_level", "error", "--module", "pipelines.finetuning.worker", str(job)]
+
+
+def _environment(processes: int) -> dict[str, str]:
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    return {**operator.environment(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)), "PYTHONPATH": str(Path.cwd())}
+
+
+def _die_with_parent() -> None:
+    """On Linux the launcher gets SIGTERM when this stage is killed, so that no rank trains on alone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -1,0 +1,57 @@
+"""export: an accepted candidate -> a Triton model repository and the record of what it was made of."""
+
+import subprocess
+from pathlib import Path
+
+from pipelines import files
+from pipelines.config.export import ExportConfig
+from pipelines.contracts.documents import DOCUMENTS
+from pipelines.contracts.receipt import Receipt
+from pipelines.contracts.release import ReleaseRecord
+from pipelines.contracts.report import Report
+from pipelines.contracts.scores import CANDIDATE, Scores
+from pipelines.contracts.verdict import Verdict
+from pipelines.errors import Refusal, UserError
+from pipelines.prompts import FILE as PROMPT_FILE
+from pipelines.prompts import load
+from pipelines.serving import repository
+
+
+def run(config: ExportConfig, verdict: Path, scores: Path, documents: Path, chunks: Path, index: Path, base: Path, adapter: Path, triton: Path) -> None:
+    """Write the repository whole. Raises Refusal where the verdict refused or was about another candidate."""
+    decided = files.read_json(verdict, Verdict)
+    if not decided.accepted:
+        Report(passed=False, reason=decided.reason, checks=[rule for rule in decided.rules if not rule.passed]).demand("the gate", "Nothing is exported. Look at data/reports/worst_answers.html; a person may override a rule in data/overrides.yaml")
+    if decided.candidate != files.digest(adapter):
+        raise Refusal(f"refused: {verdict} is about candidate {decided.candidate[:12]}, not about {adapter}: run `dvc repro`")
+    measured = files.read_json(scores, Scores)
+    digests = {
+        "documents": files.digest(documents), "chunks": files.digest(chunks), "index": files.read_json(index, Receipt).digest, "prompt_digest": files.digest(adapter / PROMPT_FILE),
+        "base": files.digest(base), "adapter": decided.candidate, "scores": files.digest(scores), "verdict": files.digest(verdict),
+    }  # fmt: skip
+    with files.replacing(triton) as target:
+        digests["model"] = files.digest(repository.write(config, base, adapter, target))
+        record = _record(digests, measured, documents, files.read_json(index, Receipt), load(adapter / PROMPT_FILE).name)
+        files.write_json(target / "release.json", record)
+        repository.check(target)
+    print(f"release {record.release_id}: {triton} holds {repository.MODEL} version {config.version}")
+
+
+def _record(digests: dict[str, str], scores: Scores, documents: Path, receipt: Receipt, prompt: str) -> ReleaseRecord:
+    commit, modified = _code()
+    match = scores.systems[CANDIDATE].metrics["exact_match"].value
+    if match is None:
+        raise UserError("the scores hold no exact match: `dvc repro evaluate`")
+    return ReleaseRecord(
+        release_id="r-" + files.text_digest("/".join(f"{name}={digests[name]}" for name in sorted(digests)))[:12], num_documents=sum(1 for _ in files.read(documents, DOCUMENTS)),
+        collection=receipt.collection, encoder=receipt.encoder.model, prompt=prompt, exact_match=match, code_commit=commit, code_modified=modified, **digests,
+    )  # fmt: skip
+
+
+def _code() -> tuple[str, bool]:
+    """The commit of this work tree, and whether tracked files differ from it (results of the pipeline are not code)."""
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    if asked.returncode:
+        raise UserError(f"the code's commit cannot be told, so no release can be made: {asked.stderr.strip()}. Work in a Git clone with at least one commit")
+    changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no", "--", "pipelines", "params.yaml", "dvc.yaml", "data/faq", "data/golden", "data/prompts", "data/raw"], capture_output=True, text=True)
+    return asked.stdout.strip(), bool(changed.stdout.strip())

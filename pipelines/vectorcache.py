@@ -1,0 +1,50 @@
+"""Knows vectors made before: kept by the digest of (text, encoder, precision) in .state/vectors.sqlite, outside Git and DVC.
+
+Vectors are written as they are made, so that an interrupted stage continues where it was. Losing the file costs time alone.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.encoding import Vectors
+
+
+class Cache:
+    """A connection to the cache, for one encoder (`kind`: its digest and precision)."""
+
+    def __init__(self, connection: sqlite3.Connection, kind: str):
+        self._connection, self._kind = connection, kind
+
+    def get(self, digests: Iterable[str]) -> dict[str, Vectors]:
+        """The vectors that are there, by text digest."""
+        found: dict[str, Vectors] = {}
+        wanted = list(digests)
+        for start in range(0, len(wanted), 500):
+            some = wanted[start : start + 500]
+            marks = ",".join("?" * len(some))
+            rows = self._connection.execute(f"SELECT digest, vector FROM vectors WHERE kind = ? AND digest IN ({marks})", [self._kind, *some])  # noqa: S608
+            found |= {digest: np.frombuffer(vector, dtype=np.float32) for digest, vector in rows}
+        return found
+
+    def put(self, digests: list[str], vectors: Vectors) -> None:
+        """Add vectors; committed at once."""
+        rows = [(self._kind, digest, vector.tobytes()) for digest, vector in zip(digests, vectors, strict=True)]
+        with self._connection:
+            self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+
+
+@contextmanager
+def opened(path: Path, kind: str) -> Iterator[Cache]:
+    """The cache at `path`, made where it is missing; concurrent stages wait for each other's writes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=60)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE IF NOT EXISTS vectors (kind TEXT, digest TEXT, vector BLOB, PRIMARY KEY (kind, digest)) WITHOUT ROWID")
+        yield Cache(connection, kind)
+    finally:
+        connection.close()

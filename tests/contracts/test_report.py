@@ -1,0 +1,51 @@
+import pytest
+from pydantic import ValidationError
+
+from pipelines.contracts.report import Check, Report
+from pipelines.errors import Refusal
+
+
+def test_a_report_passes_when_every_check_passed() -> None:
+    checks = [Check(name="text is not empty", passed=True, observed="0 rows", expected="0 rows")]
+    assert Report.of(checks) == Report(passed=True, reason="all 1 checks passed", checks=checks)
+
+
+def test_a_report_without_checks_does_not_pass() -> None:
+    assert Report.of([]) == Report(passed=False, reason="nothing was checked", checks=[])
+
+
+def test_one_failed_check_fails_the_report_and_the_reason_names_that_check_alone() -> None:
+    good = Check(name="uri is unique", passed=True, observed="0 rows", expected="0 rows")
+    bad = Check(name="text is not empty", passed=False, observed="3 of 120 rows", expected="0 rows")
+    report = Report.of([good, bad])
+    assert not report.passed
+    assert report.reason == "1 of 2 checks failed: text is not empty: 3 of 120 rows, expected 0 rows"
+
+
+def test_demand_is_silent_when_passed_and_refuses_with_remedy_rows_and_three_examples_otherwise() -> None:
+    good = Check(name="uri is unique", passed=True, observed="0 rows", expected="0 rows")
+    bad = Check(name="text is not empty", passed=False, observed="4 of 120 rows", expected="0 rows", num_rows=4, examples=["a.md", "b.md", "c.md", "d.md"])
+    few = Check(name="documents are in English", passed=False, observed="80 %", expected="at least 90 %", num_rows=24)
+    Report.of([good]).demand("data/documents.parquet", "Mend the files.")
+    with pytest.raises(Refusal) as caught:
+        Report.of([good, bad, few]).demand("data/documents.parquet", "Mend the files.")
+    assert str(caught.value).splitlines() == [
+        "refused: data/documents.parquet did not pass. Mend the files.",
+        "  - text is not empty: 4 of 120 rows, expected 0 rows e.g. a.md, b.md, c.md",
+        "  - documents are in English: 80 % (24 rows), expected at least 90 %",
+    ]
+
+
+def test_demand_on_an_empty_report_says_that_nothing_was_checked() -> None:
+    with pytest.raises(Refusal) as caught:
+        Report.of([]).demand("data/examples.parquet", "Run `dvc repro`.")
+    assert str(caught.value) == "refused: data/examples.parquet did not pass. Run `dvc repro`.\n  - nothing was checked"
+
+
+def test_a_report_survives_json_and_takes_no_unknown_key_and_no_change() -> None:
+    report = Report.of([Check(name="a", passed=False, observed="1", expected="0", num_rows=1, examples=["x"])])
+    assert Report.model_validate_json(report.model_dump_json()) == report
+    with pytest.raises(ValidationError, match="surprise"):
+        Report.model_validate({"passed": True, "reason": "", "checks": [], "surprise": 1})
+    with pytest.raises(ValidationError, match="frozen"):
+        report.passed = True

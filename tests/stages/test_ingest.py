@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+
+from pipelines import files
+from pipelines.config.ingest import FilesSource, IngestConfig, PackagesSource
+from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.errors import UserError
+from pipelines.stages.ingest import run
+
+
+def test_documents_and_rejections_of_all_sources_are_written_sorted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw/book").mkdir(parents=True)
+    Path("data/raw/book/b.md").write_text("# B\n\nb\n")
+    Path("data/raw/book/a.txt").write_text("a")
+    Path("data/raw/book/y.md").write_bytes(b"\xff")
+    Path("data/raw/book/x.md").write_text("")
+    Path("lock.txt").write_text("unrelated==1.0\n")
+    book = FilesSource(kind="files", name="book", path="data/raw/book", globs=["*"])
+    packages = PackagesSource(kind="python_packages", name="packages", packages=["pydantic"])
+    config = IngestConfig(max_rejected_share=0.4, sources=[book, packages])
+    run(config, Path("data/raw"), Path("lock.txt"), Path("data/documents.parquet"), Path("data/rejections.parquet"))
+    rows = list(files.read(Path("data/documents.parquet"), DOCUMENTS))
+    assert {row["uri"] for row in rows} == {"book/a.txt", "book/b.md", "packages/pydantic"}
+    assert [row["doc_id"] for row in rows] == sorted(row["doc_id"] for row in rows)
+    assert list(files.read(Path("data/rejections.parquet"), REJECTIONS)) == [
+        {"uri": "book/x.md", "source": "book", "reason": "has no text"},
+        {"uri": "book/y.md", "source": "book", "reason": "not utf-8: invalid start byte at byte 0"},
+    ]
+    assert capsys.readouterr().out == "book: 2 documents, 2 rejected\npackages: 1 documents, 0 rejected\n"
+
+
+def test_the_same_sources_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/a.md").write_text("# A\n")
+    Path("data/raw/b.md").write_text("# B\n")
+    Path("lock.txt").write_text("")
+    config = IngestConfig(max_rejected_share=0, sources=[FilesSource(kind="files", name="book", path="data/raw", globs=["*.md"])])
+    run(config, Path("data/raw"), Path("lock.txt"), Path("one.parquet"), Path("one-rejections.parquet"))
+    run(config, Path("data/raw"), Path("lock.txt"), Path("two.parquet"), Path("two-rejections.parquet"))
+    assert files.digest(Path("one.parquet")) == files.digest(Path("two.parquet"))
+    assert files.digest(Path("one-rejections.parquet")) == files.digest(Path("two-rejections.parquet"))
+
+
+def test_no_rejection_at_all_writes_an_empty_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/a.md").write_text("a")
+    Path("lock.txt").write_text("")
+    config = IngestConfig(max_rejected_share=0, sources=[FilesSource(kind="files", name="book", path="data/raw", globs=["*.md"])])
+    run(config, Path("data/raw"), Path("lock.txt"), Path("documents.parquet"), Path("rejections.parquet"))
+    assert list(files.read(Path("rejections.parquet"), REJECTIONS)) == []
+
+
+def test_more_rejections_than_allowed_stop_with_key_values_and_reasons_and_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/a.md").write_text("a")
+    Path("data/raw/b.md").write_text("b")
+    Path("data/raw/c.md").write_bytes(b"\xff")
+    Path("lock.txt").write_text("")
+    config = IngestConfig(max_rejected_share=0.3, sources=[FilesSource(kind="files", name="book", path="data/raw", globs=["*.md"])])
+    with pytest.raises(UserError) as caught:
+        run(config, Path("data/raw"), Path("lock.txt"), Path("documents.parquet"), Path("rejections.parquet"))
+    assert str(caught.value) == (
+        "1 of 3 documents were rejected (33.3%), more than ingest.max_rejected_share (30.0%) in params.yaml allows. Mend or remove them:\n"
+        "  - book/c.md: not utf-8: invalid start byte at byte 0"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "lock.txt"]
+
+
+def test_as_many_rejections_as_allowed_do_not_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/a.md").write_text("a")
+    Path("data/raw/b.md").write_bytes(b"\xff")
+    Path("lock.txt").write_text("")
+    config = IngestConfig(max_rejected_share=0.5, sources=[FilesSource(kind="files", name="book", path="data/raw", globs=["*.md"])])
+    run(config, Path("data/raw"), Path("lock.txt"), Path("documents.parquet"), Path("rejections.parquet"))
+    assert [row["uri"] for row in files.read(Path("documents.parquet"), DOCUMENTS)] == ["book/a.md"]
+
+
+def test_a_source_that_yields_nothing_stops_with_its_name_and_reasons_whatever_share_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/a.md").write_text("")
+    Path("lock.txt").write_text("pydantic==0.0.1\n")
+    config = IngestConfig(max_rejected_share=1, sources=[FilesSource(kind="files", name="book", path="data/raw", globs=["*.md"])])
+    with pytest.raises(UserError) as caught:
+        run(config, Path("data/raw"), Path("lock.txt"), Path("documents.parquet"), Path("rejections.parquet"))
+    assert str(caught.value) == (
+        "params.yaml: ingest.sources: source book yields no document. Mend its files, or remove it from the list:\n  - book/a.md: has no text"
+    )
+
+
+def test_packages_in_other_versions_than_the_lock_stop_with_the_command_that_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lock.txt").write_text("pydantic==0.0.1\n")
+    config = IngestConfig(max_rejected_share=0, sources=[PackagesSource(kind="python_packages", name="packages", packages=["pydantic"])])
+    with pytest.raises(UserError, match="pins 0.0.1: run `make setup`"):
+        run(config, Path("data/raw"), Path("lock.txt"), Path("documents.parquet"), Path("rejections.parquet"))

@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+
+from pipelines.__main__ import bind, run_stage
+from pipelines.errors import UserError
+
+
+def test_bind_gives_a_stage_the_arguments_it_names_and_no_others() -> None:
+    def run(config: int, documents: Path) -> None: ...
+
+    available = {"config": 3, "documents": Path("data/documents.parquet"), "rejections": Path("data/rejections.parquet")}
+    assert bind(run, available, "chunk") == {"config": 3, "documents": Path("data/documents.parquet")}
+
+
+def test_bind_names_the_stage_the_missing_argument_and_what_there_is() -> None:
+    def run(config: int, chunks: Path) -> None: ...
+
+    with pytest.raises(UserError) as caught:
+        bind(run, {"documents": Path("data/documents.parquet"), "config": 3}, "embed")
+    assert str(caught.value) == "dvc.yaml: stage embed needs `chunks` among its deps, outs or params; it gives config, documents"
+
+
+def test_a_stage_that_dvc_yaml_does_not_have_is_named_with_those_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages:\n  ingest: {cmd: python -m pipelines ingest}\n  chunk: {cmd: python -m pipelines chunk}\n")
+    with pytest.raises(UserError, match="dvc.yaml has no stage `chnk`; its stages are ingest, chunk"):
+        run_stage("chnk")
