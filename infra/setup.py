@@ -247,7 +247,9 @@ def doctor() -> int:
     build = STATE / "torch_build"
     print(f"info    Python {platform.python_version()}; torch build: {build.read_text() if build.exists() else 'not decided yet'}; NVIDIA GPU: {'yes' if nvidia_gpu() else 'no'}")
     outside = os.environ.get("WEAVIATE_URL")
-    print(f"info    Weaviate: {outside + ' (WEAVIATE_URL)' if outside else 'embedded in this clone'}; Go: {'yes' if shutil.which('go') else 'no (needed only where the Weaviate release cannot be downloaded)'}")
+    print(
+        f"info    Weaviate: {outside + ' (WEAVIATE_URL)' if outside else 'embedded in this clone'}; Go: {'yes' if shutil.which('go') else 'no (needed only where the Weaviate release cannot be downloaded)'}"
+    )
     return 0 if all(good for good, _, _ in rows) else 1
 
 

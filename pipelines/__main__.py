@@ -1,7 +1,7 @@
 """Run a stage of dvc.yaml, or one of the commands around the pipeline.
 
-    python -m pipelines <stage>     what `dvc repro` calls
-    python -m pipelines --help      everything else
+python -m pipelines <stage>     what `dvc repro` calls
+python -m pipelines --help      everything else
 """
 
 import argparse

@@ -24,25 +24,36 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Ruler:
-    """Counts the encoder's tokens of any span of one text: the text is tokenized once."""
+    """Counts the encoder's tokens of any span of one text: the text is tokenized once.
+
+    `starts` is where each token begins (one character may give several), `words` where each word does.
+    """
 
     starts: list[int]
-    ends: list[int]
+    words: list[int]
 
     @classmethod
     def of(cls, text: str, tokenizer: "Tokenizer") -> "Ruler":
-        offsets = tokenizer.encode(text, add_special_tokens=False).offsets
-        return cls([start for start, _ in offsets], [end for _, end in offsets])
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        starts = [start for start, _ in encoding.offsets]
+        fresh = [place == 0 or word != encoding.word_ids[place - 1] for place, word in enumerate(encoding.word_ids)]
+        return cls(starts, [start for start, is_fresh in zip(starts, fresh, strict=True) if is_fresh])
 
     def tokens(self, span: Span) -> int:
         """Tokens that begin inside the span."""
         return bisect.bisect_left(self.starts, span.end) - bisect.bisect_left(self.starts, span.start)
 
     def cut(self, span: Span, max_tokens: int) -> Iterator[Span]:
-        """The span in pieces of at most `max_tokens`, between tokens."""
-        first, last = bisect.bisect_left(self.starts, span.start), bisect.bisect_left(self.starts, span.end)
-        begins = [span.start, *self.starts[first + max_tokens : last : max_tokens]]
-        yield from (Span(start, end) for start, end in zip(begins, [*begins[1:], span.end], strict=True))
+        """The span in pieces of at most `max_tokens`, between words; between tokens where one word is longer."""
+        start = span.start
+        while self.tokens(Span(start, span.end)) > max_tokens:
+            first = bisect.bisect_left(self.starts, start)
+            limit = self.starts[first + max_tokens]
+            word = self.words[bisect.bisect_right(self.words, limit) - 1]
+            end = word if word > self.starts[first] else max(limit, start + 1)
+            yield Span(start, end)
+            start = end
+        yield Span(start, span.end)
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,7 @@ def _pack(pieces: list[Span], ruler: Ruler, sizes: Sizes) -> list[Span]:
 
 
 def _overlap(held: list[Span], piece: Span, ruler: Ruler, sizes: Sizes) -> list[Span]:
-    """The end of `held` that may be repeated before `piece`: whole pieces, or the last tokens of a piece that is too long."""
+    """The end of `held` that may be repeated before `piece`: whole pieces, or the last words of a piece that is too long."""
     kept: list[Span] = []
     room = min(sizes.overlap_tokens, sizes.max_tokens - ruler.tokens(piece))
     for last in reversed(held):
@@ -130,8 +141,9 @@ def _overlap(held: list[Span], piece: Span, ruler: Ruler, sizes: Sizes) -> list[
     if kept or room <= 0:
         return kept
     end = held[-1].end
-    place = bisect.bisect_left(ruler.starts, end) - room
-    return [Span(ruler.starts[place], end)] if ruler.starts[place] > held[-1].start else []
+    before = ruler.starts[bisect.bisect_left(ruler.starts, end) - room - 1]  # the last token for which there is no room
+    place = bisect.bisect_right(ruler.words, before)
+    return [Span(ruler.words[place], end)] if place < len(ruler.words) and ruler.words[place] < end else []
 
 
 def _stripped(text: str, span: Span) -> Span:

@@ -5,8 +5,8 @@ Texts are sorted by length and batched by padded tokens, in bf16 where the hardw
 """
 
 import importlib.util
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,6 +79,7 @@ class Encoder:
     digest: str
     precision: Literal["bf16", "fp32"]
     max_batch_tokens: int
+    known: dict[str, Vectors] = field(default_factory=dict)
 
     @property
     def dimensions(self) -> int:
@@ -90,6 +91,13 @@ class Encoder:
         for places, vectors in self.batches(texts, progress):
             found[places] = vectors
         return found
+
+    def lookup(self, texts: Iterable[str]) -> dict[str, Vectors]:
+        """Text -> unit vector; a text that was asked for before is not encoded again."""
+        wanted = set(texts)
+        missing = sorted(wanted - set(self.known))
+        self.known.update(zip(missing, self.encode(missing), strict=True))
+        return {text: self.known[text] for text in wanted}
 
     def batches(self, texts: list[str], progress: bool = False) -> Iterator[tuple[list[int], Vectors]]:
         """(positions in `texts`, their unit vectors), longest texts first so that memory peaks at once."""
@@ -143,8 +151,3 @@ def load(folder: Path, precision: Literal["auto", "bf16", "fp32"], max_batch_tok
     model.eval()
     chosen: Literal["bf16", "fp32"] = "bf16" if precision == "bf16" or (precision == "auto" and computes_in_bf16()) else "fp32"
     return Encoder(model, digest(folder), chosen, max_batch_tokens)
-
-
-def cosine(left: Vectors, right: Vectors) -> Vectors:
-    """Row by row cosine of unit vectors."""
-    return np.asarray(np.einsum("ij,ij->i", left, right), dtype=np.float32)

@@ -46,15 +46,17 @@ def _enough(config: GateConfig, scores: Scores) -> list[Check]:
 
 
 def _in_range(scores: Scores) -> list[Check]:
-    """Every metric of every system that was measured is a number from 0 to 1, inside its own interval."""
-    wrong = [f"{system}.{name}: {met.value} [{met.low}, {met.high}]" for system, found in scores.systems.items() for name, met in found.metrics.items() if met.num and not _sound(met)]
+    """Every metric, slice and difference that was measured is a number from 0 to 1 (a difference from -1), inside its own interval."""
+    shares = [(f"{system}.{name}", met, 0.0) for system, found in scores.systems.items() for name, met in (*found.metrics.items(), *found.slices.items())]
+    gaps = [(f"difference to {system}.{name}", met, -1.0) for system, found in scores.differences.items() for name, met in found.items()]
+    wrong = [f"{name}: {met.value} [{met.low}, {met.high}]" for name, met, least in (*shares, *gaps) if met.num and not _sound(met, least)]
     return [Check(name="metrics are in range", passed=bool(scores.systems) and not wrong, observed=f"{len(wrong)} are not", expected="0", examples=wrong[:3])]
 
 
-def _sound(met: Interval) -> bool:
+def _sound(met: Interval, least: float = 0.0) -> bool:
     if met.value is None or met.low is None or met.high is None:
         return False
-    return all(math.isfinite(number) for number in (met.value, met.low, met.high)) and 0 <= met.low <= met.value <= met.high <= 1
+    return all(math.isfinite(number) for number in (met.value, met.low, met.high)) and least <= met.low <= met.value <= met.high <= 1
 
 
 def _floors(config: GateConfig, scores: Scores) -> list[Check]:
@@ -70,7 +72,12 @@ def _learned(config: GateConfig, scores: Scores) -> list[Check]:
     candidate, frequent = _metric(scores, CANDIDATE, "exact_match"), _metric(scores, FREQUENT, "exact_match")
     better = candidate.low is not None and frequent.high is not None and candidate.low > frequent.high
     return [
-        Check(name="better than the base model", passed=gain.low is not None and gain.low > 0 and gain.low >= config.min_gain_over_base, observed=f"exact match {_shown(gain)}", expected=f"lower end > 0 and >= {config.min_gain_over_base}"),
+        Check(
+            name="better than the base model",
+            passed=gain.low is not None and gain.low > 0 and gain.low >= config.min_gain_over_base,
+            observed=f"exact match {_shown(gain)}",
+            expected=f"lower end > 0 and >= {config.min_gain_over_base}",
+        ),
         Check(name="better than the most frequent answer", passed=better, observed=f"{_shown(candidate)} against {_shown(frequent)}", expected="intervals do not overlap"),
     ]
 
@@ -82,7 +89,14 @@ def _champion(config: GateConfig, scores: Scores, released: str | None) -> list[
     rules = [Check(name="champion", passed=scores.champion == released and CHAMPION in scores.systems, observed=scores.champion or "no scores of a champion", expected=f"scores of {released}")]
     for name in config.champion_metrics:
         gap = scores.differences.get(CHAMPION, {}).get(name, MISSING)
-        rules.append(Check(name=f"not worse than the champion in {name}", passed=gap.low is not None and gap.low >= -config.champion_margin, observed=_shown(gap), expected=f"lower end >= {-config.champion_margin}"))
+        rules.append(
+            Check(
+                name=f"not worse than the champion in {name}",
+                passed=gap.low is not None and gap.low >= -config.champion_margin,
+                observed=_shown(gap),
+                expected=f"lower end >= {-config.champion_margin}",
+            )
+        )
     return rules
 
 
@@ -94,7 +108,15 @@ def _slices(config: GateConfig, scores: Scores, released: str | None) -> list[Ch
     if released is not None:
         before = champion.slices if champion else {}
         fell = [f"{name} {_shown(met)}, was {_shown(before.get(name, MISSING))}" for name, met in judged.items() if _drop(met, before.get(name)) > config.max_slice_drop]
-        rules.append(Check(name="no slice falls behind the champion", passed=champion is not None and not fell, observed=f"{len(fell)} of {len(judged)} slices", expected=f"none by more than {config.max_slice_drop}", examples=fell[:3]))
+        rules.append(
+            Check(
+                name="no slice falls behind the champion",
+                passed=champion is not None and not fell,
+                observed=f"{len(fell)} of {len(judged)} slices",
+                expected=f"none by more than {config.max_slice_drop}",
+                examples=fell[:3],
+            )
+        )
     return rules
 
 
@@ -125,6 +147,8 @@ def _sentence(rules: list[Check], failed: list[Check], used: list[Override], sco
 
 def read_overrides(path: Path, candidate: str, today: datetime.date) -> list[Override]:
     """The overrides that name this candidate and have not expired. Raises UserError that names file, entry and key."""
+    if not path.exists():
+        raise UserError(f"{path} is missing: `git checkout {path}` brings it back")
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
         for entry in entries:

@@ -26,7 +26,7 @@ def load(folder: Path) -> list[Golden]:
     """All questions, sorted by id. Raises UserError that names file, line, key and remedy."""
     found: dict[str, Golden] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(_lines(path), start=1):
             if not line.strip():
                 continue
             try:
@@ -43,3 +43,12 @@ def load(folder: Path) -> list[Golden]:
     if not found:
         raise UserError(f"{folder} holds no golden questions (*.jsonl): without them nothing can be judged")
     return [found[name] for name in sorted(found)]
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines as JSON has them: `splitlines` would also cut where a question holds U+2028."""
+    try:
+        with path.open(encoding="utf-8") as opened:
+            return [line.removesuffix("\n") for line in opened]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 (byte {error.start}): save it as UTF-8") from error

@@ -1,7 +1,7 @@
 """Knows the releases: an append-only ledger in Git (models/releases.jsonl), one line a release, the last one is the champion.
 
-    {"release_id": "r-3f2a9c01b7de", "who": "ada", "why": "first release", "when": "2026-11-21T14:02:11+00:00", "num_documents": 133,
-     "model_digest": "...", "candidate": "...", "folder": "models/champion", "scores": {"exact_match": 0.86}}
+{"release_id": "r-3f2a9c01b7de", "who": "ada", "why": "first release", "when": "2026-11-21T14:02:11+00:00", "num_documents": 133,
+ "model_digest": "...", "candidate": "...", "folder": "models/champion", "scores": {"exact_match": 0.86}}
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def read(ledger: Path) -> list[Release]:
     if not ledger.exists():
         raise UserError(f"{ledger} is missing: `git checkout {ledger}` brings it back")
     found = []
-    for number, line in enumerate(ledger.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_lines(ledger), start=1):
         try:
             found.append(Release.model_validate_json(line))
         except ValidationError as error:
@@ -56,4 +56,10 @@ def champion(ledger: Path) -> Release | None:
 
 def append(ledger: Path, release: Release) -> None:
     """Add one line; the file is replaced whole."""
-    write_text(ledger, ledger.read_text(encoding="utf-8") + release.model_dump_json() + "\n")
+    write_text(ledger, "".join(f"{line}\n" for line in (*_lines(ledger), release.model_dump_json())))
+
+
+def _lines(ledger: Path) -> list[str]:
+    """Without their ends; `splitlines` would also cut where a `why` holds U+2028."""
+    with ledger.open(encoding="utf-8") as opened:
+        return [line.removesuffix("\n") for line in opened]

@@ -39,8 +39,12 @@ def examine(rows: pd.DataFrame, promises: list[Promise], label: str, docs: Path 
         context = gx.get_context(mode="file", project_root_dir=str(folder)) if folder else gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)  # they count metrics, which tells a reader nothing
         suite = context.suites.add(gx.ExpectationSuite(name=label))
+        impossible: dict[str, str] = {}
         for promise in promises:
-            suite.add_expectation(_expectation(gx, promise))
+            try:
+                suite.add_expectation(_expectation(gx, promise))
+            except ValueError as error:  # its arguments contradict one another, such as bounds that nothing can keep
+                impossible[promise.name] = str(error)
         batch = context.data_sources.add_pandas(label).add_dataframe_asset(label).add_batch_definition_whole_dataframe("all")
         definition = context.validation_definitions.add(gx.ValidationDefinition(name=label, data=batch, suite=suite))
         checkpoint = context.checkpoints.add(gx.Checkpoint(name=label, validation_definitions=[definition], result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["uri"]}))
@@ -49,7 +53,7 @@ def examine(rows: pd.DataFrame, promises: list[Promise], label: str, docs: Path 
         if folder:
             context.build_data_docs()
     by_name = {result.expectation_config.meta["name"]: result for result in results}
-    return Report.of([_check(promise, by_name.get(promise.name)) for promise in promises])
+    return Report.of([_check(promise, by_name.get(promise.name), impossible.get(promise.name)) for promise in promises])
 
 
 def _expectation(gx: Any, promise: Promise) -> Any:
@@ -58,18 +62,23 @@ def _expectation(gx: Any, promise: Promise) -> Any:
     return made(**promise.arguments, **mostly, meta={"name": promise.name})
 
 
-def _check(promise: Promise, result: Any) -> Check:
+def _check(promise: Promise, result: Any, problem: str | None) -> Check:
     expected = f"at least {promise.share:.1%} of rows" if promise.share < 1 else _wanted(promise.arguments)
-    if result is None:
-        return Check(name=promise.name, passed=False, observed="was not evaluated", expected=expected)
-    if result.exception_info.get("raised_exception"):
-        return Check(name=promise.name, passed=False, observed=f"could not be evaluated: {result.exception_info['exception_message']}", expected=expected)
+    problem = problem or ("no result" if result is None else _exceptions(result.exception_info))
+    if problem:
+        return Check(name=promise.name, passed=False, observed=f"could not be evaluated: {' '.join(problem.split())}", expected=expected)
     found = result.result
     broken = found.get("unexpected_index_list") or []
     count = int(found.get("unexpected_count", len(broken)))
     observed = str(found["observed_value"]) if "observed_value" in found else f"{count} of {found.get('element_count', '?')} rows break it"
     examples = sorted({str(row["uri"]) for row in broken})[:3]
     return Check(name=promise.name, passed=bool(result.success), observed=observed, expected=expected, num_rows=count, examples=examples)
+
+
+def _exceptions(info: dict[str, Any]) -> str:
+    """What an expectation raised, or nothing. Great Expectations keeps it flat, or one level deeper under each metric's name."""
+    raised = [info] if "raised_exception" in info else list(info.values())
+    return "; ".join(sorted({str(one["exception_message"]) for one in raised if one["raised_exception"]}))
 
 
 def _wanted(arguments: dict[str, Any]) -> str:

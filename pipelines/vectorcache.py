@@ -26,7 +26,7 @@ class Cache:
         for start in range(0, len(wanted), 500):
             some = wanted[start : start + 500]
             marks = ",".join("?" * len(some))
-            rows = self._connection.execute(f"SELECT digest, vector FROM vectors WHERE kind = ? AND digest IN ({marks})", [self._kind, *some])  # noqa: S608
+            rows = self._connection.execute(f"SELECT digest, vector FROM vectors WHERE kind = ? AND digest IN ({marks})", [self._kind, *some])
             found |= {digest: np.frombuffer(vector, dtype=np.float32) for digest, vector in rows}
         return found
 

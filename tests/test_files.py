@@ -111,9 +111,7 @@ def test_a_full_disk_while_writing_rows_is_told_with_its_remedy_and_leaves_the_o
         files.write(small / "rows.parquet", ROWS, [{"name": "old", "size": 1}])
         with pytest.raises(UserError) as caught:
             files.write(small / "rows.parquet", ROWS, ({"name": os.urandom(64).hex(), "size": 1} for _ in range(20_000)))
-        assert str(caught.value) == (
-            f"the disk is full while writing {small}/rows.parquet: free some space and run the same command; nothing half-written was left"
-        )
+        assert str(caught.value) == (f"the disk is full while writing {small}/rows.parquet: free some space and run the same command; nothing half-written was left")
         assert list(files.read(small / "rows.parquet", ROWS)) == [{"name": "old", "size": 1}]
         assert os.listdir(small) == ["rows.parquet"]
         with pytest.raises(UserError, match="the disk is full while writing .*/note.txt"):

@@ -1,10 +1,10 @@
 """answers.parquet: one row a system and golden question, sorted by system and id.
 
-    {"system": "candidate", "id": "gate.why_refused-1", "question": "Where can I read ...", "expected": "Read data/reports/...",
-     "answer": "Read data/reports/...", "kind": "faq", "topic": "gate.why_refused", "style": "plain", "page": "handbook/gate.md",
-     "retrieved": ["handbook/gate.md", ...], "cited": ["5b0c...-0003", ...], "exact_match": 1.0, "token_f1": 1.0, "rouge_l": 1.0,
-     "embedding_similarity": 1.0, "groundedness": 0.5, "refusal_recall": None, "false_refusal": 0.0, "hit_at_1": 1.0, "hit_at_3": 1.0,
-     "hit_at_5": 1.0, "mrr": 1.0, "ndcg_at_10": 1.0, "num_prompt_tokens": 21, "num_new_tokens": 33}
+{"system": "candidate", "id": "gate.why_refused-1", "question": "Where can I read ...", "expected": "Read data/reports/...",
+ "answer": "Read data/reports/...", "kind": "faq", "topic": "gate.why_refused", "style": "plain", "page": "handbook/gate.md",
+ "retrieved": ["handbook/gate.md", ...], "cited": ["5b0c...-0003", ...], "exact_match": 1.0, "token_f1": 1.0, "rouge_l": 1.0,
+ "embedding_similarity": 1.0, "groundedness": 0.5, "refusal_recall": None, "false_refusal": 0.0, "hit_at_1": 1.0, "hit_at_3": 1.0,
+ "hit_at_5": 1.0, "mrr": 1.0, "ndcg_at_10": 1.0, "num_prompt_tokens": 21, "num_new_tokens": 33}
 """
 
 import pyarrow as pa

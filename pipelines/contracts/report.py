@@ -1,7 +1,7 @@
 """A check's report (validation.json, examples_validation.json, and the verdict's rules): the harmed stage reads it.
 
-    {"passed": false, "reason": "2 of 9 checks failed: ...", "checks": [{"name": "text is not empty", "passed": false,
-     "observed": "3 of 120 rows", "expected": "0 rows", "num_rows": 3, "examples": ["handbook/a.md", ...]}]}
+{"passed": false, "reason": "2 of 9 checks failed: ...", "checks": [{"name": "text is not empty", "passed": false,
+ "observed": "3 of 120 rows", "expected": "0 rows", "num_rows": 3, "examples": ["handbook/a.md", ...]}]}
 """
 
 from pydantic import BaseModel, ConfigDict

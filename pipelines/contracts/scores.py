@@ -1,8 +1,8 @@
 """scores.json: every metric of every system with its bootstrap interval, and the paired differences that the gate judges.
 
-    {"candidate": "9f1e...", "champion": null, "num_questions": 300, "golden_digest": "...",
-     "systems": {"candidate": {"metrics": {"exact_match": {"value": 0.81, "low": 0.76, "high": 0.85, "num": 300}}, "slices": {...}}},
-     "differences": {"base": {"exact_match": {"value": 0.81, "low": 0.76, "high": 0.85, "num": 300}}}}
+{"candidate": "9f1e...", "champion": null, "num_questions": 300, "golden_digest": "...",
+ "systems": {"candidate": {"metrics": {"exact_match": {"value": 0.81, "low": 0.76, "high": 0.85, "num": 300}}, "slices": {...}}},
+ "differences": {"base": {"exact_match": {"value": 0.81, "low": 0.76, "high": 0.85, "num": 300}}}}
 """
 
 from pydantic import BaseModel, ConfigDict

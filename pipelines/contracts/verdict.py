@@ -1,8 +1,8 @@
 """verdict.json: whether the candidate may be exported, and every rule with its number, threshold and outcome.
 
-    {"accepted": true, "candidate": "9f1e...", "reason": "accepted: all 21 rules passed; exact match 0.81 [0.76, 0.85] ...",
-     "rules": [{"name": "floor exact_match", "passed": true, "observed": "0.76", "expected": ">= 0.6", "num_rows": 0, "examples": []}],
-     "overrides": []}
+{"accepted": true, "candidate": "9f1e...", "reason": "accepted: all 21 rules passed; exact match 0.81 [0.76, 0.85] ...",
+ "rules": [{"name": "floor exact_match", "passed": true, "observed": "0.76", "expected": ">= 0.6", "num_rows": 0, "examples": []}],
+ "overrides": []}
 """
 
 from pydantic import BaseModel, ConfigDict

@@ -67,7 +67,9 @@ def read_packages(source: PackagesSource, pins: dict[str, str]) -> Iterator[Foun
         try:
             found: Any = importlib.metadata.metadata(name)
         except importlib.metadata.PackageNotFoundError as error:
-            raise UserError(f"params.yaml: ingest.sources: source {source.name}: package `{name}` is not installed. Remove it from the list, or add it to pyproject.toml and run `make lock setup`") from error
+            raise UserError(
+                f"params.yaml: ingest.sources: source {source.name}: package `{name}` is not installed. Remove it from the list, or add it to pyproject.toml and run `make lock setup`"
+            ) from error
         if pins.get(_normal(name)) not in (None, found["Version"]):
             yield Found(uri, "", b"", problem=f"version {found['Version']} is installed, infra/requirements/pipeline.txt pins {pins[_normal(name)]}: run `make setup`")
             continue

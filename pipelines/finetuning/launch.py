@@ -68,7 +68,22 @@ def _command(config: FinetuneConfig, processes: int, job: Path) -> list[str]:
         port = probe.getsockname()[1]
     count = "--num_gpus" if has_gpu() else "--num_accelerators"
     local = [] if config.hostfile else ["--master_addr", "127.0.0.1"]
-    return [sys.executable, "-m", "deepspeed.launcher.runner", *where, count, str(processes), *local, "--master_port", str(port), "--log_level", "error", "--module", "pipelines.finetuning.worker", str(job)]
+    return [
+        sys.executable,
+        "-m",
+        "deepspeed.launcher.runner",
+        *where,
+        count,
+        str(processes),
+        *local,
+        "--master_port",
+        str(port),
+        "--log_level",
+        "error",
+        "--module",
+        "pipelines.finetuning.worker",
+        str(job),
+    ]
 
 
 def _environment(processes: int) -> dict[str, str]:

@@ -67,7 +67,7 @@ def last_checkpoint(folder: Path) -> str | None:
 def _marker() -> Any:
     from transformers import TrainerCallback
 
-    class Marker(TrainerCallback):  # the one way in which the Trainer lets others take part
+    class Marker(TrainerCallback):  # type: ignore[misc]  # the one way in which the Trainer lets others take part
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
                 (Path(args.output_dir) / f"checkpoint-{state.global_step}" / FINISHED).write_text("")
@@ -144,7 +144,7 @@ def _embedding_names(model: Any) -> list[str]:
 
 
 if __name__ == "__main__":
-    given = Job.model_validate_json(Path([word for word in sys.argv[1:] if not word.startswith("--")][0]).read_text())
+    given = Job.model_validate_json(Path(next(word for word in sys.argv[1:] if not word.startswith("--"))).read_text())
     # A rank of a killed launcher may still be writing: wait for its end.
     with (given.checkpoints / f"{next((word for word in sys.argv if word.startswith('--local_rank')), 'rank')}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

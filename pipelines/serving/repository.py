@@ -62,6 +62,8 @@ def check(target: Path) -> None:
             raise UserError(f"{folder / 'config.pbtxt'}: is no Triton model configuration: {error}") from error
         if config.name != folder.name:
             raise UserError(f"{folder / 'config.pbtxt'}: name: {config.name!r} is not the folder's name")
+        if not config.version_policy.specific.versions:
+            raise UserError(f"{folder / 'config.pbtxt'}: version_policy: names no version that is to be served")
         for version in config.version_policy.specific.versions:
             _check_version(folder / str(version))
     if not (target / MODEL).is_dir():
@@ -76,9 +78,12 @@ def _check_version(folder: Path) -> None:
         raise UserError(f"{folder}: is incomplete: {', '.join(missing)} missing")
     try:
         with safe_open(str(folder / "weights/model.safetensors"), framework="pt") as opened:
-            bad = [name for name in opened.keys() if not bool(opened.get_tensor(name).isfinite().all())]  # noqa: SIM118 (no mapping)
+            names = list(opened.keys())
+            bad = [name for name in names if not bool(opened.get_tensor(name).isfinite().all())]
     except SafetensorError as error:
         raise UserError(f"{folder}/weights/model.safetensors: is damaged: {error}") from error
+    if not names:
+        raise UserError(f"{folder}/weights/model.safetensors: holds no tensors")
     if bad:
         raise UserError(f"{folder}/weights/model.safetensors: NaN or infinity in {', '.join(bad[:3])}")
     for file in folder.rglob("*.json"):

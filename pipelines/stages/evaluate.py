@@ -82,7 +82,8 @@ def _systems(base: Path, adapter: Path, examples: Path, champion: ledger.Release
 def _scored(system: str, questions: list[Golden], found: list[list[Passage]], given: list[Answer], config: EvaluateConfig, encoder: Encoder, refusals: list[str]) -> list[Row]:
     """One row a question with every metric of contracts/answers.py; None where a metric does not apply."""
     texts = [answer.text for answer in given]
-    likeness = encoding.cosine(encoder.encode(texts), encoder.encode([question.expected for question in questions]))
+    vectors = encoder.lookup([*texts, *(question.expected for question in questions)])
+    likeness = [float(vectors[text] @ vectors[question.expected]) for text, question in zip(texts, questions, strict=True)]
     rouge = scoring.rouge_l(texts, [question.expected for question in questions])
     grounded = _groundedness(texts, found, config, encoder)
     refused = [scoring.normalized(text) in {scoring.normalized(refusal) for refusal in refusals} for text in texts]
@@ -92,7 +93,7 @@ def _scored(system: str, questions: list[Golden], found: list[list[Passage]], gi
         pages_found = [passage.uri for passage in found[place]]
         row: Row = {"system": system, "answer": answer.text, **question.model_dump(), "retrieved": pages_found, "cited": [passage.chunk_id for passage in found[place][: config.num_passages]]}
         row |= {"exact_match": scoring.exact_match(answer.text, question.expected), "token_f1": scoring.token_f1(answer.text, question.expected), "rouge_l": rouge[place]}
-        row |= {"embedding_similarity": round(min(1.0, max(0.0, float(likeness[place]))), 6), "groundedness": None if refused[place] else grounded[place]}
+        row |= {"embedding_similarity": round(min(1.0, max(0.0, likeness[place])), 6), "groundedness": None if refused[place] else grounded[place]}
         row |= {"refusal_recall": None if in_scope else float(refused[place]), "false_refusal": float(refused[place]) if in_scope else None}
         row |= scoring.retrieval(pages_found, question.page) if question.page else dict.fromkeys(("hit_at_1", "hit_at_3", "hit_at_5", "mrr", "ndcg_at_10"))
         rows.append(row | {"num_prompt_tokens": answer.num_prompt_tokens, "num_new_tokens": answer.num_new_tokens})
@@ -103,11 +104,10 @@ def _groundedness(texts: list[str], found: list[list[Passage]], config: Evaluate
     """Share of each answer's sentences that a retrieved passage's sentence supports (cosine at least evaluate.grounded_similarity)."""
     supports = [[part for passage in passages[: config.num_passages] for part in scoring.sentences(passage.text)] for passages in found]
     claims = [scoring.sentences(text) for text in texts]
-    wanted = sorted({part for parts in (*supports, *claims) for part in parts})
-    vectors = dict(zip(wanted, encoder.encode(wanted), strict=True))
+    vectors = encoder.lookup(part for parts in (*supports, *claims) for part in parts)
     shares = []
     for said, known in zip(claims, supports, strict=True):
-        similarity = np.stack([vectors[part] for part in said]) @ np.stack([vectors[part] for part in known or [""] if part in vectors] or [np.zeros(encoder.dimensions)]).T
+        similarity = np.stack([vectors[part] for part in said]) @ np.stack([vectors[part] for part in known]).T
         shares.append(float((similarity.max(axis=1) >= config.grounded_similarity).mean()))
     return shares
 
@@ -118,7 +118,9 @@ def _summed(rows: list[Row], candidate: str, champion: str | None, golden_digest
         by_system.setdefault(row["system"], []).append(row)
     values = {system: {metric: [row[metric] for row in some] for metric in METRICS} for system, some in by_system.items()}
     draws = (config.num_resamples, config.seed)
-    systems = {system: System(metrics={metric: scoring.interval(values[system][metric], *draws) for metric in METRICS}, slices=scoring.by_slice(some, SLICES, *draws)) for system, some in by_system.items()}
+    systems = {
+        system: System(metrics={metric: scoring.interval(values[system][metric], *draws) for metric in METRICS}, slices=scoring.by_slice(some, SLICES, *draws)) for system, some in by_system.items()
+    }
     differences = {system: {metric: scoring.difference(values[CANDIDATE][metric], values[system][metric], *draws) for metric in METRICS} for system in by_system if system != CANDIDATE}
     return Scores(candidate=candidate, champion=champion, num_questions=len(by_system[CANDIDATE]), golden_digest=golden_digest, systems=systems, differences=differences)
 

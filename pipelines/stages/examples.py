@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines import files, wording
 from pipelines import faq as faq_files
+from pipelines import files, wording
 from pipelines import golden as golden_files
 from pipelines.config.examples import ExamplesConfig
 from pipelines.contracts.chunks import CHUNKS

@@ -21,7 +21,9 @@ def run(config: ExportConfig, verdict: Path, scores: Path, documents: Path, chun
     """Write the repository whole. Raises Refusal where the verdict refused or was about another candidate."""
     decided = files.read_json(verdict, Verdict)
     if not decided.accepted:
-        Report(passed=False, reason=decided.reason, checks=[rule for rule in decided.rules if not rule.passed]).demand("the gate", "Nothing is exported. Look at data/reports/worst_answers.html; a person may override a rule in data/overrides.yaml")
+        Report(passed=False, reason=decided.reason, checks=[rule for rule in decided.rules if not rule.passed]).demand(
+            "the gate", "Nothing is exported. Look at data/reports/worst_answers.html; a person may override a rule in data/overrides.yaml"
+        )
     if decided.candidate != files.digest(adapter):
         raise Refusal(f"refused: {verdict} is about candidate {decided.candidate[:12]}, not about {adapter}: run `dvc repro`")
     measured = files.read_json(scores, Scores)
@@ -53,5 +55,7 @@ def _code() -> tuple[str, bool]:
     asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     if asked.returncode:
         raise UserError(f"the code's commit cannot be told, so no release can be made: {asked.stderr.strip()}. Work in a Git clone with at least one commit")
-    changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no", "--", "pipelines", "params.yaml", "dvc.yaml", "data/faq", "data/golden", "data/prompts", "data/raw"], capture_output=True, text=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no", "--", "pipelines", "params.yaml", "dvc.yaml", "data/faq", "data/golden", "data/prompts", "data/raw"], capture_output=True, text=True
+    )
     return asked.stdout.strip(), bool(changed.stdout.strip())

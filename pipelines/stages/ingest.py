@@ -28,6 +28,8 @@ def run(config: IngestConfig, raw: Path, pipeline: Path, documents: Path, reject
     share = len(rejected) / (len(rejected) + len(rows))
     if share > config.max_rejected_share:
         shown = "\n".join(f"  - {row['uri']}: {row['reason']}" for row in rejected[:10])
-        raise UserError(f"{len(rejected)} of {len(rejected) + len(rows)} documents were rejected ({share:.1%}), more than ingest.max_rejected_share ({config.max_rejected_share:.1%}) in params.yaml allows. Mend or remove them:\n{shown}")
+        raise UserError(
+            f"{len(rejected)} of {len(rejected) + len(rows)} documents were rejected ({share:.1%}), more than ingest.max_rejected_share ({config.max_rejected_share:.1%}) in params.yaml allows. Mend or remove them:\n{shown}"
+        )
     files.write(documents, DOCUMENTS, sorted(rows, key=lambda row: str(row["doc_id"])))
     files.write(rejections, REJECTIONS, sorted(rejected, key=lambda row: str(row["uri"])))

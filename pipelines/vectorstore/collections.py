@@ -34,7 +34,7 @@ class Passage(NamedTuple):
 def build(chunks: Path, vectors: Path, keep: int, sample: int) -> Receipt:
     """The collection of these chunks and vectors, made where it is not there yet, and the older ones beyond `keep` removed."""
     facts = files.metadata(vectors)
-    encoder = Encoder(model=facts["encoder_model"], revision=facts["encoder_revision"] or None, digest=facts["encoder_digest"], precision=facts["precision"])
+    encoder = Encoder(model=facts["encoder_model"], revision=facts["encoder_revision"] or None, digest=facts["encoder_digest"], precision="bf16" if facts["precision"] == "bf16" else "fp32")
     digests = {"chunks_digest": files.digest(chunks), "vectors_digest": files.digest(vectors)}
     content = files.text_digest("/".join([*digests.values(), encoder.digest]))
     with session() as client:

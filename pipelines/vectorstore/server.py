@@ -4,8 +4,8 @@
 
 A user of the server holds a shared lock on `users.lock`. The first one starts the keeper, which runs the server and stops it
 when it gets that lock for itself, that is, when nobody holds it. The kernel drops the lock of a killed process, so no user can
-be forgotten. The server's HTTP, gossip and consensus ports listen on 127.0.0.1; its gRPC port has no such setting
-(`adapters/handlers/grpc/server.go`), so every request must carry this clone's random key.
+be forgotten. The server's HTTP, gossip and consensus ports listen on 127.0.0.1; its gRPC port and its cluster data port have no
+such setting (`adapters/handlers/grpc/server.go`), so every request there must carry this clone's random key.
 """
 
 import fcntl
@@ -56,8 +56,8 @@ def held() -> Iterator[dict[str, Any]]:
         with (folder / "start.lock").open("a") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
             connection = _connection(folder)
-            if not _answers(connection["http_port"]):
-                _start_keeper(folder)
+            if not _answers(connection):
+                _start_keeper(folder, connection)
         yield connection
 
 
@@ -67,32 +67,33 @@ def binary(folder: Path) -> Path:
     return folder / "bin" / f"weaviate-{tag}-{sha256(tag.encode()).hexdigest()}"
 
 
-def _start_keeper(folder: Path) -> None:
+def _start_keeper(folder: Path, connection: dict[str, Any]) -> None:
     if not binary(folder).exists():
         raise UserError(f"there is no Weaviate server at {binary(folder)}: `make setup` installs it, or set WEAVIATE_URL to use another server")
-    connection = _connection(folder)
     log = folder / "server.log"
     with log.open("ab") as out:
         keeper = subprocess.Popen([sys.executable, "-m", __spec__.name if __name__ == "__main__" else __name__, str(folder)], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[2])  # fmt: skip
     deadline = time.monotonic() + START_SECONDS
-    while not _answers(connection["http_port"]):
+    while not _answers(connection):
         if keeper.poll() is not None or time.monotonic() > deadline:
             with suppress(ProcessLookupError):
                 keeper.kill()
             last = "\n  ".join(log.read_text(errors="replace").splitlines()[-6:])
-            raise UserError(f"the embedded Weaviate did not start within {START_SECONDS} s. Last lines of {log}:\n  {last}\nRemedy: `make doctor`; where its data is damaged, remove {folder / 'data'} (the next run rebuilds the collection)")
+            raise UserError(
+                f"the embedded Weaviate did not start within {START_SECONDS} s. Last lines of {log}:\n  {last}\nRemedy: `make doctor`; where its data is damaged, remove {folder / 'data'} (the next run rebuilds the collection)"
+            )
         time.sleep(0.1)
 
 
 def _connection(folder: Path) -> dict[str, Any]:
-    """Ports and key of this clone, chosen once; other ports where somebody else has taken one and the server is not up."""
+    """Ports and key of this clone, chosen once; others where somebody else has taken a port, or the file was copied from another clone."""
     path = folder / "connection.json"
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
-        if _answers(found["http_port"]) or all(_is_free(port) for port in found["ports"]):
+        if found.get("folder", str(folder)) == str(folder) and (_answers(found) or all(_is_free(port) for port in found["ports"])):
             return found
     ports = _free_block()
-    made = {"http_port": ports[0], "grpc_port": ports[1], "ports": ports, "api_key": secrets.token_urlsafe(24)}
+    made = {"http_port": ports[0], "grpc_port": ports[1], "ports": ports, "api_key": secrets.token_urlsafe(24), "folder": str(folder)}
     temporary = path.with_suffix(".new")
     temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(made))
@@ -120,14 +121,19 @@ def _free_block() -> list[int]:
     raise UserError("no free ports between 15000 and 30000 for Weaviate")
 
 
-def _answers(port: int) -> bool:
-    """Whether the server on this port is ready (and ours: others do not know the path)."""
+def _answers(connection: dict[str, Any]) -> bool:
+    """Whether the server on this port is ready, and ours: another one refuses the key."""
     import http.client
 
-    asking = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    asking = http.client.HTTPConnection("127.0.0.1", connection["http_port"], timeout=5)
     try:
-        asking.request("GET", "/v1/.well-known/ready")
-        return asking.getresponse().status in (200, 204)
+        for path in ("/v1/.well-known/ready", "/v1/meta"):
+            asking.request("GET", path, headers={"Authorization": f"Bearer {connection['api_key']}"})
+            with asking.getresponse() as answer:
+                answer.read()
+                if answer.status not in (200, 204):
+                    return False
+        return True
     except (OSError, http.client.HTTPException):
         return False
     finally:
@@ -137,13 +143,20 @@ def _answers(port: int) -> bool:
 def _external(url: str) -> dict[str, Any]:
     from urllib.parse import urlparse
 
-    parts = urlparse(url)
+    try:
+        parts = urlparse(url)
+        port = parts.port
+    except ValueError as error:
+        raise UserError(f"WEAVIATE_URL: {url!r} is no address ({error}): write it as http://host:8080 or https://host") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(f"WEAVIATE_URL: {url!r} is no address: write it as http://host:8080 or https://host")
+    grpc_port = os.environ.get("WEAVIATE_GRPC_PORT", "50051")
+    if not grpc_port.isdecimal() or not 0 < int(grpc_port) < 65536:
+        raise UserError(f"WEAVIATE_GRPC_PORT: {grpc_port!r} is no port: write a number such as 50051")
     secure = parts.scheme == "https"
     return {
-        "host": parts.hostname, "http_port": parts.port or (443 if secure else 80), "secure": secure,
-        "grpc_port": int(os.environ.get("WEAVIATE_GRPC_PORT", "50051")), "api_key": os.environ.get("WEAVIATE_API_KEY"),
+        "host": parts.hostname, "http_port": port or (443 if secure else 80), "secure": secure,
+        "grpc_port": int(grpc_port), "api_key": os.environ.get("WEAVIATE_API_KEY"),
     }  # fmt: skip
 
 
@@ -172,7 +185,7 @@ def _connected(connection: dict[str, Any], name: str) -> Iterator["WeaviateClien
 
 def environment(folder: Path, connection: dict[str, Any]) -> dict[str, str]:
     """The server's settings: this clone's folder, ports and key; no modules, no telemetry, no anonymous access."""
-    http, grpc, gossip, data, raft, raft_rpc = connection["ports"]
+    _, grpc, gossip, data, raft, raft_rpc = connection["ports"]
     return {
         **os.environ,
         "PERSISTENCE_DATA_PATH": str(folder / "data"), "DISABLE_TELEMETRY": "true", "ENABLE_MODULES": "", "LOG_LEVEL": "warning", "GRPC_PORT": str(grpc),
@@ -190,7 +203,7 @@ def keep(folder: Path) -> int:
     """Run the server until nobody uses it. Returns the server's exit code where it ends by itself."""
     connection = json.loads((folder / "connection.json").read_text())
     command = [str(binary(folder)), "--host", "127.0.0.1", "--port", str(connection["http_port"]), "--scheme", "http", "--read-timeout=600s", "--write-timeout=600s"]
-    server = subprocess.Popen(command, env=environment(folder, connection))
+    server = subprocess.Popen(command, env=environment(folder, connection), preexec_fn=_end_with_parent)  # noqa: PLW1509 (one thread)
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     with (folder / "users.lock").open("a") as users:
         while server.poll() is None:
@@ -201,6 +214,14 @@ def keep(folder: Path) -> int:
         # Whoever comes now waits for the lock, and so for the end of this server, before starting another one.
         server.terminate()
         return server.wait()
+
+
+def _end_with_parent() -> None:
+    """Linux stops the server when its keeper is killed, so that none is left that nobody stops."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

@@ -52,9 +52,7 @@ def test_a_number_with_an_exponent_is_a_number_as_dvc_reads_it(tmp_path: Path, w
 
 
 def test_a_misspelt_key_names_file_line_and_the_key_that_was_meant(tmp_path: Path) -> None:
-    assert problems(tmp_path, "evaluate:\n  top_k: 10\n  num_pasages: 3\n") == [
-        "params.yaml:3: evaluate.num_pasages: no such key. Did you mean `num_passages`?"
-    ]
+    assert problems(tmp_path, "evaluate:\n  top_k: 10\n  num_pasages: 3\n") == ["params.yaml:3: evaluate.num_pasages: no such key. Did you mean `num_passages`?"]
 
 
 def test_a_misspelt_section_names_the_section_that_was_meant(tmp_path: Path) -> None:

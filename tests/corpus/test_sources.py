@@ -122,15 +122,13 @@ def test_a_package_that_is_not_installed_stops_with_its_name_and_two_remedies() 
     with pytest.raises(UserError) as caught:
         list(documents(source, {}))
     assert str(caught.value) == (
-        "params.yaml: ingest.sources: source packages: package `there-is-no-such-package` is not installed. "
-        "Remove it from the list, or add it to pyproject.toml and run `make lock setup`"
+        "params.yaml: ingest.sources: source packages: package `there-is-no-such-package` is not installed. Remove it from the list, or add it to pyproject.toml and run `make lock setup`"
     )
 
 
 def test_pins_are_read_by_normal_name_without_markers_and_a_name_with_two_lines_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "lock.txt").write_text(
-        "# made by `make lock`\nMarkdown_It.py==4.3.0\ncolorama==0.4.6 ; sys_platform == 'win32'\n"
-        "numpy==2.4.6 ; python_full_version < '3.12'\nnumpy==2.5.5 ; python_full_version >= '3.12'\n"
+        "# made by `make lock`\nMarkdown_It.py==4.3.0\ncolorama==0.4.6 ; sys_platform == 'win32'\nnumpy==2.4.6 ; python_full_version < '3.12'\nnumpy==2.5.5 ; python_full_version >= '3.12'\n"
     )
     assert pinned_versions(tmp_path / "lock.txt") == {"markdown-it-py": "4.3.0", "colorama": "0.4.6"}
 

@@ -9,9 +9,7 @@ from pipelines.errors import UserError
 from pipelines.stages.ingest import run
 
 
-def test_documents_and_rejections_of_all_sources_are_written_sorted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_documents_and_rejections_of_all_sources_are_written_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/raw/book").mkdir(parents=True)
     Path("data/raw/book/b.md").write_text("# B\n\nb\n")
@@ -67,8 +65,7 @@ def test_more_rejections_than_allowed_stop_with_key_values_and_reasons_and_write
     with pytest.raises(UserError) as caught:
         run(config, Path("data/raw"), Path("lock.txt"), Path("documents.parquet"), Path("rejections.parquet"))
     assert str(caught.value) == (
-        "1 of 3 documents were rejected (33.3%), more than ingest.max_rejected_share (30.0%) in params.yaml allows. Mend or remove them:\n"
-        "  - book/c.md: not utf-8: invalid start byte at byte 0"
+        "1 of 3 documents were rejected (33.3%), more than ingest.max_rejected_share (30.0%) in params.yaml allows. Mend or remove them:\n  - book/c.md: not utf-8: invalid start byte at byte 0"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "lock.txt"]
 
@@ -92,9 +89,7 @@ def test_a_source_that_yields_nothing_stops_with_its_name_and_reasons_whatever_s
     config = IngestConfig(max_rejected_share=1, sources=[FilesSource(kind="files", name="book", path="data/raw", globs=["*.md"])])
     with pytest.raises(UserError) as caught:
         run(config, Path("data/raw"), Path("lock.txt"), Path("documents.parquet"), Path("rejections.parquet"))
-    assert str(caught.value) == (
-        "params.yaml: ingest.sources: source book yields no document. Mend its files, or remove it from the list:\n  - book/a.md: has no text"
-    )
+    assert str(caught.value) == ("params.yaml: ingest.sources: source book yields no document. Mend its files, or remove it from the list:\n  - book/a.md: has no text")
 
 
 def test_packages_in_other_versions_than_the_lock_stop_with_the_command_that_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
