@@ -8,28 +8,28 @@ from pipelines.faq import Topic
 
 
 def test_topics_of_all_files_come_sorted_by_name(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("- {topic: b.two, page: book/b.md, answer: Two., questions: [two?, 'which: two?']}\n")
-    (tmp_path / "b.yaml").write_text("- {topic: a.none, page: null, answer: Cannot., questions: [weather?], refusal: true}\n- {topic: a.one, page: book/a.md, answer: One., questions: [one?]}\n")
+    (tmp_path / "a.yaml").write_text("- {topic: b.two, page: book/b.md, answer: Two., questions: [two, 'which: two']}\n")
+    (tmp_path / "b.yaml").write_text("- {topic: a.none, page: null, answer: Cannot., questions: [weather], refusal: true}\n- {topic: a.one, page: book/a.md, answer: One., questions: [one]}\n")
     assert faq.load(tmp_path) == [
-        Topic(topic="a.none", page=None, answer="Cannot.", questions=["weather?"], refusal=True),
-        Topic(topic="a.one", page="book/a.md", answer="One.", questions=["one?"]),
-        Topic(topic="b.two", page="book/b.md", answer="Two.", questions=["two?", "which: two?"]),
+        Topic(topic="a.none", page=None, answer="Cannot.", questions=["weather"], refusal=True),
+        Topic(topic="a.one", page="book/a.md", answer="One.", questions=["one"]),
+        Topic(topic="b.two", page="book/b.md", answer="Two.", questions=["two", "which: two"]),
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("- {topic: a, page: a.md, answer: A., questions: [one?, which: two?]}", "topic a: questions.1: Input should be a valid string (it is \"{'which': 'two?'}\"). A question with `: ` or a leading sign needs quotes"),
+        ("- {topic: a, page: a.md, answer: A., questions: [one, which: two]}", "topic a: questions.1: Input should be a valid string (it is \"{'which': 'two'}\"). A question with `: ` or a leading sign needs quotes"),
         ("- {topic: a, page: a.md, answer: A., questions: [yes]}", "topic a: questions.0: Input should be a valid string (it is 'True')"),
         ("- {topic: a, page: a.md, answer: A., questions: []}", "topic a: questions: List should have at least 1 item"),
-        ("- {topic: a, page: a.md, answer: '', questions: [one?]}", "topic a: answer: String should have at least 1 character"),
-        (f"- {{topic: a, page: a.md, answer: {'x' * 1001}, questions: [one?]}}", "topic a: answer: String should have at most 1000 characters"),
-        ("- {topic: a, page: a.md, questions: [one?]}", "topic a: answer: Field required"),
-        ("- {page: a.md, answer: A., questions: [one?]}", "topic number 1: topic: Field required"),
-        ("- {topic: a, page: a.md, answer: A., questions: [one?], qestions: []}", "topic a: qestions: Extra inputs are not permitted"),
-        ("- {topic: a, page: null, answer: A., questions: [one?]}", "topic a: page: a topic names the page that supports its answer; only one with `refusal: true` has `page: null`"),
-        ("- {topic: a, page: a.md, answer: A., questions: [one?], refusal: true}", "topic a: page: a topic names the page"),
+        ("- {topic: a, page: a.md, answer: '', questions: [one]}", "topic a: answer: String should have at least 1 character"),
+        (f"- {{topic: a, page: a.md, answer: {'x' * 1001}, questions: [one]}}", "topic a: answer: String should have at most 1000 characters"),
+        ("- {topic: a, page: a.md, questions: [one]}", "topic a: answer: Field required"),
+        ("- {page: a.md, answer: A., questions: [one]}", "topic number 1: topic: Field required"),
+        ("- {topic: a, page: a.md, answer: A., questions: [one], qestions: []}", "topic a: qestions: Extra inputs are not permitted"),
+        ("- {topic: a, page: null, answer: A., questions: [one]}", "topic a: page: a topic names the page that supports its answer; only one with `refusal: true` has `page: null`"),
+        ("- {topic: a, page: a.md, answer: A., questions: [one], refusal: true}", "topic a: page: a topic names the page"),
         ("- just a string", "topic number 1: entry: Input should be a valid dictionary"),
         ("topic: a", "must be a list of topics, each starting with `- topic:`"),
         ("", "must be a list of topics"),
@@ -46,8 +46,8 @@ def test_an_entry_that_is_no_topic_is_told_with_file_entry_key_and_remedy(tmp_pa
 
 
 def test_a_topic_that_is_in_two_files_is_told_with_both(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("- {topic: a, page: a.md, answer: A., questions: [one?]}")
-    (tmp_path / "b.yaml").write_text("- {topic: a, page: a.md, answer: A., questions: [one?]}")
+    (tmp_path / "a.yaml").write_text("- {topic: a, page: a.md, answer: A., questions: [one]}")
+    (tmp_path / "b.yaml").write_text("- {topic: a, page: a.md, answer: A., questions: [one]}")
     with pytest.raises(UserError) as caught:
         faq.load(tmp_path)
     assert str(caught.value) == f"{tmp_path}/b.yaml: topic 'a' is in {tmp_path}/a.yaml already: rename one"

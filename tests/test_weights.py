@@ -56,7 +56,5 @@ def test_an_untrained_adapter_is_zero_and_without_effect_and_a_changed_one_is_ne
     assert (trained.passed, trained.observed) == (True, "2 of 2 prompts")
 
 
-def test_an_effect_that_was_shown_on_no_prompt_is_none(tmp_path: Path) -> None:
-    basemodel.make(["Documents make a small model. " * 40], TINY, 7, tmp_path / "base")
-    base = generation.load(tmp_path / "base")
-    assert not weights.effect(base, base, []).passed
+def test_an_effect_that_was_shown_on_no_prompt_is_none() -> None:
+    assert not weights.effect(None, None, []).passed

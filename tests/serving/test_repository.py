@@ -1,0 +1,149 @@
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from google.protobuf import text_format
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from tritonclient.grpc import model_config_pb2
+
+from pipelines import basemodel, generation, prompts
+from pipelines.config.base import MadeModel
+from pipelines.config.export import ExportConfig
+from pipelines.errors import UserError
+from pipelines.prompts import Prompt
+from pipelines.serving import repository
+
+CONFIG = ExportConfig(backend="python", version=3, max_batch_size=16, max_queue_delay_microseconds=2000, num_instances=2, max_new_tokens=9)
+TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with base, adapter and the repository that was written of them."""
+    folder = tmp_path_factory.mktemp("made")
+    basemodel.make(["Documents make a small model. " * 40], TINY, 7, folder / "base")
+    torch.manual_seed(7)
+    model = get_peft_model(generation.load(folder / "base").model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False))
+    model.save_pretrained(folder / "adapter")
+    prompts.save(Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage=""), folder / "adapter")
+    repository.write(CONFIG, folder / "base", folder / "adapter", folder / "triton")
+    yield folder
+
+
+@pytest.fixture
+def triton(made: Path, tmp_path: Path) -> Path:
+    """A copy of the repository that a test may damage."""
+    shutil.copytree(made / "triton", tmp_path / "triton")
+    return tmp_path / "triton"
+
+
+def test_the_repository_holds_model_code_and_prompt_and_passes_its_check(triton: Path) -> None:
+    assert sorted(str(path.relative_to(triton)) for path in triton.rglob("*") if path.is_file()) == [
+        "generator/3/generation.py",
+        "generator/3/model.py",
+        "generator/3/prompt.yaml",
+        "generator/3/weights/config.json",
+        "generator/3/weights/generation_config.json",
+        "generator/3/weights/model.safetensors",
+        "generator/3/weights/tokenizer.json",
+        "generator/3/weights/tokenizer_config.json",
+        "generator/config.pbtxt",
+    ]
+    repository.check(triton)
+
+
+def test_the_merged_weights_answer_as_base_and_adapter_do(made: Path) -> None:
+    questions = ["Question: Documents?\nAnswer:", "Question: small\nAnswer:"]
+    merged = generation.load(made / "triton/generator/3/weights").answer(questions, 9, 2)
+    assert merged == generation.load(made / "base", made / "adapter").answer(questions, 9, 2)
+    assert merged != generation.load(made / "base").answer(questions, 9, 2)
+
+
+def test_tritons_own_parser_reads_the_configuration_with_batching_and_warm_up(triton: Path) -> None:
+    config = text_format.Parse((triton / "generator/config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert (config.name, config.backend, config.max_batch_size) == ("generator", "python", 16)
+    assert config.HasField("dynamic_batching")
+    assert config.dynamic_batching.max_queue_delay_microseconds == 2000
+    assert [(group.count, group.kind) for group in config.instance_group] == [(2, model_config_pb2.ModelInstanceGroup.KIND_AUTO)]
+    assert list(config.version_policy.specific.versions) == [3]
+    assert config.parameters["max_new_tokens"].string_value == "9"
+    assert [(tensor.name, tensor.data_type) for tensor in config.input] == [("prompt", model_config_pb2.TYPE_STRING)]
+    assert [tensor.name for tensor in config.output] == ["answer", "num_prompt_tokens", "num_new_tokens"]
+    (warm,) = config.model_warmup
+    assert (warm.batch_size, warm.count, list(warm.inputs)) == (1, 1, ["prompt"])
+    assert (warm.inputs["prompt"].data_type, warm.inputs["prompt"].zero_data) == (model_config_pb2.TYPE_STRING, True)
+
+
+@pytest.mark.parametrize("name", ["model.py", "generation.py", "prompt.yaml", "weights/config.json", "weights/model.safetensors", "weights/tokenizer.json", "weights/tokenizer_config.json"])
+def test_a_missing_file_is_refused_by_name(triton: Path, name: str) -> None:
+    (triton / "generator/3" / name).unlink()
+    with pytest.raises(UserError) as caught:
+        repository.check(triton)
+    assert str(caught.value) == f"{triton}/generator/3: is incomplete: {name} missing"
+
+
+def test_a_missing_version_folder_and_a_missing_model_are_refused(triton: Path) -> None:
+    shutil.rmtree(triton / "generator/3")
+    with pytest.raises(UserError, match="generator/3: is incomplete: model.py, generation.py, prompt.yaml, weights/config.json"):
+        repository.check(triton)
+    shutil.rmtree(triton / "generator")
+    with pytest.raises(UserError, match="triton holds no model generator"):
+        repository.check(triton)
+
+
+@pytest.mark.parametrize("size", [0, 7, 1000, -1])
+def test_truncated_weights_are_refused(triton: Path, size: int) -> None:
+    file = triton / "generator/3/weights/model.safetensors"
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(UserError, match="generator/3/weights/model.safetensors: is damaged: "):
+        repository.check(triton)
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(triton: Path, number: float) -> None:
+    file = triton / "generator/3/weights/model.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"][0, 0] = number
+    save_file(tensors, file)
+    with pytest.raises(UserError, match="model.safetensors: NaN or infinity in lm_head.weight$"):
+        repository.check(triton)
+
+
+def test_weights_without_tensors_are_refused(triton: Path) -> None:
+    save_file({}, triton / "generator/3/weights/model.safetensors")
+    with pytest.raises(UserError, match="model.safetensors: holds no tensors"):
+        repository.check(triton)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('name: "other" version_policy { specific { versions: 3 } }', "name: 'other' is not the folder's name"),
+        ('name: "generator"', "version_policy: names no version that is to be served"),
+        ('name: "generator" surprise: 1', "is no Triton model configuration: "),
+        ("name: {", "is no Triton model configuration: "),
+    ],
+)
+def test_a_wrong_configuration_is_refused_with_its_reason(triton: Path, text: str, problem: str) -> None:
+    (triton / "generator/config.pbtxt").write_text(text)
+    with pytest.raises(UserError) as caught:
+        repository.check(triton)
+    assert str(caught.value).startswith(f"{triton}/generator/config.pbtxt: {problem}")
+
+
+def test_a_missing_configuration_is_refused(triton: Path) -> None:
+    (triton / "generator/config.pbtxt").unlink()
+    with pytest.raises(UserError, match="config.pbtxt: is no Triton model configuration: .*No such file"):
+        repository.check(triton)
+
+
+def test_an_absolute_path_of_this_machine_is_refused(triton: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = triton / "generator/3/weights/config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"_name_or_path": str(triton.parent / "models/base")}))
+    monkeypatch.chdir(triton.parent)
+    with pytest.raises(UserError, match="generator/3/weights/config.json: holds a path of this machine"):
+        repository.check(triton)

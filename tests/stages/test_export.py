@@ -1,0 +1,114 @@
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from pipelines import basemodel, files, generation, prompts
+from pipelines.config.base import MadeModel
+from pipelines.config.export import ExportConfig
+from pipelines.contracts.documents import DOCUMENTS
+from pipelines.contracts.receipt import Encoder, Receipt
+from pipelines.contracts.release import ReleaseRecord
+from pipelines.contracts.report import Check
+from pipelines.contracts.scores import Interval, Scores, System
+from pipelines.contracts.verdict import Verdict
+from pipelines.errors import Refusal, UserError
+from pipelines.prompts import Prompt
+from pipelines.serving import repository
+from pipelines.stages.export import run
+
+CONFIG = ExportConfig(backend="python", version=1, max_batch_size=4, max_queue_delay_microseconds=0, num_instances=1, max_new_tokens=9)
+TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
+PATHS = [Path(name) for name in ("verdict.json", "scores.json", "documents.parquet", "chunks.parquet", "index.json", "base", "adapter", "triton")]
+RULE = Check(name="floor exact_match", passed=True, observed="0.81", expected=">= 0.6")
+
+
+def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
+    """Everything that export reads, in a Git clone with one commit; returns the candidate's digest. The verdict is the test's own."""
+    monkeypatch.chdir(folder)
+    basemodel.make(["Documents make a small model. " * 40], TINY, 7, Path("base"))
+    torch.manual_seed(7)
+    lora = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    get_peft_model(generation.load(Path("base")).model, lora).save_pretrained("adapter")
+    prompts.save(Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage=""), Path("adapter"))
+    row = {"doc_id": "1", "uri": "a.md", "title": None, "text": "a", "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "d"}
+    files.write(Path("documents.parquet"), DOCUMENTS, [row, row | {"doc_id": "2"}])
+    Path("chunks.parquet").write_text("chunks")
+    encoder = Encoder(model="mini", revision=None, digest="e", precision="fp32")
+    files.write_json(Path("index.json"), Receipt(collection="Chunks_1", digest="i", num_objects=2, dimensions=3, encoder=encoder, chunks_digest="c", vectors_digest="v", server_version="1"))
+    met = Interval(value=0.81, low=0.76, high=0.85, num=300)
+    digest = files.digest(Path("adapter"))
+    systems = {"candidate": System(metrics={"exact_match": met}, slices={})}
+    files.write_json(Path("scores.json"), Scores(candidate=digest, champion=None, num_questions=300, golden_digest="g", systems=systems, differences={}))
+    Path("params.yaml").write_text("index: {}\n")
+    who = {"GIT_AUTHOR_NAME": "ada", "GIT_AUTHOR_EMAIL": "ada@localhost", "GIT_COMMITTER_NAME": "ada", "GIT_COMMITTER_EMAIL": "ada@localhost"}
+    for command in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "one"]):
+        subprocess.run(["git", *command], check=True, env=os.environ | who)
+    return digest
+
+
+def test_an_accepted_candidate_becomes_a_repository_with_the_record_of_what_it_was_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = prepare(monkeypatch, tmp_path)
+    files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
+    run(CONFIG, *PATHS)
+    repository.check(Path("triton"))
+    record = files.read_json(Path("triton/release.json"), ReleaseRecord)
+    assert (record.num_documents, record.collection, record.encoder, record.prompt, record.exact_match) == (2, "Chunks_1", "mini", "faq-v1", 0.81)
+    assert (record.adapter, record.index, record.chunks) == (digest, "i", files.digest(Path("chunks.parquet")))
+    assert record.model == files.digest(Path("triton/generator/1/weights"))
+    assert record.verdict == files.digest(Path("verdict.json"))
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert (record.code_commit, record.code_modified) == (commit, False)
+    assert f"release {record.release_id}: triton holds generator version 1" in capsys.readouterr().out
+
+
+def test_the_same_inputs_give_the_same_release_and_changed_code_or_documents_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = prepare(monkeypatch, tmp_path)
+    files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
+    run(CONFIG, *PATHS)
+    first = files.digest(Path("triton"))
+    run(CONFIG, *PATHS)
+    assert files.digest(Path("triton")) == first
+    before = files.read_json(Path("triton/release.json"), ReleaseRecord)
+    Path("params.yaml").write_text("index: {keep: 3}\n")
+    run(CONFIG, *PATHS)
+    assert files.read_json(Path("triton/release.json"), ReleaseRecord) == before.model_copy(update={"code_modified": True})
+    Path("chunks.parquet").write_text("other chunks")
+    run(CONFIG, *PATHS)
+    assert files.read_json(Path("triton/release.json"), ReleaseRecord).release_id != before.release_id
+
+
+def test_a_refused_candidate_is_not_exported_and_the_old_repository_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("triton").mkdir()
+    Path("triton/release.json").write_text("old")
+    bad = RULE.model_copy(update={"passed": False, "observed": "0.41"})
+    files.write_json(Path("verdict.json"), Verdict(accepted=False, candidate="c", reason="refused: 1 of 2 rules failed", rules=[RULE.model_copy(update={"name": "good"}), bad], overrides=[]))
+    with pytest.raises(Refusal) as caught:
+        run(CONFIG, *PATHS)
+    assert str(caught.value).splitlines() == [
+        "refused: the gate did not pass. Nothing is exported. Look at data/reports/worst_answers.html; a person may override a rule in data/overrides.yaml",
+        "  - floor exact_match: 0.41, expected >= 0.6",
+    ]
+    assert [path.name for path in Path("triton").iterdir()] == ["release.json"]
+
+
+def test_a_verdict_about_another_candidate_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("adapter").mkdir()
+    files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate="0123456789abcdef", reason="accepted", rules=[RULE], overrides=[]))
+    with pytest.raises(Refusal, match="verdict.json is about candidate 0123456789ab, not about adapter: run `dvc repro`"):
+        run(CONFIG, *PATHS)
+    assert not Path("triton").exists()
+
+
+def test_without_a_commit_no_release_is_made_and_nothing_half_written_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = prepare(monkeypatch, tmp_path)
+    files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="the code's commit cannot be told, so no release can be made"):
+        run(CONFIG, *PATHS)
+    assert [path.name for path in tmp_path.iterdir() if "triton" in path.name] == []

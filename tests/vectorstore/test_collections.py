@@ -1,0 +1,179 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipelines import files
+from pipelines.contracts.chunks import CHUNKS
+from pipelines.contracts.receipt import Encoder
+from pipelines.contracts.vectors import vectors as schema_of
+from pipelines.errors import UserError
+from pipelines.vectorstore import collections, server
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateClient
+
+ROOT = Path(__file__).parents[2]
+FACTS = {"encoder_model": "mini", "encoder_revision": "", "encoder_digest": "e1", "precision": "fp32", "dimensions": "3"}
+BUILD = """
+import sys
+from pathlib import Path
+from pipelines.vectorstore.collections import build
+print(build(Path(sys.argv[1]), Path(sys.argv[2]), keep=9, sample=4).model_dump_json())
+"""
+
+
+def written(folder: Path, vectors: dict[str, list[float]]) -> tuple[Path, Path]:
+    """chunks.parquet and vectors.parquet of these texts; their chunk ids are c-0, c-1 ..."""
+    passages = [
+        {"chunk_id": f"c-{number}", "doc_id": "c", "uri": f"book/{text}.md", "title": "Book", "headings": ["Book", text], "text": text, "start": 10 * number, "end": 10 * number + 9, "num_tokens": 3, "digest": text}
+        for number, text in enumerate(vectors)
+    ]  # fmt: skip
+    files.write(folder / "chunks.parquet", CHUNKS, passages)
+    rows = [{"chunk_id": f"c-{number}", "vector": vector} for number, vector in enumerate(vectors.values())]
+    files.write(folder / "vectors.parquet", schema_of(3).with_metadata(FACTS), rows)
+    return folder / "chunks.parquet", folder / "vectors.parquet"
+
+
+def ours(client: "WeaviateClient") -> set[str]:
+    return {name for name in client.collections.list_all() if name.startswith("Chunks_")}
+
+
+def test_the_nearest_passages_come_best_first_with_their_cosine_and_no_more_than_asked_for(serving: Path, tmp_path: Path) -> None:
+    chunks, vectors = written(tmp_path, {"north": [0, 1, 0], "north-east": [0.6, 0.8, 0], "east": [1, 0, 0], "up": [0, 0, 1]})
+    receipt = collections.build(chunks, vectors, keep=9, sample=4)
+    with collections.opened(receipt, chunks, vectors) as index:
+        found = index.nearest([1.0, 0.0, 0.0], 2)
+        assert len(index.nearest([1.0, 0.0, 0.0], 10)) == 4
+    assert [(passage.chunk_id, passage.uri, passage.headings, passage.text) for passage in found] == [
+        ("c-2", "book/east.md", ["Book", "east"], "east"),
+        ("c-1", "book/north-east.md", ["Book", "north-east"], "north-east"),
+    ]
+    assert [passage.similarity for passage in found] == pytest.approx([1.0, 0.6], abs=1e-6)
+
+
+def test_a_receipt_says_what_was_built_of_what_and_is_the_same_in_another_clone(serving: Path, tmp_path: Path, other_clone: Callable[[str], AbstractContextManager[Path]]) -> None:
+    chunks, vectors = written(tmp_path, {"north": [0, 1, 0], "east": [1, 0, 0]})
+    here = collections.build(chunks, vectors, keep=9, sample=4)
+    with other_clone("other"):
+        assert collections.build(chunks, vectors, keep=1, sample=1) == here
+        with server.session() as client:
+            assert ours(client) == {here.collection}
+    assert here.collection == f"Chunks_{here.digest[:12]}"
+    assert (here.num_objects, here.dimensions) == (2, 3)
+    assert here.encoder == Encoder(model="mini", revision=None, digest="e1", precision="fp32")
+    assert (here.chunks_digest, here.vectors_digest) == (files.digest(chunks), files.digest(vectors))
+    assert here.server_version == (ROOT / "infra/weaviate/version").read_text().strip()
+
+
+def test_a_collection_that_is_there_is_not_written_again(serving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from weaviate.classes.query import MetadataQuery
+
+    chunks, vectors = written(tmp_path, {"once": [0, 1, 0], "only": [1, 0, 0]})
+    receipt = collections.build(chunks, vectors, keep=9, sample=4)
+    with server.session() as client:
+        times = MetadataQuery(creation_time=True, last_update_time=True)
+        before = client.collections.use(receipt.collection).query.fetch_objects(return_metadata=times).objects
+        assert collections.build(chunks, vectors, keep=9, sample=4) == receipt
+        after = client.collections.use(receipt.collection).query.fetch_objects(return_metadata=times).objects
+    assert [(held.uuid, held.metadata) for held in before] == [(held.uuid, held.metadata) for held in after]
+    assert len(after) == 2
+    assert capsys.readouterr().out == f"{receipt.collection}: 2 objects written and verified\n{receipt.collection}: there and verified (2 objects)\n"
+
+
+@pytest.mark.parametrize("damage", ["left unfinished", "an object missing", "an object too many", "a vector changed", "collection deleted", "emptied"])
+def test_a_collection_that_is_not_what_the_files_say_is_rebuilt_from_them_when_it_is_opened(serving: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from weaviate.classes.query import Filter
+    from weaviate.util import generate_uuid5
+
+    chunks, vectors = written(tmp_path, {"north": [0, 1, 0], "east": [1, 0, 0], damage: [0, 0, 1]})
+    receipt = collections.build(chunks, vectors, keep=9, sample=4)
+    with server.session() as client:
+        collection = client.collections.use(receipt.collection)
+        match damage:
+            case "left unfinished":
+                collection.config.update(description="unfinished")
+            case "an object missing":
+                collection.data.delete_by_id(generate_uuid5("c-1"))
+            case "an object too many":
+                collection.data.insert({"chunk_id": "c-9", "text": "stray"}, vector=[1.0, 0.0, 0.0])
+            case "a vector changed":
+                collection.data.update(generate_uuid5("c-1"), vector=[0.0, 0.8, 0.6])
+            case "collection deleted":
+                client.collections.delete(receipt.collection)
+            case "emptied":
+                collection.data.delete_many(where=Filter.by_property("chunk_id").like("*"))
+        capsys.readouterr()
+        with collections.opened(receipt, chunks, vectors) as index:
+            assert [passage.text for passage in index.nearest([1.0, 0.1, 0.0], 9)] == ["east", "north", damage]
+        assert capsys.readouterr().out == f"{receipt.collection}: 3 objects written and verified\n"
+        assert collection.config.get().description == receipt.digest
+
+
+def test_a_build_killed_in_the_middle_is_begun_anew_by_the_next_one(serving: Path, tmp_path: Path) -> None:
+    chunks, vectors = written(tmp_path, {f"passage {number}": [1.0, number / 20_000, 0.0] for number in range(20_000)})
+    with server.session() as client:
+        before = ours(client)
+        with subprocess.Popen([sys.executable, "-c", BUILD, str(chunks), str(vectors)], env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+            deadline = time.monotonic() + 30
+            while not (new := ours(client) - before) or not len(client.collections.use(min(new))):
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
+        (name,) = new
+        assert 0 < len(client.collections.use(name)) < 20_000
+        receipt = collections.build(chunks, vectors, keep=9, sample=4)
+        assert receipt.collection == name
+        assert len(client.collections.use(name)) == 20_000
+
+
+def test_two_processes_that_build_the_same_collection_at_once_both_get_it(serving: Path, tmp_path: Path) -> None:
+    chunks, vectors = written(tmp_path, {f"shared {number}": [0.0, 1.0, number / 3000] for number in range(3000)})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    builders = [subprocess.Popen([sys.executable, "-c", BUILD, str(chunks), str(vectors)], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    receipts = {builder.communicate(timeout=60)[0].splitlines()[-1] for builder in builders}
+    assert [builder.returncode for builder in builders] == [0, 0]
+    assert receipts == {collections.build(chunks, vectors, keep=9, sample=4).model_dump_json()}
+
+
+def test_other_files_than_the_receipt_was_made_from_are_refused_with_the_command_that_mends_it(serving: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    chunks, vectors = written(tmp_path, {"north": [0, 1, 0]})
+    other_chunks, other_vectors = written(tmp_path / "other", {"south": [0, -1, 0]})
+    receipt = collections.build(chunks, vectors, keep=9, sample=4)
+    for pair in ((other_chunks, vectors), (chunks, other_vectors)):
+        with pytest.raises(UserError, match=rf"the receipt of {receipt.collection} was made from other files than .+: `dvc repro index`"), collections.opened(receipt, *pair):
+            pass
+
+
+def test_more_collections_than_keep_lose_the_oldest_and_those_of_others_stay(serving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = {}
+    for name, vector in {"first": [0.0, 1.0, 0.0], "second": [1.0, 0.0, 0.0], "third": [0.0, 0.0, 1.0]}.items():
+        (tmp_path / name).mkdir()
+        pairs[name] = written(tmp_path / name, {name: vector})
+    with server.session() as client:
+        client.collections.create("Somebodys")
+        names = {name: collections.build(*pair, keep=2, sample=4).collection for name, pair in pairs.items()}
+        assert ours(client) == {names["second"], names["third"]}
+        assert f"{names['first']}: removed (index.keep)\n" in capsys.readouterr().out
+        collections.build(*pairs["first"], keep=2, sample=4)
+        assert ours(client) == {names["third"], names["first"]}
+        collections.build(*pairs["third"], keep=1, sample=4)
+        assert ours(client) == {names["third"]}
+        assert client.collections.exists("Somebodys")
+
+
+def test_a_vector_that_weaviate_cannot_take_is_told_with_its_words_and_nothing_half_filled_stays(serving: Path, tmp_path: Path) -> None:
+    chunks, vectors = written(tmp_path, {"north": [0, 1, 0], "broken": [float("nan"), 1, 0]})
+    with server.session() as client:
+        before = ours(client)
+        with pytest.raises(UserError, match="Weaviate (refused|did not keep)"):
+            collections.build(chunks, vectors, keep=9, sample=4)
+        assert ours(client) == before
