@@ -20,7 +20,10 @@ def test_topics_of_all_files_come_sorted_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("- {topic: a, page: a.md, answer: A., questions: [one, which: two]}", "topic a: questions.1: Input should be a valid string (it is \"{'which': 'two'}\"). A question with `: ` or a leading sign needs quotes"),
+        (
+            "- {topic: a, page: a.md, answer: A., questions: [one, which: two]}",
+            "topic a: questions.1: Input should be a valid string (it is \"{'which': 'two'}\"). A question with `: ` or a leading sign needs quotes",
+        ),
         ("- {topic: a, page: a.md, answer: A., questions: [yes]}", "topic a: questions.0: Input should be a valid string (it is 'True')"),
         ("- {topic: a, page: a.md, answer: A., questions: []}", "topic a: questions: List should have at least 1 item"),
         ("- {topic: a, page: a.md, answer: '', questions: [one]}", "topic a: answer: String should have at least 1 character"),

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_a_difference_is_paired_question_by_question() -> None:
 
 
 def test_slices_are_named_by_dimension_and_value_and_a_row_without_the_value_is_in_none() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"style": "typo", "page": None, "exact_match": 0.0},
         {"style": "plain", "page": "a.md", "exact_match": 1.0},
         {"style": "typo", "page": "a.md", "exact_match": 1.0},

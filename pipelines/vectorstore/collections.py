@@ -1,5 +1,6 @@
 """Weaviate collections: built beside the others, verified against the versioned files, searched through their receipt."""
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipelines import files
+from pipelines import files, place
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.contracts.vectors import vectors as schema_of
@@ -37,7 +38,7 @@ def build(chunks: Path, vectors: Path, keep: int, sample: int) -> Receipt:
     encoder = Encoder(model=facts["encoder_model"], revision=facts["encoder_revision"] or None, digest=facts["encoder_digest"], precision="bf16" if facts["precision"] == "bf16" else "fp32")
     digests = {"chunks_digest": files.digest(chunks), "vectors_digest": files.digest(vectors)}
     content = files.text_digest("/".join([*digests.values(), encoder.digest]))
-    with session() as client:
+    with session() as client, _alone():
         receipt = Receipt(
             collection=PREFIX + content[:12], digest=content, num_objects=sum(1 for _ in files.read(chunks, CHUNKS)), dimensions=int(facts["dimensions"]),
             encoder=encoder, server_version=str(client.get_meta()["version"]), **digests,
@@ -53,8 +54,19 @@ def opened(receipt: Receipt, chunks: Path, vectors: Path, sample: int = 64) -> I
     if receipt.chunks_digest != files.digest(chunks) or receipt.vectors_digest != files.digest(vectors):
         raise UserError(f"the receipt of {receipt.collection} was made from other files than {chunks} and {vectors}: `dvc repro index`")
     with session() as client:
-        _ensure(client, receipt, chunks, vectors, sample)
+        with _alone():
+            _ensure(client, receipt, chunks, vectors, sample)
         yield Index(client, receipt)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process of this clone at a time fills and verifies collections: the next one finds them finished."""
+    path = place.shared_state() / "weaviate/build.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Index:

@@ -1,6 +1,5 @@
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2,
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with base, adapter and the repository that was written of them."""
     folder = tmp_path_factory.mktemp("made")
     basemodel.make(["Documents make a small model. " * 40], TINY, 7, folder / "base")
@@ -31,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model.save_pretrained(folder / "adapter")
     prompts.save(Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage=""), folder / "adapter")
     repository.write(CONFIG, folder / "base", folder / "adapter", folder / "triton")
-    yield folder
+    return folder
 
 
 @pytest.fixture

@@ -14,16 +14,14 @@ from pipelines.contracts.report import Report
 from pipelines.stages.examples import run
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ExamplesConfig(
-    template="faq-v1", num_variants=3, word_dropout=0.3, num_passages=1, validation_share=0.2, min_questions=5, max_question_characters=200, near_duplicate_similarity=0.75, seed=7
-)
+CONFIG = ExamplesConfig(template="faq-v1", num_variants=3, word_dropout=0.3, num_passages=1, validation_share=0.2, min_questions=5, max_question_characters=200, near_duplicate_similarity=0.75, seed=7)
 PATHS = [Path(name) for name in ("faq", "golden", "prompts", "chunks.parquet", "examples", "report.json")]
 GATE = ["why did the gate refuse my model", "where can I read the verdict", "which rule of the gate failed", "is there a file with reasons", "how do I see what went wrong"]
 INDEX = ["how large is the index", "number of vectors in the collection", "what does the receipt of the index say", "count the objects of a collection", "where is the size of the index written"]
 
 
 def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, golden: list[str], gate: list[str] = GATE) -> None:
-    """Two topics, a template that shows no passages, one that does, and these golden questions."""
+    """Two topics of five questions, a template that shows no passages, one that does, and these golden questions."""
     monkeypatch.chdir(folder)
     for name in ("faq", "golden", "prompts"):
         Path(name).mkdir()
@@ -64,7 +62,7 @@ def test_variants_of_training_questions_leave_out_words_and_validation_questions
     variants = [row["question"] for row in splits["train"].to_list() if row["question"] not in {*GATE, *INDEX}]
     assert len(variants) > 8
     known = [question for question in [*GATE, *INDEX] if question not in splits["validation"]["question"]]
-    assert all(any(set(text.split()) < set(question.split()) for question in known) for text in variants)
+    assert all(any(set(text.split()) <= set(question.split()) for question in known) for text in variants)
 
 
 @pytest.mark.parametrize("leaked", [GATE[0], "Why did the GATE refuse my model?!", "why did the gate refuse my models", "why did the gates refuse my model"])

