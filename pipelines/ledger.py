@@ -60,6 +60,6 @@ def append(ledger: Path, release: Release) -> None:
 
 
 def _lines(ledger: Path) -> list[str]:
-    """Without their ends; `splitlines` would also cut where a `why` holds U+2028."""
+    """Lines that are not blank (a new ledger is one blank line: DVC warns of empty files), without their ends; `splitlines` would also cut where a `why` holds U+2028."""
     with ledger.open(encoding="utf-8") as opened:
-        return [line.removesuffix("\n") for line in opened]
+        return [line.removesuffix("\n") for line in opened if line.strip()]

@@ -69,15 +69,15 @@ def test_more_digests_than_one_query_takes_are_all_found(tmp_path: Path) -> None
 
 
 def test_writers_that_open_a_new_cache_at_once_and_write_together_lose_nothing(tmp_path: Path) -> None:
-    processes = {name: writer(tmp_path / "vectors.sqlite", name, 50) for name in "abcdef"}
+    processes = {name: writer(tmp_path / "vectors.sqlite", name, 20) for name in "abcdef"}
     for process in processes.values():
         begin(process)
     for process in processes.values():
         process.communicate(timeout=60)
         assert process.returncode == 0
     with vectorcache.opened(tmp_path / "vectors.sqlite", "mini") as cache:
-        found = cache.get(f"{name}-{number}-{place}" for name in processes for number in range(50) for place in range(10))
-    assert len(found) == 6 * 50 * 10
+        found = cache.get(f"{name}-{number}-{place}" for name in processes for number in range(20) for place in range(10))
+    assert len(found) == 6 * 20 * 10
     assert all(vector.tolist() == [float(digest.split("-")[1])] * 384 for digest, vector in found.items())
 
 

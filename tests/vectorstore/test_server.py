@@ -217,7 +217,7 @@ def test_the_grpc_stream_that_writes_objects_is_refused_without_the_key(serving:
 def test_where_a_port_was_taken_meanwhile_others_are_chosen(clone: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
-        (clone / ".state/weaviate/connection.json").write_text(json.dumps({"http_port": port, "grpc_port": port + 1, "ports": [port + number for number in range(6)], "api_key": "k"}))
+        (clone / ".state/weaviate/connection.json").write_text(json.dumps({"http_port": port - 1, "grpc_port": port, "ports": [port - 1 + number for number in range(6)], "api_key": "k"}))
         with server.session() as client:
             made = json.loads((clone / ".state/weaviate/connection.json").read_text())
             assert port not in made["ports"]
