@@ -25,6 +25,7 @@ def run(config: IngestConfig, raw: Path, pipeline: Path, documents: Path, reject
         if good == 0:
             reasons = "".join(f"\n  - {reading.rejection['uri']}: {reading.rejection['reason']}" for reading in source[:10] if reading.rejection)
             raise UserError(f"params.yaml: ingest.sources: source {name} yields no document. Mend its files, or remove it from the list:{reasons}")
+    files.write(rejections, REJECTIONS, sorted(rejected, key=lambda row: str(row["uri"])))
     share = len(rejected) / (len(rejected) + len(rows))
     if share > config.max_rejected_share:
         shown = "\n".join(f"  - {row['uri']}: {row['reason']}" for row in rejected[:10])
@@ -32,4 +33,3 @@ def run(config: IngestConfig, raw: Path, pipeline: Path, documents: Path, reject
             f"{len(rejected)} of {len(rejected) + len(rows)} documents were rejected ({share:.1%}), more than ingest.max_rejected_share ({config.max_rejected_share:.1%}) in params.yaml allows. Mend or remove them:\n{shown}"
         )
     files.write(documents, DOCUMENTS, sorted(rows, key=lambda row: str(row["doc_id"])))
-    files.write(rejections, REJECTIONS, sorted(rejected, key=lambda row: str(row["uri"])))

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,12 +98,12 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_workspace(tmp_path_factory.mktemp("pipeline"))
     done = dvc(folder, "repro")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert ran(done) == list(graph.read(folder / "dvc.yaml")), done.stdout
-    yield folder
+    return folder
 
 
 def test_a_run_from_nothing_ends_with_a_release_that_binds_everything(workspace: Path) -> None:
@@ -217,7 +216,8 @@ def test_fine_tuning_killed_in_the_middle_continues_from_its_checkpoint(workspac
     stage = subprocess.Popen([sys.executable, "-m", "pipelines", "finetune"], cwd=workspace, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 180
     while not list((workspace / ".state/checkpoints").glob("*/checkpoint-*/finished")):
-        assert stage.poll() is None and time.monotonic() < deadline, "no checkpoint was written"
+        assert stage.poll() is None, "the stage ended before its first checkpoint"
+        assert time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.2)
     os.kill(stage.pid, signal.SIGKILL)
     stage.wait()
