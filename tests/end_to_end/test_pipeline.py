@@ -27,6 +27,7 @@ SMALL = {
     ],
     "validate.min_documents": 5,
     "base.made": {"vocabulary_size": 1200, "hidden_size": 64, "num_layers": 2, "num_heads": 2, "num_tokens": 60000, "sequence_length": 64, "batch_size": 8, "learning_rate": 0.005},
+    "finetune.method": "lora",
     "finetune.num_epochs": 10.0,
     "finetune.checkpoint_steps": 40,
     "finetune.learning_rate": 0.008,
