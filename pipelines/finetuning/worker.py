@@ -132,9 +132,11 @@ def _model(job: Job, half: bool) -> Any:
         model.enable_input_require_grads()
     trained = [*_embedding_names(model)] if config.train_embeddings else None
     tied = bool(trained and model.config.tie_word_embeddings)
-    return get_peft_model(model, LoraConfig(
+    adapter = LoraConfig(
         task_type="CAUSAL_LM", r=config.lora_rank, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout, target_modules="all-linear", modules_to_save=trained, ensure_weight_tying=tied,
-    ))  # fmt: skip
+    )  # fmt: skip
+    # Stage 3 shards all trained weights in one buffer, so they must be of one type; DeepSpeed keeps 32-bit copies either way.
+    return get_peft_model(model, adapter, autocast_adapter_dtype=config.zero_stage != 3)
 
 
 def _embedding_names(model: Any) -> list[str]:

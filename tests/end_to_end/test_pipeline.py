@@ -223,7 +223,7 @@ def test_fine_tuning_killed_in_the_middle_continues_from_its_checkpoint(workspac
     os.kill(stage.pid, signal.SIGKILL)
     stage.wait()
 
-    done = dvc(workspace, "repro")
+    done = dvc(workspace, "repro", "finetune")
 
     assert done.returncode == 0, done.stderr + done.stdout[-2000:]
     assert "continuing from checkpoint-" in done.stdout + done.stderr

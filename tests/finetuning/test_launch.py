@@ -1,0 +1,95 @@
+"""Real DeepSpeed on this machine: the combinations of params.yaml that need no GPU, each on a tiny model."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import basemodel, files, weights
+from pipelines.config import params
+from pipelines.config.base import MadeModel
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.errors import UserError
+from pipelines.finetuning import launch, worker
+
+TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
+ROWS = [{"topic": "t", "question": f"where is number {number}", "prompt": f"Question: where is number {number}\nAnswer:", "completion": f" in file {number}"} for number in range(24)]
+
+
+def settings(**changes: object) -> FinetuneConfig:
+    """The default section with a few steps of training, and `changes`."""
+    return FinetuneConfig.model_validate(params.load().finetune.model_dump() | {"num_epochs": 1.0, "batch_size": 4, "lora_rank": 4, "checkpoint_steps": 100} | changes)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny base model and 24 examples."""
+    from datasets import Dataset, DatasetDict
+
+    folder = tmp_path_factory.mktemp("inputs")
+    basemodel.make(["where is the file with this number? in the folder of all numbers. " * 40], TINY, 7, folder / "base")
+    DatasetDict(train=Dataset.from_list(ROWS), validation=Dataset.from_list(ROWS[:4])).save_to_disk(str(folder / "examples"))
+    return folder / "base", folder / "examples"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "lora", "zero_stage": 2, "num_processes": 2},
+        {"method": "lora", "zero_stage": 3, "num_processes": 1},
+        {"method": "full", "zero_stage": 1, "num_processes": 1, "packing": True, "gradient_checkpointing": True},
+        {"method": "full", "zero_stage": 3, "num_processes": 2, "precision": "fp32"},
+    ],
+    ids=["two ranks", "weights sharded", "packed", "all weights sharded over two ranks"],
+)
+def test_a_combination_trains_and_saves_whole_weights(changes: dict[str, object], inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    base, examples = inputs
+    (tmp_path / "result").mkdir()
+
+    history = launch.train(settings(**changes), base, examples, tmp_path / "result")
+
+    assert [check.name for check in weights.checks(tmp_path / "result") if not check.passed] == []
+    assert any("train_loss" in row for row in history)
+    launch.forget(base, examples, settings(**changes))
+
+
+def test_qlora_without_a_gpu_is_refused_with_the_remedy(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match=r"finetune\.method: qlora needs an NVIDIA GPU.*Use lora"):
+        launch.train(settings(method="qlora"), *inputs, tmp_path)
+
+
+def test_a_missing_hostfile_is_named(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"finetune\.hostfile: nowhere is not there"):
+        launch.train(settings(hostfile="nowhere"), *inputs, tmp_path)
+
+
+def test_an_example_that_is_too_long_is_an_error_that_names_it(inputs: tuple[Path, Path]) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(inputs[0]))
+
+    with pytest.raises(UserError, match=r"topic t has \d+ tokens, more than params\.yaml: finetune\.max_tokens \(16\): 'where is number 0'"):
+        worker.encode(tokenizer, ROWS[0], 16)
+
+
+def test_only_the_completion_counts_in_the_loss(inputs: tuple[Path, Path]) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(inputs[0]))
+
+    encoded = worker.encode(tokenizer, ROWS[3], 192)
+
+    counted = [token for token, label in zip(encoded["input_ids"], encoded["labels"], strict=True) if label != -100]
+    assert tokenizer.decode(counted) == " in file 3</s>"
+
+
+def test_an_unfinished_checkpoint_is_not_continued_from(tmp_path: Path) -> None:
+    for step in (10, 20):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    files.write_text(tmp_path / "checkpoint-10" / worker.FINISHED, "")
+
+    assert worker.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert not (tmp_path / "checkpoint-20").exists()
