@@ -38,7 +38,7 @@ def test_a_last_line_without_its_end_is_not_joined_with_the_next_release(tmp_pat
     assert ledger.read(path) == [FIRST, FIRST]
 
 
-@pytest.mark.parametrize("line", ["{", "", '{"release_id": "r-2"}', FIRST.model_dump_json()[:-1] + ', "more": 1}'])
+@pytest.mark.parametrize("line", ["{", '{"release_id": "r-2"}', FIRST.model_dump_json()[:-1] + ', "more": 1}'])
 def test_a_damaged_line_is_told_with_its_number_and_remedy(tmp_path: Path, line: str) -> None:
     path = tmp_path / "releases.jsonl"
     path.write_text(f"{FIRST.model_dump_json()}\n{line}\n")

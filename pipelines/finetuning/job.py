@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.config.finetune import FinetuneConfig
 
+STAGE_LOCK = "stage.lock"  # in `checkpoints`; the stage holds it as long as it lives
+
 
 class Job(BaseModel):
     """One fine-tuning. `checkpoints` is named by the digest of everything that decides the result."""

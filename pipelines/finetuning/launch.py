@@ -1,6 +1,6 @@
 """Starts DeepSpeed's launcher on this machine's devices, or on the nodes of a hostfile, and waits for the result."""
 
-import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -15,7 +15,7 @@ from pipelines import files, place
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.errors import UserError
 from pipelines.finetuning import operator
-from pipelines.finetuning.job import Job
+from pipelines.finetuning.job import STAGE_LOCK, Job
 from pipelines.hardware import has_gpu, num_devices
 
 
@@ -32,18 +32,23 @@ def train(config: FinetuneConfig, base: Path, examples: Path, result: Path) -> l
     files.write_text(checkpoints / "job.json", job.model_dump_json())
     processes = config.num_processes or num_devices()
     print(f"{config.method}, ZeRO stage {config.zero_stage}, {processes} process(es)" + (f" a node of {config.hostfile}" if config.hostfile else ""), flush=True)
-    ranks = subprocess.Popen(_command(config, processes, checkpoints / "job.json"), env=_environment(processes), preexec_fn=_die_with_parent)  # noqa: PLW1509
-    try:
-        code = ranks.wait()
-    except KeyboardInterrupt:
-        ranks.send_signal(signal.SIGTERM)
-        ranks.wait()
-        raise
+    with (checkpoints / STAGE_LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # the ranks end when this lock is free: a killed stage leaves none of them behind
+        code = _await(subprocess.Popen(_command(config, processes, checkpoints / "job.json"), env=_environment(processes)))
     if code:
         raise UserError(f"fine-tuning stopped (exit code {code}); the reason is in the lines above. The same command continues from the last checkpoint in {checkpoints}")
     history: list[dict[str, Any]] = json.loads((result / "history.json").read_text())
     (result / "history.json").unlink()
     return history
+
+
+def _await(ranks: "subprocess.Popen[bytes]") -> int:
+    try:
+        return ranks.wait()
+    except KeyboardInterrupt:
+        ranks.send_signal(signal.SIGTERM)
+        ranks.wait()
+        raise
 
 
 def forget(base: Path, examples: Path, config: FinetuneConfig) -> None:
@@ -89,9 +94,3 @@ def _command(config: FinetuneConfig, processes: int, job: Path) -> list[str]:
 def _environment(processes: int) -> dict[str, str]:
     threads = max(1, (os.cpu_count() or 1) // processes)
     return {**operator.environment(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)), "PYTHONPATH": str(Path.cwd())}
-
-
-def _die_with_parent() -> None:
-    """On Linux the launcher gets SIGTERM when this stage is killed, so that no rank trains on alone."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -2,14 +2,18 @@
 
 import fcntl
 import json
+import os
 import shutil
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.errors import UserError
-from pipelines.finetuning.job import Job
+from pipelines.finetuning.job import STAGE_LOCK, Job
 from pipelines.hardware import computes_in_bf16, has_gpu
 
 FINISHED = "finished"  # written into a checkpoint after everything else
@@ -145,12 +149,20 @@ def _embedding_names(model: Any) -> list[str]:
     return [name.rsplit(".", 1)[-1] for name, module in model.named_modules() if any(module is one for one in wanted)]
 
 
+def _end_with_stage(lock: Path) -> None:
+    """End this rank, with whatever it does, within a second after the stage's end."""
+    with lock.open() as held:
+        while True:
+            time.sleep(1)
+            with suppress(BlockingIOError):
+                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                os._exit(1)
+
+
 if __name__ == "__main__":
     given = Job.model_validate_json(Path(next(word for word in sys.argv[1:] if not word.startswith("--"))).read_text())
-    # A rank of a killed launcher may still be writing: wait for its end.
-    with (given.checkpoints / f"{next((word for word in sys.argv if word.startswith('--local_rank')), 'rank')}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            run(given)
-        except UserError as error:
-            sys.exit(f"\n{error}\n")
+    threading.Thread(target=_end_with_stage, args=[given.checkpoints / STAGE_LOCK], daemon=True).start()
+    try:
+        run(given)
+    except UserError as error:
+        sys.exit(f"\n{error}\n")

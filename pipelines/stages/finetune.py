@@ -1,5 +1,6 @@
 """finetune: base model and examples -> an adapter that is proven to be there, finite, non-zero and of effect."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ def run(config: FinetuneConfig, base: Path, examples: Path, examples_validation:
     with files.replacing(adapter) as target:
         target.mkdir()
         history = launch.train(config, base, examples, target)
+        _settle(target, base)
         prompts.save(prompts.load(examples / prompts.FILE), target)
         proof = prove(base, examples, target)
         files.write_json(target / "proof.json", proof)
@@ -26,6 +28,15 @@ def run(config: FinetuneConfig, base: Path, examples: Path, examples_validation:
     _curves(history, training)
     launch.forget(base, examples, config)
     print(f"adapter: {proof.reason}; last loss {next(row['loss'] for row in reversed(history) if 'loss' in row):.3f}")
+
+
+def _settle(adapter: Path, base: Path) -> None:
+    """Make adapter_config.json the same for the same training: PEFT writes an absolute path and lists in the order of a set."""
+    path = adapter / "adapter_config.json"
+    if path.exists():
+        config = json.loads(path.read_text())
+        stable = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
+        files.write_json(path, stable | {"base_model_name_or_path": base.as_posix()})
 
 
 def prove(base: Path, examples: Path, adapter: Path) -> Report:

@@ -54,7 +54,7 @@ def test_no_rejection_at_all_writes_an_empty_list(tmp_path: Path, monkeypatch: p
     assert list(files.read(Path("rejections.parquet"), REJECTIONS)) == []
 
 
-def test_more_rejections_than_allowed_stop_with_key_values_and_reasons_and_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_rejections_than_allowed_stop_with_key_values_and_reasons_and_are_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/a.md").write_text("a")
@@ -67,7 +67,7 @@ def test_more_rejections_than_allowed_stop_with_key_values_and_reasons_and_write
     assert str(caught.value) == (
         "1 of 3 documents were rejected (33.3%), more than ingest.max_rejected_share (30.0%) in params.yaml allows. Mend or remove them:\n  - book/c.md: not utf-8: invalid start byte at byte 0"
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "lock.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "lock.txt", "rejections.parquet"]
 
 
 def test_as_many_rejections_as_allowed_do_not_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
