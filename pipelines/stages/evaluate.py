@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 def run(
     config: EvaluateConfig, base: Path, adapter: Path, examples: Path, golden: Path, index: Path, chunks: Path, vectors: Path, releases: Path,
-    answers: Path, worst_answers: Path, timings: Path, scores: Path, slices: Path,
+    answers: Path, worst_answers: Path, timings: Path, scores: Path, metrics: Path, slices: Path,
 ) -> None:  # fmt: skip
     """Measure every system on the same questions and passages. A bad number is recorded, never an error."""
     questions = golden_files.load(golden)
@@ -48,6 +48,7 @@ def run(
     measured = _summed(rows, files.digest(adapter), champion.release_id if champion else None, files.digest(golden), config)
     files.write(answers, ANSWERS, sorted(rows, key=lambda row: (row["system"], row["id"])))
     files.write_json(scores, measured)
+    files.write_json(metrics, {name: met.value for name, met in measured.systems[CANDIDATE].metrics.items()})  # for `dvc metrics`
     files.write_text(slices, _slices_csv(measured))
     files.write_text(worst_answers, pages.answers(rows, measured))
     files.write_json(timings, {"seconds": {name: round(value, 3) for name, value in seconds.items()}, "questions": len(questions)})

@@ -60,3 +60,5 @@ def _curves(history: list[dict[str, Any]], training: Path) -> None:
             for name in ("loss", "eval_loss", "learning_rate", "grad_norm"):
                 if name in row:
                     live.log_metric(name, float(row[name]))
+        live.end()
+        (target / "metrics.json").unlink(missing_ok=True)  # the last values again, which `dvc plots` cannot draw
