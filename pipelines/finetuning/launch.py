@@ -25,8 +25,7 @@ def train(config: FinetuneConfig, base: Path, examples: Path, result: Path) -> l
     Continues from the last checkpoint of the same job. Raises UserError where the combination does not exist here or the ranks failed.
     """
     _possible(config)
-    identity = files.text_digest(config.model_dump_json() + files.digest(base) + files.digest(examples))[:16]
-    checkpoints = place.shared_state() / "checkpoints" / identity
+    checkpoints = _checkpoints(config, base, examples)
     checkpoints.mkdir(parents=True, exist_ok=True)
     job = Job(config=config, base=base.absolute(), examples=examples.absolute(), checkpoints=checkpoints, result=result.absolute())
     files.write_text(checkpoints / "job.json", job.model_dump_json())
@@ -52,9 +51,14 @@ def _await(ranks: "subprocess.Popen[bytes]") -> int:
 
 
 def forget(base: Path, examples: Path, config: FinetuneConfig) -> None:
-    """Remove the checkpoints of a finished job, and those of others older than a week stay for who may return to them."""
+    """Remove the checkpoints of this job; those of other jobs stay."""
+    shutil.rmtree(_checkpoints(config, base, examples), ignore_errors=True)
+
+
+def _checkpoints(config: FinetuneConfig, base: Path, examples: Path) -> Path:
+    """The folder of a job, named by the digest of everything that decides its result."""
     identity = files.text_digest(config.model_dump_json() + files.digest(base) + files.digest(examples))[:16]
-    shutil.rmtree(place.shared_state() / "checkpoints" / identity, ignore_errors=True)
+    return place.shared_state() / "checkpoints" / identity
 
 
 def _possible(config: FinetuneConfig) -> None:

@@ -151,7 +151,7 @@ def _differences(client: "WeaviateClient", receipt: Receipt, vectors: Path, samp
 
 
 def _retire(client: "WeaviateClient", newest: str, keep: int) -> None:
-    """Remove the oldest of our collections, so that `keep` stay. The order is that of their creation, kept in an alias-free list."""
+    """Remove the oldest of our collections, so that `keep` stay; the age is that of an object in each."""
     ours = [name for name in client.collections.list_all(simple=True) if name.startswith(PREFIX) and name != newest]
     order = {name: _created(client, name) for name in ours}
     for name in sorted(ours, key=lambda name: order[name], reverse=True)[keep - 1 :]:
