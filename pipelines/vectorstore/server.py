@@ -75,12 +75,14 @@ def _start_keeper(folder: Path, connection: dict[str, Any]) -> None:
         keeper = subprocess.Popen([sys.executable, "-m", __spec__.name if __name__ == "__main__" else __name__, str(folder)], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[2])  # fmt: skip
     deadline = time.monotonic() + START_SECONDS
     while not _answers(connection):
-        if keeper.poll() is not None or time.monotonic() > deadline:
+        ended = keeper.poll()
+        if ended is not None or time.monotonic() > deadline:
             with suppress(ProcessLookupError):
                 keeper.kill()
             last = "\n  ".join(log.read_text(errors="replace").splitlines()[-6:])
+            what = f"did not start within {START_SECONDS} s" if ended is None else f"ended at once (exit code {ended})"
             raise UserError(
-                f"the embedded Weaviate did not start within {START_SECONDS} s. Last lines of {log}:\n  {last}\nRemedy: `make doctor`; where its data is damaged, remove {folder / 'data'} (the next run rebuilds the collection)"
+                f"the embedded Weaviate {what}. Last lines of {log}:\n  {last}\nRemedy: `make doctor`; where its data is damaged, remove {folder / 'data'} (the next run rebuilds the collection)"
             )
         time.sleep(0.1)
 

@@ -122,3 +122,13 @@ def test_without_a_commit_no_release_is_made_and_nothing_half_written_is_left(tm
     with pytest.raises(UserError, match="the code's commit cannot be told, so no release can be made"):
         run(CONFIG, *PATHS)
     assert [path.name for path in tmp_path.iterdir() if "triton" in path.name] == []
+
+
+def test_scores_without_an_exact_match_make_no_release_even_where_an_override_let_them_pass(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = prepare(monkeypatch, tmp_path, models)
+    files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
+    scores = files.read_json(Path("scores.json"), Scores)
+    files.write_json(Path("scores.json"), scores.model_copy(update={"systems": {"candidate": System(metrics={}, slices={})}}))
+    with pytest.raises(UserError, match="scores.json: systems: candidate: exact_match: is missing"):
+        run(CONFIG, *PATHS)
+    assert not Path("triton").exists()
