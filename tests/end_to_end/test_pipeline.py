@@ -123,6 +123,12 @@ def test_a_second_run_runs_no_stage(workspace: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert ran(done) == []
 
+    again = subprocess.run([sys.executable, "-m", "pipelines", "run"], cwd=workspace, capture_output=True, text=True, env=environment())
+
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("nothing changed: every stage's result is up to date")
+    assert "0 s in all" in again.stdout
+
 
 def test_the_summary_shows_scores_verdict_and_release(workspace: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "pipelines", "summary"], cwd=workspace, capture_output=True, text=True, env=environment())
