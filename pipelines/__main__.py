@@ -87,7 +87,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 130 interrupted."""
+    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 130 interrupted, 141 nobody reads the output any more (`| head`)."""
     if importlib.util.find_spec("pydantic") is None:
         print("this Python has none of the pipeline's packages: `source .venv/bin/activate` (after `make setup`)", file=sys.stderr)
         return 2
@@ -95,7 +95,9 @@ def main() -> int:
     if not shutil.which("nvidia-smi"):
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns at every import that it found no GPU
     try:
-        return execute(parser().parse_args())
+        code = execute(parser().parse_args())
+        sys.stdout.flush()  # here, so that what goes wrong with it is said below
+        return code
     except UserError as error:
         print(f"\n{error}\n", file=sys.stderr)
         return 1
@@ -103,10 +105,23 @@ def main() -> int:
         print("\ninterrupted: the same command continues", file=sys.stderr)
         return 130
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 141
         if error.errno != errno.ENOSPC:
             raise
         print(f"\nthe disk is full ({error.filename or error}): free some space, the same command continues\n", file=sys.stderr)
         return 1
+
+
+def _nobody_reads() -> bool:
+    """Whether it is the standard output that broke; it is then turned off, since Python flushes it once more at its end."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 if __name__ == "__main__":

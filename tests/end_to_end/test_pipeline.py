@@ -138,6 +138,14 @@ def test_the_summary_shows_scores_verdict_and_release(workspace: Path) -> None:
         assert wanted in done.stdout
 
 
+def test_dvc_plots_draws_the_curves_and_slices_without_a_warning(workspace: Path) -> None:
+    done = dvc(workspace, "plots", "show")
+
+    page = (workspace / "dvc_plots/index.html").read_text()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in page for name in ("slices.csv", "eval_loss.tsv", "grad_norm.tsv"))
+
+
 def test_one_changed_value_reruns_the_stages_that_read_it_alone(workspace: Path) -> None:
     change(workspace, {"gate.max_slice_drop": 0.25})
 

@@ -48,7 +48,9 @@ def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, models: Path) -> str:
     files.write(Path("documents.parquet"), DOCUMENTS, [row, row | {"doc_id": "2"}])
     Path("chunks.parquet").write_text("chunks")
     encoder = Encoder(model="mini", revision=None, digest="e", precision="fp32")
-    files.write_json(Path("index.json"), Receipt(collection="Chunks_1", digest="i", num_objects=2, dimensions=3, encoder=encoder, chunks_digest="c", vectors_digest="v", server_version="1"))
+    files.write_json(
+        Path("index.json"), Receipt(collection="Chunks_1", digest="i", num_objects=2, dimensions=3, encoder=encoder, chunks_digest="c", vectors_digest="v", hybrid_alpha=0.7, server_version="1")
+    )
     met = Interval(value=0.81, low=0.76, high=0.85, num=300)
     digest = files.digest(Path("adapter"))
     systems = {"candidate": System(metrics={"exact_match": met}, slices={})}
