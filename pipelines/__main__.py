@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -94,6 +95,8 @@ def main() -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not shutil.which("nvidia-smi"):
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns at every import that it found no GPU
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: _interrupt(interrupts, number))
     try:
         code = execute(parser().parse_args())
         sys.stdout.flush()  # here, so that what goes wrong with it is said below
@@ -101,16 +104,21 @@ def main() -> int:
     except UserError as error:
         print(f"\n{error}\n", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command continues", file=sys.stderr)
-        return 130
-    except OSError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or interrupts:  # a library's compiled code turns the interrupt into an error of its own
+            print("\ninterrupted: the same command continues", file=sys.stderr)
+            return 130
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 141
-        if error.errno != errno.ENOSPC:
+        if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
             raise
         print(f"\nthe disk is full ({error.filename or error}): free some space, the same command continues\n", file=sys.stderr)
         return 1
+
+
+def _interrupt(interrupts: list[int], number: int) -> None:
+    interrupts.append(number)
+    raise KeyboardInterrupt
 
 
 def _nobody_reads() -> bool:
