@@ -187,7 +187,8 @@ def test_a_stage_stopped_by_ctrl_c_or_killed_leaves_the_old_or_nothing_and_the_s
 
         assert [files.digest(out) for out in outs] == before  # old, whole
         if number == signal.SIGINT and started.returncode:  # a quick stage may have ended before
-            assert (started.returncode, "Traceback" in said) == (130, False), said
+            assert started.returncode in (130, -signal.SIGINT), said  # CPython dies of the signal where `exec` of a text was interrupted; a shell shows 130 for both
+            assert "Traceback" not in said
             assert said.rstrip().endswith("interrupted: the same command continues")
     again = subprocess.run(command, cwd=workspace, env=environment(), capture_output=True, text=True)
 
