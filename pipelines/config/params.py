@@ -21,6 +21,7 @@ from pipelines.config.gate import GateConfig
 from pipelines.config.index import IndexConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.section import Section
+from pipelines.config.serve import CanaryConfig, ProofConfig, ServeConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.errors import UserError
 
@@ -42,6 +43,9 @@ class Params(Section):
     evaluate: EvaluateConfig = Field(description="golden set")
     gate: GateConfig = Field(description="acceptance")
     export: ExportConfig = Field(description="Triton model repository")
+    proof: ProofConfig = Field(description="what a release must show on a fresh server")
+    canary: CanaryConfig = Field(description="how a release takes over")
+    serve: ServeConfig = Field(description="the live server")
 
     def section(self, name: str) -> Section:
         """The section of that name. Raises UserError for a name that is none."""
