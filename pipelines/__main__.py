@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import graph
-from pipelines.errors import UserError
+from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 
 COMMANDS = {
     "run": "`dvc repro`, then the summary (what `make run` does after the set-up)",
@@ -30,6 +30,7 @@ COMMANDS = {
     "release": "make the exported candidate the champion, on record",
     "releases": "list the releases",
     "schema": "print the JSON Schema of params.yaml",
+    "checkout": "work in a run's own checkout (what the Airflow tasks call)",
 }
 
 
@@ -74,7 +75,21 @@ def parser() -> argparse.ArgumentParser:
     made_verbs["search"].add_argument("--limit", type=int, default=5, help="passages shown (default 5)")
     made_verbs["release"].add_argument("--who", required=True, help="who releases")
     made_verbs["release"].add_argument("--why", required=True, help="why, in a sentence")
+    _checkout_arguments(made_verbs["checkout"])
     return made
+
+
+def _checkout_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["start", "stage", "brief", "decide", "release", "end"], help="what to do with the run")
+    parser.add_argument("--dag", required=True, help="train, refresh or another name")
+    parser.add_argument("--run-id", required=True, help="id of the run")
+    parser.add_argument("--revision", default="HEAD", help="start: the commit, branch or tag to check out (default HEAD)")
+    parser.add_argument("--overrides", default="{}", help='start: JSON of dotted keys, e.g. {"finetune.seed": 8}')
+    parser.add_argument("--name", default="", help="stage: its name")
+    parser.add_argument("--who", default="", help="start, decide: the person, or the schedule")
+    parser.add_argument("--why", default="", help="decide: the reason")
+    parser.add_argument("--decision", choices=["approved", "refused"], help="decide: what was decided")
+    parser.add_argument("--mode", choices=["human", "auto"], default="human", help="decide: whether a person decided")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -87,7 +102,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 130 interrupted."""
+    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 75 something did not answer and the same command may work later, 99 nothing to do, 130 interrupted."""
     if importlib.util.find_spec("pydantic") is None:
         print("this Python has none of the pipeline's packages: `source .venv/bin/activate` (after `make setup`)", file=sys.stderr)
         return 2
@@ -98,7 +113,7 @@ def main() -> int:
         return execute(parser().parse_args())
     except UserError as error:
         print(f"\n{error}\n", file=sys.stderr)
-        return 1
+        return TRY_AGAIN if isinstance(error, Unreachable) else 1
     except KeyboardInterrupt:
         print("\ninterrupted: the same command continues", file=sys.stderr)
         return 130

@@ -20,6 +20,7 @@ class Stage:
     deps: tuple[str, ...]
     outs: tuple[str, ...]
     params: tuple[str, ...]
+    phase: str | None = None  # `meta: {phase: ...}`, which groups stages in Airflow
 
     def artifacts(self) -> dict[str, Path]:
         """File stem -> path, for every dependency that is no code and every output."""
@@ -60,7 +61,7 @@ def _stage(name: str, body: Any) -> Stage:
     if not isinstance(body, dict) or "cmd" not in body:
         raise UserError(f"dvc.yaml: stage {name} has no `cmd`")
     outs = [_key(item) for kind in ("outs", "metrics", "plots") for item in body.get(kind) or []]
-    return Stage(name, tuple(map(_key, body.get("deps") or [])), tuple(outs), tuple(map(_key, body.get("params") or [])))
+    return Stage(name, tuple(map(_key, body.get("deps") or [])), tuple(outs), tuple(map(_key, body.get("params") or [])), (body.get("meta") or {}).get("phase"))
 
 
 def _key(item: str | dict[str, Any]) -> str:
