@@ -134,14 +134,19 @@ def main() -> int:
         print("Airflow is not installed: make setup", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    port = int(os.environ.get("AIRFLOW_PORT", 0)) or free_port(8080)
+    port = int(os.environ.get("AIRFLOW_PORT", "0")) or free_port(8080)
     print("Airflow is starting (about half a minute; log: .state/airflow/standalone.log)", flush=True)
     started = start(ROOT, port, (free_port(), free_port()), os.environ)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not is_ready(port):
             if started.poll() is not None or time.monotonic() > deadline:
-                print("Airflow did not start. Last lines of .state/airflow/standalone.log:", *(ROOT / ".state/airflow/standalone.log").read_text(errors="replace").splitlines()[-12:], sep="\n  ", file=sys.stderr)
+                print(
+                    "Airflow did not start. Last lines of .state/airflow/standalone.log:",
+                    *(ROOT / ".state/airflow/standalone.log").read_text(errors="replace").splitlines()[-12:],
+                    sep="\n  ",
+                    file=sys.stderr,
+                )
                 return 1
             time.sleep(0.5)
         logins = ", ".join(f"{name} / {password}" for name, password in json.loads(passwords_file(ROOT).read_text()).items())

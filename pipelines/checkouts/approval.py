@@ -1,4 +1,4 @@
-"""What a person sees before they release a candidate, the record of what they decided, and the champion that runs start from."""
+"""What a person sees before they release a candidate, the record of what they decided, and the release that follows."""
 
 import datetime
 import subprocess
@@ -10,16 +10,15 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines import files, ledger
 from pipelines.checkouts import tree
-from pipelines.checkouts.git import call, git, show
+from pipelines.checkouts.git import git, show
+from pipelines.checkouts.inheritance import CHAMPION, LEDGER, RELEASED
 from pipelines.contracts.answers import ANSWERS
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.scores import CANDIDATE, Interval, Scores
 from pipelines.contracts.verdict import Verdict
-from pipelines.errors import Refusal, Unreachable, TRY_AGAIN, UserError
+from pipelines.errors import TRY_AGAIN, Refusal, Unreachable, UserError
 
-RELEASED = "releases"  # branch of the clone whose tip holds the newest champion
-LEDGER, BRIEF, DECISION = "models/releases.jsonl", "data/reports/approval_brief.md", "data/reports/approval.json"
-CHAMPION = (LEDGER, "models/champion.dvc", "models/.gitignore")
+BRIEF, DECISION = "data/reports/approval_brief.md", "data/reports/approval.json"
 METRICS = ("exact_match", "token_f1", "groundedness", "refusal_recall", "false_refusal", "hit_at_5")
 NUM_WORST = 8
 
@@ -37,24 +36,6 @@ class Decision(BaseModel):
     when: str  # ISO 8601 with zone
     seen: str
     seen_sha256: str
-
-
-def take_champion(run: tree.Run) -> None:
-    """Give the run the newest champion, whichever commit it began at. Raises Refusal where two ledgers contradict each other."""
-    clone = Path.cwd()
-    if run.remote:
-        call(clone, "fetch", "--quiet", run.remote, f"+{RELEASED}:{RELEASED}")
-    newest, own = show(clone, RELEASED, LEDGER), (run.folder / LEDGER).read_text(encoding="utf-8")
-    if newest is None or own.strip().startswith(newest.strip()):
-        return
-    if not newest.strip().startswith(own.strip()):
-        raise Refusal(f"refused: {LEDGER} of this run's commit and of branch {RELEASED} name different releases. Merge them: `git merge {RELEASED}`, keep every line, commit, and start the run anew")
-    here = [path for path in CHAMPION if show(clone, RELEASED, path) is not None]
-    git(run.folder, "checkout", RELEASED, "--", *here)
-    tree.record(run, here, "Start from the newest champion")
-    if call(run.folder, "diff", "--cached", "--quiet").returncode:
-        git(run.folder, "commit", "--quiet", "--message", "Start from the newest champion")
-    tree.materialise(run.folder)
 
 
 def brief(folder: Path) -> str | None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipelines.errors import UserError
 
-AUTHOR = ("-c", "user.name=pipeline", "-c", "user.email=pipeline@localhost", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null")
+NAME = "pipeline"  # author of the commits on the branches of runs
+AUTHOR = ("-c", f"user.name={NAME}", "-c", "user.email=pipeline@localhost", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null")
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -1,9 +1,10 @@
 """Values that a run is given instead of params.yaml's: written into its own params.yaml, checked as a whole, recorded."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
+import yaml
 
 from pipelines import files
 from pipelines.config import params
@@ -19,15 +20,13 @@ class Change(NamedTuple):
 
 
 def apply(path: Path, given: dict[str, Any]) -> list[Change]:
-    """Write those of the `given` dotted keys whose value differs into params.yaml, comments kept. Raises UserError where the whole is then wrong; the file is then as before."""
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
+    """Write those of the `given` dotted keys whose value differs into params.yaml; every other character stays. Raises UserError where the whole is then wrong; the file is then as before."""
     before = path.read_text(encoding="utf-8")
-    document = yaml.load(before)
-    changes = [change for key, value in given.items() if (change := _put(document, key, value)) is not None]
-    if changes:
-        with files.replacing(path) as target, target.open("w", encoding="utf-8") as out:
-            yaml.dump(document, out)
+    text, changes = before, []
+    for key, value in given.items():
+        text, change = _put(text, key, value)
+        changes += [change] if change else []
+    files.write_text(path, text)
     try:
         params.load(path)
     except UserError as error:
@@ -36,15 +35,20 @@ def apply(path: Path, given: dict[str, Any]) -> list[Change]:
     return changes
 
 
-def _put(document: Any, key: str, value: Any) -> Change | None:
-    *parents, last = key.split(".")
-    place = document
-    for parent in parents:
-        place = place.get(parent) if isinstance(place, dict) else None
-    if not isinstance(place, dict) or last not in place:
-        raise UserError(f"refused, nothing has run: params.yaml has no key `{key}` that could be overridden")
-    before = place[last]
+def _put(text: str, key: str, value: Any) -> tuple[str, Change | None]:
+    """The text with one value replaced by its JSON, which is YAML too."""
+    node: yaml.Node | None = yaml.compose(text, yaml.SafeLoader)
+    for part in key.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        node = next((held for name, held in pairs if name.value == part), None)
+        if node is None:
+            raise UserError(f"refused, nothing has run: params.yaml has no key `{key}` that could be overridden")
+    assert node is not None
+    start, end = node.start_mark, node.end_mark
+    before = yaml.safe_load(text[start.index : end.index].replace("\n" + " " * start.column, "\n"))
     if before == value and isinstance(before, bool) == isinstance(value, bool):
-        return None
-    place[last] = value
-    return Change(key, before, value)
+        return text, None
+    # A block (lines below its key) ends where the next thing begins: give back the line end and the indentation that were between.
+    is_block = isinstance(node, yaml.CollectionNode) and not node.flow_style
+    rest = "\n" + " " * end.column if is_block else ""
+    return text[: start.index] + json.dumps(value, ensure_ascii=False) + rest + text[end.index :], Change(key, before, value)

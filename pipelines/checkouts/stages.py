@@ -28,6 +28,8 @@ def execute(run: tree.Run, name: str) -> bool:
         if name not in declared:
             raise UserError(f"dvc.yaml of this run's commit has no stage `{name}`; its stages are {', '.join(declared)}")
         shared = bool(tree.default_remote(folder))
+        if shared and (folder / "dvc.lock").exists():
+            tree.dvc(folder, "pull", "--quiet", "--allow-missing", name)
         ran = _reproduce(folder, name, pull=shared)
         if shared and ran:
             print("pushing the outputs to the DVC remote", flush=True)

@@ -150,10 +150,16 @@ def _configure(folder: Path, clone: Path) -> None:
 
 
 def materialise(folder: Path) -> None:
-    """Bring the files that `.dvc` files name (the champion, documents that somebody added): from the cache, or from the DVC remote."""
-    named = git(folder, "ls-files", "*.dvc").splitlines()
-    if named:
-        dvc(folder, "pull" if default_remote(folder) else "checkout", "--quiet", *named)
+    """Bring what dvc.lock and `.dvc` files name (results, the champion, documents that somebody added) from the cache; where machines share data, from the remote.
+
+    Of results, a task of a shared run brings those that it reads; the rest may be on another machine.
+    """
+    if default_remote(folder):
+        added = git(folder, "ls-files", "*.dvc").splitlines()
+        if added:
+            dvc(folder, "pull", "--quiet", *added)
+    elif (folder / "dvc.lock").exists() or list(folder.glob("**/*.dvc")):
+        dvc(folder, "checkout", "--quiet", "--allow-missing")
 
 
 def fetch(folder: Path, paths: list[str]) -> None:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from pipelines import files
-from pipelines.checkouts import approval, overrides, stages, tree
+from pipelines.checkouts import approval, inheritance, overrides, stages, tree
 from pipelines.config import params
 from pipelines.errors import UNCHANGED
 
@@ -39,11 +39,12 @@ def _start(its: tree.Run, revision: str, given: str, who: str) -> None:
     revision = asked.pop("revision", revision)  # a field of Airflow's form beside those of params.yaml
     tree.start(its, revision)
     with tree.entered(its) as folder:
-        approval.take_champion(its)
+        if (folder / RUN_RECORD).exists() and json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))["run"] == its.name:
+            print(f"checkout {its.folder} is continued")
+            return
+        inheritance.take(its)
         changes = overrides.apply(folder / "params.yaml", asked)
-        record = {"run": its.name, "revision": revision, "who": who, "overrides": [change._asdict() for change in changes]}
-        if not (folder / RUN_RECORD).exists() or changes:
-            files.write_json(folder / RUN_RECORD, record)
+        files.write_json(folder / RUN_RECORD, {"run": its.name, "revision": revision, "who": who, "overrides": [change._asdict() for change in changes]})
         tree.record(its, ["params.yaml", RUN_RECORD], f"Run {its.name}, triggered by {who}")
     print(f"checkout {its.folder} of {revision}, branch {its.branch}")
     for change in changes:
