@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import Asset, AssetAny, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param, TaskGroup
+from airflow.sdk import Asset, AssetAny, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param, TaskGroup, TriggerRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 
 from pipelines import graph
@@ -209,6 +209,7 @@ def between(checkout: Command, stages: dict[str, Command], tidy: Command) -> Non
     """The checkout before every stage, the tidying after all, whatever happened; it does not decide the run's outcome."""
     for stage in stages.values():
         if not stage.upstream_task_ids:
+            stage.trigger_rule = TriggerRule.ALL_SUCCESS  # Airflow demands it right after a set-up task
             checkout >> stage
         if not stage.downstream_task_ids:
             stage >> tidy
