@@ -42,19 +42,12 @@ class Command(BaseOperator):
 
     def execute(self, context: Any) -> str:
         """The command's output (its last 200 lines)."""
-        said: deque[str] = deque(maxlen=200)
-        command = [os.environ.get("PIPELINE_PYTHON", str(ROOT / ".venv/bin/python")), "-m", "pipelines", *self.arguments]
-        self._started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=_environment(command[0]))
+        self._started = _begun(self.arguments)
         try:
-            for line in io.TextIOWrapper(self._started.stdout, encoding="utf-8", errors="replace"):
-                said.append(line.rstrip())
-                if line.strip():
-                    self.log.info(line.rstrip())
-            code = self._started.wait()
+            return _finished(self._started, self.log)
         except AirflowTaskTimeout as error:
             self.on_kill()
             raise AirflowFailException(f"stopped after {self.execution_timeout}: airflow.stage_timeout_minutes of params.yaml allows no longer") from error
-        return _outcome(code, list(said))
 
     def on_kill(self) -> None:
         """Stop the command and what it started."""
@@ -62,6 +55,21 @@ class Command(BaseOperator):
             with suppress(ProcessLookupError):
                 os.killpg(self._started.pid, signal.SIGTERM)
             self._started.wait(30)
+
+
+def _begun(arguments: list[str]) -> "subprocess.Popen[bytes]":
+    python = os.environ.get("PIPELINE_PYTHON", str(ROOT / ".venv/bin/python"))
+    return subprocess.Popen([python, "-m", "pipelines", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=_environment(python))
+
+
+def _finished(started: "subprocess.Popen[bytes]", log: Any) -> str:
+    """Each line into the task's log as it comes; then the outcome."""
+    said: deque[str] = deque(maxlen=200)
+    for line in io.TextIOWrapper(started.stdout, encoding="utf-8", errors="replace"):
+        said.append(line.rstrip())
+        if line.strip():
+            log.info(line.rstrip())
+    return _outcome(started.wait(), list(said))
 
 
 def _outcome(code: int, said: list[str]) -> str:
@@ -84,7 +92,7 @@ def _environment(python: str) -> dict[str, str]:
 
 
 class Approval(ApprovalOperator):
-    """Asks a person, records the decision on the run's branch, and passes it on: a refusal skips the release. `automatic: true` records the gate's acceptance instead."""
+    """Asks a person, records the decision in the ledger, and passes it on: a refusal skips the release. `automatic: true` records the gate's acceptance instead."""
 
     template_fields = (*ApprovalOperator.template_fields, "automatic")
 
@@ -94,7 +102,7 @@ class Approval(ApprovalOperator):
 
     def execute(self, context: Any) -> Any:
         if self.automatic == "auto":
-            self._record(context, "approved", "auto", "release.approval is auto", "auto")
+            self._record(context, "approved", "release.approval: auto", "the gate's acceptance is enough")
             raise AirflowSkipException("release.approval is auto: the gate's acceptance is enough")
         return super().execute(context)
 
@@ -106,12 +114,12 @@ class Approval(ApprovalOperator):
             self.log.warning("%s triggered this run and may not approve it: somebody else must. Asking again", who)
             return self.execute(context)
         why = (event["params_input"] or {}).get("why") or "no reason given"
-        self._record(context, "approved" if approved else "refused", who, why, "human")
+        self._record(context, "approved" if approved else "refused", who, why)
         return super().execute_complete(context, event)
 
-    def _record(self, context: Any, decision: str, who: str, why: str, mode: str) -> None:
-        words = ["checkout", "decide", "--dag", context["dag"].dag_id, "--run-id", context["run_id"], "--decision", decision, "--who", who, "--why", why, "--mode", mode]
-        Command(task_id="record", arguments=words).execute(context)
+    def _record(self, context: Any, decision: str, who: str, why: str) -> None:
+        words = ["checkout", "decide", "--dag", context["dag"].dag_id, "--run-id", context["run_id"], "--decision", decision, "--who", who, "--why", why]
+        _finished(_begun(words), self.log)
 
 
 def several_users() -> bool:

@@ -28,7 +28,9 @@ COMMANDS = {
     "search": "show the passages that the index finds for a question",
     "serve": "start Weaviate and hold it until Ctrl-C",
     "release": "make the exported candidate the champion, on record",
-    "releases": "list the releases",
+    "releases": "list what was released, refused, approved, overridden and rolled back",
+    "decide": "put a person's approval or refusal of the candidate into the ledger",
+    "champion": "bring models/champion to the clone's live release",
     "schema": "print the JSON Schema of params.yaml",
     "checkout": "work in a run's own checkout (what the Airflow tasks call)",
 }
@@ -73,8 +75,10 @@ def parser() -> argparse.ArgumentParser:
     made_verbs = {name: verbs.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     made_verbs["search"].add_argument("question")
     made_verbs["search"].add_argument("--limit", type=int, default=5, help="passages shown (default 5)")
-    made_verbs["release"].add_argument("--who", required=True, help="who releases")
-    made_verbs["release"].add_argument("--why", required=True, help="why, in a sentence")
+    for verb in ("release", "decide"):
+        made_verbs[verb].add_argument("--who", required=True, help="who decides")
+        made_verbs[verb].add_argument("--why", required=True, help="why, in a sentence")
+    made_verbs["decide"].add_argument("--decision", required=True, choices=["approve", "refuse"])
     _checkout_arguments(made_verbs["checkout"])
     return made
 
@@ -89,7 +93,6 @@ def _checkout_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--who", default="", help="start, decide: the person, or the schedule")
     parser.add_argument("--why", default="", help="decide: the reason")
     parser.add_argument("--decision", choices=["approved", "refused"], help="decide: what was decided")
-    parser.add_argument("--mode", choices=["human", "auto"], default="human", help="decide: whether a person decided")
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 
 from pipelines import files
 from pipelines.config.gate import GateConfig
+from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.scores import BASE, CANDIDATE, CHAMPION, FREQUENT, Interval, Scores, System
 from pipelines.contracts.verdict import Override, Verdict
 from pipelines.errors import UserError
 from pipelines.gate import judge, read_overrides
-from pipelines.ledger import Release
 from pipelines.stages.gate import run
 
 CONFIG = GateConfig(
@@ -26,7 +26,19 @@ CONFIG = GateConfig(
 PASSED = Report.of([Check(name="rows", passed=True, observed="0 rows", expected="0 rows")])
 FAILED = Report.of([Check(name="rows", passed=False, observed="3 rows", expected="0 rows")])
 EMPTY = Report(passed=True, reason="nothing to see", checks=[])
-RELEASE = Release(release_id="r-1", who="ada", why="first", when="2026-11-21T14:02:11+00:00", num_documents=3, candidate="c", model_digest="m", folder="models/champion", scores={"exact_match": 0.8})
+RELEASE = Champion(
+    model="m",
+    prompt="p",
+    release_id="r-1",
+    who="ada",
+    why="first",
+    when="2026-11-21T14:02:11+00:00",
+    num_documents=3,
+    candidate="c",
+    model_digest="m",
+    folder="models/champion",
+    scores={"exact_match": 0.8},
+)
 
 
 def mean(value: float, num: int = 120) -> Interval:
@@ -77,9 +89,9 @@ def stage(folder: Path, tensors: dict[str, Any], *, scores: Scores | None = None
     files.write_json(folder / "scores.json", scores or scored(files.digest(adapter)))
     files.write_json(folder / "validation.json", given.get("validation", PASSED))
     files.write_json(folder / "examples_validation.json", given.get("examples_validation", PASSED))
-    (folder / "releases.jsonl").write_text(given.get("releases", ""))
+    files.write_json(folder / "champion.json", ChampionFile(champion=given.get("champion")))
     (folder / "overrides.yaml").write_text(given.get("overrides", "[]\n").replace("DIGEST", files.digest(adapter)[:16]))
-    names = ("scores.json", "validation.json", "examples_validation.json", "adapter", "releases.jsonl", "overrides.yaml", "verdict.json")
+    names = ("scores.json", "validation.json", "examples_validation.json", "adapter", "champion.json", "overrides.yaml", "verdict.json")
     run(CONFIG, *(folder / name for name in names))
     return files.read_json(folder / "verdict.json", Verdict)
 
@@ -144,8 +156,8 @@ def test_scores_of_another_champion_and_of_one_that_was_never_released_are_a_ref
     assert broken(scored("c", champion=0.8), released=None) == ["champion"]
 
 
-def test_the_released_champion_is_read_from_the_ledger(tmp_path: Path) -> None:
-    verdict = stage(tmp_path, {"lora_B": torch.ones(2, 2)}, releases=RELEASE.model_dump_json() + "\n")
+def test_the_released_champion_is_read_from_its_file(tmp_path: Path) -> None:
+    verdict = stage(tmp_path, {"lora_B": torch.ones(2, 2)}, champion=RELEASE)
     assert "champion: no scores of a champion, expected scores of r-1" in verdict.reason
     assert not verdict.accepted
 
@@ -266,8 +278,8 @@ def test_a_report_that_is_missing_stops_the_stage_without_a_verdict(tmp_path: Pa
     (tmp_path / "adapter").mkdir()
     files.write_json(tmp_path / "adapter/proof.json", PASSED)
     files.write_json(tmp_path / "scores.json", scored("c"))
-    (tmp_path / "releases.jsonl").write_text("")
-    names = ("scores.json", "validation.json", "examples_validation.json", "adapter", "releases.jsonl", "overrides.yaml", "verdict.json")
+    files.write_json(tmp_path / "champion.json", ChampionFile(champion=None))
+    names = ("scores.json", "validation.json", "examples_validation.json", "adapter", "champion.json", "overrides.yaml", "verdict.json")
     with pytest.raises(UserError, match="validation.json is missing: `dvc repro` makes it"):
         run(CONFIG, *(tmp_path / name for name in names))
     assert not (tmp_path / "verdict.json").exists()

@@ -18,7 +18,7 @@ from pathlib import Path
 from pipelines import files, place
 from pipelines.checkouts import sharing
 from pipelines.checkouts.git import call, git
-from pipelines.errors import UserError
+from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 
 REPORTS = ["data/reports/validation_docs", "data/reports/worst_answers.html"]  # pages that DVC keeps; the others are in Git
 
@@ -181,6 +181,14 @@ def dvc(folder: Path, *arguments: str) -> str:
     if done.returncode:
         raise UserError(f"dvc {' '.join(arguments)} in {folder} failed: {done.stderr.strip()}")
     return done.stdout
+
+
+def pipelines(folder: Path, *arguments: str) -> None:
+    """`python -m pipelines ...` of the checkout's own code, in it; what it prints is printed. Raises its error: Unreachable where it may work later."""
+    done = subprocess.run([sys.executable, "-m", "pipelines", *arguments], cwd=folder, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        said = done.stderr.strip() or f"python -m pipelines {arguments[0]} ended with exit code {done.returncode}"
+        raise (Unreachable if done.returncode == TRY_AGAIN or done.returncode < 0 else UserError)(said)
 
 
 def _remove(name: str) -> None:

@@ -36,4 +36,4 @@ def run() -> None:
     prompts.load(Path("data/prompts") / f"{values.examples.template}.yaml")
     print("data/prompts: good")
     gate.read_overrides(Path("data/overrides.yaml"), "", datetime.date.today())
-    print(f"data/overrides.yaml: good; models/releases.jsonl: {len(ledger.read(Path('models/releases.jsonl')))} releases")
+    print(f"data/overrides.yaml: good; ledger: {len(ledger.read())} events, unbroken")

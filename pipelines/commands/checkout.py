@@ -25,7 +25,7 @@ def run(action: str, dag: str, run_id: str, **options: str) -> int:
     elif action == "brief":
         return _brief(its)
     elif action == "decide":
-        approval.decide(its, options["who"], options["decision"] == "approved", options["why"], "auto" if options["mode"] == "auto" else "human")
+        approval.decide(its, options["who"], options["decision"] == "approved", options["why"])
     elif action == "release":
         return 0 if approval.release(its) else UNCHANGED
     else:

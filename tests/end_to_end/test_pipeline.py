@@ -60,7 +60,7 @@ def make_workspace(folder: Path) -> Path:
     (folder / ".state/weaviate").mkdir(parents=True)
     (folder / ".state/weaviate/bin").symlink_to(ROOT / ".state/weaviate/bin")
     (folder / ".state/torch_extensions").symlink_to(ROOT / ".state/torch_extensions")
-    (folder / "models/releases.jsonl").write_text("\n")
+    (folder / "models/champion.json").write_text('{"champion": null}')
     keep_topics(folder)
     change(folder, SMALL)
     for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start"]):
@@ -270,7 +270,7 @@ def test_two_runs_from_nothing_give_the_same_digests(workspace: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     mine = digests(other)
 
-    (workspace / "models/releases.jsonl").write_text("\n")
+    (workspace / "models/champion.json").write_text('{"champion": null}')
     shutil.rmtree(workspace / ".state/checkpoints", ignore_errors=True)
     assert dvc(workspace, "repro", "--force", "--single-item", "finetune").returncode == 0
     assert dvc(workspace, "repro").returncode == 0

@@ -5,10 +5,10 @@ import pytest
 
 from pipelines import files
 from pipelines.config.validate import ValidateConfig
+from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Check, Report
 from pipelines.errors import UserError
-from pipelines.ledger import Release
 from pipelines.stages.validate import promises, run
 
 GOOD: dict[str, Any] = {"title": "A page", "text": "This page tells how the documents are read and checked.", "sections": [], "pages": [], "media_type": "text/markdown", "source": "book"}
@@ -30,16 +30,16 @@ def document(name: str, **other: Any) -> dict[str, Any]:
     return {**GOOD, "doc_id": name, "uri": f"book/{name}.md", "digest": name, **other}
 
 
-def validated(folder: Path, documents: list[dict[str, Any]], releases: str = "", config: ValidateConfig = CONFIG) -> Report:
-    """The report that the stage writes about these documents and this ledger."""
+def validated(folder: Path, documents: list[dict[str, Any]], champion: Champion | None = None, config: ValidateConfig = CONFIG) -> Report:
+    """The report that the stage writes about these documents and this champion."""
     files.write(folder / "documents.parquet", DOCUMENTS, documents)
-    (folder / "releases.jsonl").write_text(releases)
-    run(config, folder / "documents.parquet", folder / "releases.jsonl", folder / "validation.json", folder / "docs")
+    files.write_json(folder / "champion.json", ChampionFile(champion=champion))
+    run(config, folder / "documents.parquet", folder / "champion.json", folder / "validation.json", folder / "docs")
     return files.read_json(folder / "validation.json", Report)
 
 
-def release(num_documents: int) -> Release:
-    return Release(release_id="r-1", who="a", why="b", when="2026-01-01T00:00:00Z", num_documents=num_documents, candidate="c", model_digest="d", folder="e", scores={})
+def release(num_documents: int) -> Champion:
+    return Champion(model="m", prompt="p", release_id="r-1", who="a", why="b", when="2026-01-01T00:00:00Z", num_documents=num_documents, candidate="c", model_digest="d", folder="e", scores={})
 
 
 def test_good_documents_pass_every_check_and_data_docs_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,24 +106,24 @@ def test_too_few_documents_and_none_at_all_fail_and_still_leave_their_evidence(t
 @pytest.mark.parametrize(("before", "names", "passed"), [(10, "abcde", True), (11, "abcde", False), (4, "abcdef", True), (4, "abcdefg", False)])
 def test_after_a_release_the_number_of_documents_may_change_by_the_share_alone(tmp_path: Path, before: int, names: str, passed: bool) -> None:
     config = CONFIG.model_copy(update={"min_documents": 1})
-    report = validated(tmp_path, [document(name) for name in names], f"{release(before).model_dump_json()}\n", config)
+    report = validated(tmp_path, [document(name) for name in names], release(before), config)
     assert [check.name for check in report.checks if not check.passed] == ([] if passed else ["number of documents"])
 
 
-def test_the_last_release_counts_and_min_documents_stays_the_least() -> None:
-    counted = promises(CONFIG, [release(100), release(20)])[0]
+def test_the_champions_number_counts_and_min_documents_stays_the_least() -> None:
+    counted = promises(CONFIG, release(20))[0]
     assert counted.arguments == {"min_value": 10, "max_value": 30}
-    assert promises(CONFIG, [release(6)])[0].arguments == {"min_value": 4, "max_value": 9}
+    assert promises(CONFIG, release(6))[0].arguments == {"min_value": 4, "max_value": 9}
 
 
 def test_bounds_that_no_number_of_documents_keeps_fail_the_check_and_say_so(tmp_path: Path) -> None:
-    report = validated(tmp_path, [document(name) for name in "abcd"], f"{release(2).model_dump_json()}\n")
+    report = validated(tmp_path, [document(name) for name in "abcd"], release(2))
     (failed,) = [check for check in report.checks if not check.passed]
     assert (failed.name, failed.expected) == ("number of documents", "min_value 4, max_value 3")
     assert "min_value (4) must be less than or equal to max_value (3)" in failed.observed
 
 
-def test_a_missing_ledger_is_told_with_the_command_that_brings_it_back(tmp_path: Path) -> None:
+def test_a_missing_champion_file_is_told_with_the_command_that_brings_it_back(tmp_path: Path) -> None:
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [document("a")])
-    with pytest.raises(UserError, match=r"releases\.jsonl is missing: `git checkout .+` brings it back"):
-        run(CONFIG, tmp_path / "documents.parquet", tmp_path / "releases.jsonl", tmp_path / "validation.json", tmp_path / "docs")
+    with pytest.raises(UserError, match=r"champion\.json is missing: `git checkout .+` or `python -m pipelines champion` brings it back"):
+        run(CONFIG, tmp_path / "documents.parquet", tmp_path / "champion.json", tmp_path / "validation.json", tmp_path / "docs")

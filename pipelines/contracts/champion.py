@@ -1,0 +1,34 @@
+"""models/champion.json: the release that later candidates are held against; written by `release`, `rollback` and `champion`.
+
+{"champion": {"release_id": "r-3f2a9c01b7de", "who": "ada", "why": "first release", "when": "2026-11-21T14:02:11+00:00", "num_documents": 133,
+ "candidate": "...", "model_digest": "...", "folder": "models/champion", "model": "generator/1/weights", "prompt": "generator/1/prompt.yaml",
+ "scores": {"exact_match": 0.86}}}          {"champion": null} before the first release
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Champion(BaseModel):
+    """One release as the stages know it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release_id: str
+    who: str
+    why: str
+    when: str  # ISO 8601 with zone
+    num_documents: int
+    candidate: str  # digest of the adapter
+    model_digest: str  # digest of `folder`
+    folder: str  # relative to the repository's root; DVC-tracked: the released Triton model repository
+    model: str  # the merged weights, in `folder`
+    prompt: str  # the template, in `folder`
+    scores: dict[str, float]
+
+
+class ChampionFile(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    champion: Champion | None
