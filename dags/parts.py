@@ -159,10 +159,9 @@ def settings() -> Params:
     return params.load(ROOT / "params.yaml")
 
 
-def trigger_form(values: Params, without: list[str]) -> dict[str, Param]:
-    """A field a value of params.yaml, but for the sections `without`; checked by Airflow before a run is made."""
-    sections = [name for name in form.sections() if name not in without]
-    made = {field.key: Param(field.value, description=field.help, section=field.section, title=field.key, **field.schema) for field in form.fields(values, sections)}
+def trigger_form(values: Params, only: list[str]) -> dict[str, Param]:
+    """A field a value of these sections of params.yaml; checked by Airflow before a run is made."""
+    made = {field.key: Param(field.value, description=field.help, section=field.section, title=field.key, **field.schema) for field in form.fields(values, only)}
     return {"revision": Param("HEAD", type="string", minLength=1, title="revision", description="commit, branch or tag of the clone that the run works on", section="code"), **made}
 
 

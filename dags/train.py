@@ -11,13 +11,12 @@ values = parts.settings()
 with DAG(
     "train",
     schedule=parts.schedule(values.airflow.train_schedule, parts.TRAIN_NEEDED),
-    params=parts.trigger_form(values, without=["airflow"]),
     max_active_runs=values.airflow.max_active_runs,
     default_args=parts.defaults(values),
     catchup=False,
     doc_md=__doc__,
     tags=["pipeline"],
-):
+) as dag:
     checkout, tidy = parts.start(), parts.end()
     stages = parts.stage_tasks(values)
     brief = parts.Command(task_id="brief", arguments=["checkout", "brief", *parts.THIS_RUN], trigger_rule="none_failed")
@@ -34,3 +33,4 @@ with DAG(
     release = parts.Command(task_id="release", arguments=["checkout", "release", *parts.THIS_RUN], trigger_rule="none_failed")
     parts.between(checkout, stages, tidy)
     stages["export"] >> brief >> approve >> release >> tidy
+    dag.params.update(parts.trigger_form(values, only=[name for name in parts.form.sections() if name != "airflow"]))  # last: Airflow would copy them into every task

@@ -106,7 +106,12 @@ def start(root: Path, port: int, log_ports: tuple[int, int], given: Mapping[str,
     """`airflow standalone` in a process group of its own, its output in .state/airflow/standalone.log."""
     values = environment(root, port, log_ports, given)
     with (root / ".state/airflow/standalone.log").open("wb") as log:
-        return subprocess.Popen([str(root / ".venv-airflow/bin/airflow"), "standalone"], env=values, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen([str(root / ".venv-airflow/bin/airflow"), "standalone"], env=values, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_hear_ctrl_c)  # noqa: PLW1509 (one thread)
+
+
+def _hear_ctrl_c() -> None:
+    """A shell's background jobs ignore SIGINT, and so would Airflow, which ends by it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def stop(started: "subprocess.Popen[bytes]") -> None:
@@ -133,7 +138,8 @@ def main() -> int:
     if not (ROOT / ".venv-airflow/bin/airflow").exists():
         print("Airflow is not installed: make setup", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     port = int(os.environ.get("AIRFLOW_PORT", "0")) or free_port(8080)
     print("Airflow is starting (about half a minute; log: .state/airflow/standalone.log)", flush=True)
     started = start(ROOT, port, (free_port(), free_port()), os.environ)
