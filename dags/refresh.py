@@ -18,7 +18,7 @@ with DAG(
 ) as dag:
     checkout, tidy = parts.start(), parts.end()
     stages = parts.stage_tasks(values, STAGES)
-    switch = parts.Command(task_id="switch", arguments=["checkout", "switch", *parts.THIS_RUN], trigger_rule="none_failed")
+    switch = parts.Command(task_id="switch", arguments=["checkout", "refresh", *parts.THIS_RUN], trigger_rule="none_failed")
     parts.between(checkout, stages, tidy)
     stages["index"] >> switch >> tidy
     dag.params.update(parts.trigger_form(values, only=["ingest", "validate", "encoder", "chunk", "embed", "index", "gate"]))  # last: Airflow would copy them into every task

@@ -106,7 +106,8 @@ def start(root: Path, port: int, log_ports: tuple[int, int], given: Mapping[str,
     """`airflow standalone` in a process group of its own, its output in .state/airflow/standalone.log."""
     values = environment(root, port, log_ports, given)
     with (root / ".state/airflow/standalone.log").open("wb") as log:
-        return subprocess.Popen([str(root / ".venv-airflow/bin/airflow"), "standalone"], env=values, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_hear_ctrl_c)  # noqa: PLW1509 (one thread)
+        options = {"stdout": log, "stderr": log, "stdin": subprocess.DEVNULL, "start_new_session": True}
+        return subprocess.Popen([str(root / ".venv-airflow/bin/airflow"), "standalone"], env=values, cwd=root, preexec_fn=_hear_ctrl_c, **options)  # noqa: PLW1509 (one thread)
 
 
 def _hear_ctrl_c() -> None:

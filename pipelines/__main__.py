@@ -32,6 +32,7 @@ COMMANDS = {
     "decide": "put a person's approval or refusal of the candidate into the ledger",
     "champion": "bring models/champion to the clone's live release",
     "schema": "print the JSON Schema of params.yaml",
+    "refresh": "measure retrieval on the new index; where it is good enough, the live release reads its knowledge there",
     "checkout": "work in a run's own checkout (what the Airflow tasks call)",
 }
 
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _checkout_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=["start", "stage", "brief", "decide", "release", "end"], help="what to do with the run")
+    parser.add_argument("action", choices=["start", "stage", "brief", "decide", "release", "refresh", "end"], help="what to do with the run")
     parser.add_argument("--dag", required=True, help="train, refresh or another name")
     parser.add_argument("--run-id", required=True, help="id of the run")
     parser.add_argument("--revision", default="HEAD", help="start: the commit, branch or tag to check out (default HEAD)")

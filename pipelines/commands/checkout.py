@@ -11,7 +11,7 @@ from pipelines.checkouts import approval, inheritance, overrides, stages, tree
 from pipelines.config import params
 from pipelines.errors import UNCHANGED
 
-RUN_RECORD = "data/reports/run.json"
+RUN_RECORD, RETRIEVAL = "data/reports/run.json", "data/reports/retrieval.json"
 
 
 def run(action: str, dag: str, run_id: str, **options: str) -> int:
@@ -28,6 +28,8 @@ def run(action: str, dag: str, run_id: str, **options: str) -> int:
         approval.decide(its, options["who"], options["decision"] == "approved", options["why"])
     elif action == "release":
         return 0 if approval.release(its) else UNCHANGED
+    elif action == "refresh":
+        _refresh(its)
     else:
         tree.end(its, values.keep_checkouts)
     return 0
@@ -62,3 +64,13 @@ def _brief(its: tree.Run) -> int:
         return UNCHANGED
     print(text)
     return 0
+
+
+def _refresh(its: tree.Run) -> None:
+    """Measure and switch by the checkout's own code; the measurement stays on the run's branch, also when it was a refusal."""
+    with tree.entered(its) as folder:
+        tree.fetch(folder, ["data/chunks.parquet", "data/vectors.parquet"])
+        try:
+            tree.pipelines(folder, "refresh")
+        finally:
+            tree.record(its, [RETRIEVAL], "Retrieval measured")

@@ -59,6 +59,22 @@ def opened(receipt: Receipt, chunks: Path, vectors: Path, sample: int = 64) -> I
         yield Index(client, receipt)
 
 
+def point(alias: str, collection: str) -> None:
+    """Let `alias` name this collection, in one call; searches through it change from one to the next. Raises UserError where there is no such collection."""
+    with session() as client:
+        if not client.collections.exists(collection):
+            raise UserError(f"Weaviate has no collection {collection}, so {alias} stays as it is: `dvc repro index` at that release's files makes it")
+        if alias in client.alias.list_all():
+            client.alias.update(alias_name=alias, new_target_collection=collection)
+        else:
+            client.alias.create(alias_name=alias, target_collection=collection)
+
+
+def knowledge_alias(release_id: str) -> str:
+    """The name in Weaviate by which a release reads its knowledge; `refresh` points it at a newer collection."""
+    return "Knowledge_" + release_id.replace("-", "_")
+
+
 @contextmanager
 def _alone() -> Iterator[None]:
     """One process of this clone at a time fills and verifies collections: the next one finds them finished."""

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipelines import graph
+from pipelines.checkouts import tree
 from tests.dags.conftest import Airflow
 
 
@@ -17,11 +18,8 @@ def shown(folder: Path, revision: str, path: str) -> str:
     return subprocess.run(["git", "show", f"{revision}:{path}"], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def branch_of(airflow: Airflow, run: str) -> str:
-    """The branch of a run: its id with what Git does not allow in names replaced."""
-    names = subprocess.run(["git", "branch", "--format=%(refname:short)", "--list", "runs/*"], cwd=airflow.folder, capture_output=True, text=True, check=True).stdout.splitlines()
-    (found,) = [name for name in names if json.loads(shown(airflow.folder, name, "data/reports/run.json"))["run"].endswith("".join(sign if sign.isalnum() else "-" for sign in run))]
-    return found
+def branch_of(run: str) -> str:
+    return tree.named("train", run).branch
 
 
 def command_of(folder: Path, words: str) -> int | None:
@@ -74,7 +72,7 @@ def test_the_task_of_a_killed_worker_is_retried_and_the_run_goes_on(airflow: Air
 
 
 def test_the_overridden_value_reached_the_stage_and_is_on_record(airflow: Airflow, first: str) -> None:
-    branch = branch_of(airflow, first)
+    branch = branch_of(first)
 
     assert yaml.safe_load(shown(airflow.folder, branch, "dvc.lock"))["stages"]["finetune"]["params"]["params.yaml"]["finetune"]["seed"] == 9
     assert json.loads(shown(airflow.folder, branch, "data/reports/run.json")) | {"run": ""} == {
@@ -103,9 +101,8 @@ def test_who_triggered_the_run_cannot_approve_it_but_somebody_else_can(airflow: 
 
     assert airflow.finished("train", first) == "success"
     events = [json.loads(line) for line in shown(airflow.folder, "releases", "models/releases.jsonl").splitlines()]
-    told = [event for event in events]
-    assert [(event["kind"], event["who"], event["why"]) for event in told] == [("approved", "ada", "reads well"), ("released", "ada", "reads well")]
-    assert "data/reports/approval_brief.md" in told[0]["seen"]
+    assert [(event["kind"], event["who"], event["why"]) for event in events] == [("approved", "ada", "reads well"), ("released", "ada", "reads well")]
+    assert "data/reports/approval_brief.md" in events[0]["seen"]
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(airflow: Airflow, first: str) -> None:
@@ -120,7 +117,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(airflow: Airflow, first: str
     # The champion is new: what is compared with it is measured again, the rest is as it was.
     assert {stage for stage in graph.read() if states[stage] == "success"} <= {"validate", "evaluate", "gate", "export", "chunk", "base"}
     assert {states[stage] for stage in ("ingest", "embed", "index", "examples", "finetune")} == {"skipped"}
-    assert branch_of(airflow, same) != branch_of(airflow, failing)
+    assert branch_of(same) != branch_of(failing)
 
 
 def check_the_failure(airflow: Airflow, run: str) -> None:
@@ -135,6 +132,20 @@ def check_the_failure(airflow: Airflow, run: str) -> None:
         assert tasks[name]["try_number"] == 1
 
 
+def test_refresh_moves_the_live_releases_knowledge_when_retrieval_is_good_enough(airflow: Airflow, first: str) -> None:
+    assert airflow.call("PATCH", "/api/v2/dags/refresh", {"is_paused": False})[0] == 200
+    good, bad = airflow.trigger("refresh", {}), airflow.trigger("refresh", {"gate.floors": {"hit_at_1": 1.0}})
+
+    assert airflow.finished("refresh", bad) == "failed"
+    assert airflow.finished("refresh", good) == "success"
+
+    said = airflow.log("refresh", good, "switch")
+    assert "now reads its knowledge in Chunks_" in said
+    assert "refused: retrieval from the new index did not pass" in airflow.log("refresh", bad, "switch")
+    assert airflow.states("refresh", good)["embed"] == "skipped"
+    assert json.loads(shown(airflow.folder, tree.named("refresh", bad).branch, "data/reports/retrieval.json"))["report"]["passed"] is False
+
+
 def test_a_run_over_unchanged_results_skips_every_stage(airflow: Airflow, first: str) -> None:
     run = airflow.trigger("train", {"finetune.seed": 9, "release.approval": "auto"})
 
@@ -144,3 +155,29 @@ def test_a_run_over_unchanged_results_skips_every_stage(airflow: Airflow, first:
     assert "skipped (cached)" in airflow.log("train", run, "finetune")
     kept = [path for path in (airflow.folder / ".state/runs").iterdir() if (path / ".git").exists()]
     assert len(kept) == 1  # airflow.keep_checkouts
+
+
+def monitored(airflow: Airflow, reaction: str) -> str:
+    """The id of a `monitor` run whose check says `reaction`. The check is the test's own: what it measures is another subject."""
+    (airflow.folder / "pipelines/commands/monitor.py").write_text(
+        "import json\nfrom pathlib import Path\n\n\ndef run() -> None:\n    folder = Path('data/reports/drift')\n    folder.mkdir(parents=True, exist_ok=True)\n"
+        f"    (folder / 'verdict.json').write_text(json.dumps({{'reaction': {reaction!r}, 'reason': 'the test says so'}}))\n"
+    )
+    main = airflow.folder / "pipelines/__main__.py"
+    if '"monitor":' not in main.read_text():
+        main.write_text(main.read_text().replace("COMMANDS = {", 'COMMANDS = {\n    "monitor": "the test\'s check",'))
+    return airflow.trigger("monitor", {})
+
+
+def test_a_drift_verdict_starts_train_once_and_any_other_starts_nothing(airflow: Airflow, first: str) -> None:
+    assert airflow.call("PATCH", "/api/v2/dags/monitor", {"is_paused": False})[0] == 200
+    for reaction, outcome in (("none", "success"), ("cannot_tell", "failed"), ("nonsense", "failed")):
+        assert airflow.finished("monitor", monitored(airflow, reaction)) == outcome, reaction
+    assert airflow.call("GET", "/api/v2/assets/events")[1]["total_entries"] == 0
+
+    assert airflow.finished("monitor", monitored(airflow, "train")) == "success"
+
+    events = airflow.call("GET", "/api/v2/assets/events")[1]["asset_events"]
+    assert [event["name"] for event in events] == ["train-needed"]
+    started = airflow.wait("the run of train", lambda: [run for run in airflow.call("GET", "/api/v2/dags/train/dagRuns")[1]["dag_runs"] if run["run_type"].startswith("asset")], 60)
+    assert len(started) == 1
