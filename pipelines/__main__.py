@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import graph
-from pipelines.errors import UserError
+from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 
 COMMANDS = {
     "run": "`dvc repro`, then the summary (what `make run` does after the set-up)",
@@ -36,6 +36,8 @@ COMMANDS = {
     "decide": "put a person's approval or refusal of the candidate into the ledger",
     "champion": "bring models/champion to the clone's live release",
     "schema": "print the JSON Schema of params.yaml",
+    "refresh": "measure retrieval on the new index; where it is good enough, the live release reads its knowledge there",
+    "checkout": "work in a run's own checkout (what the Airflow tasks call)",
 }
 
 
@@ -86,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         made_verbs[verb].add_argument("--who", required=True, help="who decides")
         made_verbs[verb].add_argument("--why", required=True, help="why, in a sentence")
     made_verbs["decide"].add_argument("--decision", required=True, choices=["approve", "refuse"])
+    _checkout_arguments(made_verbs["checkout"])
     return made
 
 
@@ -95,6 +98,18 @@ def _add_feedback(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--thumb", choices=["up", "down"])
     verb.add_argument("--correction", help="the answer that should have come")
     verb.add_argument("--comment")
+
+
+def _checkout_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["start", "stage", "brief", "decide", "release", "refresh", "end"], help="what to do with the run")
+    parser.add_argument("--dag", required=True, help="train, refresh or another name")
+    parser.add_argument("--run-id", required=True, help="id of the run")
+    parser.add_argument("--revision", default="HEAD", help="start: the commit, branch or tag to check out (default HEAD)")
+    parser.add_argument("--overrides", default="{}", help='start: JSON of dotted keys, e.g. {"finetune.seed": 8}')
+    parser.add_argument("--name", default="", help="stage: its name")
+    parser.add_argument("--who", default="", help="start, decide: the person, or the schedule")
+    parser.add_argument("--why", default="", help="decide: the reason")
+    parser.add_argument("--decision", choices=["approved", "refused"], help="decide: what was decided")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -107,7 +122,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 130 interrupted, 141 nobody reads the output any more (`| head`)."""
+    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 75 something did not answer and the same command may work later, 99 nothing to do, 130 interrupted, 141 nobody reads the output any more (`| head`)."""
     if importlib.util.find_spec("pydantic") is None:
         print("this Python has none of the pipeline's packages: `source .venv/bin/activate` (after `make setup`)", file=sys.stderr)
         return 2
@@ -123,7 +138,7 @@ def main() -> int:
         return code
     except UserError as error:
         print(f"\n{error}\n", file=sys.stderr)
-        return 1
+        return TRY_AGAIN if isinstance(error, Unreachable) else 1
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or interrupts:  # a library's compiled code turns the interrupt into an error of its own
             print("\ninterrupted: the same command continues", file=sys.stderr)

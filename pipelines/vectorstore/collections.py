@@ -72,6 +72,13 @@ def point(alias: str, collection: str) -> None:
             client.alias.create(alias_name=alias, target_collection=collection)
 
 
+def pointed(alias: str) -> str | None:
+    """The collection that `alias` names, or None where there is no such alias."""
+    with session() as client:
+        found = client.alias.get(alias_name=alias)
+    return found.collection if found else None
+
+
 def unpoint(alias: str) -> None:
     """Remove an alias; its collection stays until `index` retires it."""
     with session() as client:
