@@ -31,6 +31,10 @@ COMMANDS = {
     "releases": "list what was released, refused, approved, overridden and rolled back",
     "decide": "put a person's approval or refusal of the candidate into the ledger",
     "champion": "bring models/champion to the clone's live release",
+    "traffic": "validate the requests that no window has judged yet, as `monitor` would",
+    "monitor": "judge the traffic since the last window, decide what follows, and put both on record",
+    "accept": "say that a window is what traffic should look like: the baseline begins anew with it",
+    "review": "decide on thumbs-down and corrections; what is accepted becomes FAQ and golden questions",
     "schema": "print the JSON Schema of params.yaml",
 }
 
@@ -78,7 +82,22 @@ def parser() -> argparse.ArgumentParser:
         made_verbs[verb].add_argument("--who", required=True, help="who decides")
         made_verbs[verb].add_argument("--why", required=True, help="why, in a sentence")
     made_verbs["decide"].add_argument("--decision", required=True, choices=["approve", "refuse"])
+    _monitoring_arguments(made_verbs)
     return made
+
+
+def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
+    verbs["monitor"].add_argument("--run-id", help="a name of this run: the same name gives the same decision again")
+    verbs["monitor"].add_argument("--running", type=int, help="trainings and refreshes that are queued or running; nothing is started where nobody says")
+    verbs["accept"].add_argument("window", help="the window's name")
+    verbs["accept"].add_argument("--who", required=True, help="who says so")
+    verbs["accept"].add_argument("--why", required=True, help="why, in a sentence")
+    verbs["review"].add_argument("--who", help="who reviews; without it the waiting feedback is listed")
+    verbs["review"].add_argument("--decision", choices=["accept", "edit", "reject"], help="decide on --request without being asked")
+    verbs["review"].add_argument("--request", action="append", default=[], help="a request id, or `all`; may be given several times")
+    verbs["review"].add_argument("--answer", help="the answer that --decision edit gives")
+    verbs["review"].add_argument("--page", help="uri of the document that supports the answer (default: the page that was retrieved first)")
+    verbs["review"].add_argument("--why", default="", help="why, in a sentence")
 
 
 def execute(arguments: argparse.Namespace) -> int:

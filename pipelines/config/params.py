@@ -20,6 +20,7 @@ from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.gate import GateConfig
 from pipelines.config.index import IndexConfig
 from pipelines.config.ingest import IngestConfig
+from pipelines.config.monitor import MonitorConfig
 from pipelines.config.section import Section
 from pipelines.config.validate import ValidateConfig
 from pipelines.errors import UserError
@@ -42,6 +43,7 @@ class Params(Section):
     evaluate: EvaluateConfig = Field(description="golden set")
     gate: GateConfig = Field(description="acceptance")
     export: ExportConfig = Field(description="Triton model repository")
+    monitor: MonitorConfig = Field(description="traffic and drift")
 
     def section(self, name: str) -> Section:
         """The section of that name. Raises UserError for a name that is none."""
