@@ -23,6 +23,7 @@ from pipelines.config.params import Params
 from pipelines.contracts.drift import Acceptance, BaselineKind, Decision, Group, Verdict
 from pipelines.contracts.window import WINDOW
 from pipelines.encoding import Vectors
+from pipelines.errors import UserError
 from pipelines.hardware import computes_in_bf16
 from pipelines.monitoring import decision as decisions
 from pipelines.monitoring import judging, presets, reference, report
@@ -43,6 +44,9 @@ GROUPS: dict[BaselineKind, tuple[Group, ...]] = {
 
 def run(run_id: str | None, running: int | None) -> int:
     """Print verdict and decision. Exit code 0 whatever they are; a repeated call with the same run id gives the recorded decision again."""
+    main = place.shared_state().parent
+    if main.resolve() != Path.cwd().resolve():
+        raise UserError(f"traffic is logged in {main}: run this there, not in {Path.cwd()}")
     values = params.load()
     before, accepted = decisions.read(LEDGER)
     recorded = next((decision for decision in before if run_id is not None and decision.run_id == run_id), None)

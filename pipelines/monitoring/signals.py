@@ -102,8 +102,10 @@ def kernels(rows: pd.DataFrame, vectors: Vectors, known: Known) -> list[Kernel]:
 
 def unfamiliarity(best: Numbers | Vectors) -> Numbers:
     """-log of the share of pooled rows that are at least as far from everything known: 0 for the most familiar, log(2 rows) for the least."""
-    order = np.argsort(np.argsort(-np.asarray(best, dtype=float), kind="stable"), kind="stable")
-    return np.asarray(-np.log(1 - (order + 0.5) / len(order)), dtype=np.float64)
+    from scipy.stats import rankdata
+
+    rank = rankdata(-np.asarray(best, dtype=float))  # equal ones share their rank: a tie must not favour whoever stands first
+    return np.asarray(-np.log(1 - (rank - 0.5) / len(rank)), dtype=np.float64)
 
 
 def other_language(questions: Sequence[str]) -> Numbers:
