@@ -35,6 +35,10 @@ COMMANDS = {
     "releases": "list what was released, refused, approved, overridden and rolled back",
     "decide": "put a person's approval or refusal of the candidate into the ledger",
     "champion": "bring models/champion to the clone's live release",
+    "traffic": "validate the requests that no window has judged yet, as `monitor` would",
+    "monitor": "judge the traffic since the last window, decide what follows, and put both on record",
+    "accept": "say that a window is what traffic should look like: the baseline begins anew with it",
+    "review": "decide on thumbs-down and corrections; what is accepted becomes FAQ and golden questions",
     "schema": "print the JSON Schema of params.yaml",
     "refresh": "measure retrieval on the new index; where it is good enough, the live release reads its knowledge there",
     "checkout": "work in a run's own checkout (what the Airflow tasks call)",
@@ -89,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
         made_verbs[verb].add_argument("--why", required=True, help="why, in a sentence")
     made_verbs["decide"].add_argument("--decision", required=True, choices=["approve", "refuse"])
     _checkout_arguments(made_verbs["checkout"])
+    _monitoring_arguments(made_verbs)
     return made
 
 
@@ -110,6 +115,20 @@ def _checkout_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--who", default="", help="start, decide: the person, or the schedule")
     parser.add_argument("--why", default="", help="decide: the reason")
     parser.add_argument("--decision", choices=["approved", "refused"], help="decide: what was decided")
+
+
+def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
+    verbs["monitor"].add_argument("--run-id", help="a name of this run: the same name gives the same decision again")
+    verbs["monitor"].add_argument("--running", type=int, help="trainings and refreshes that are queued or running; nothing is started where nobody says")
+    verbs["accept"].add_argument("window", help="the window's name")
+    verbs["accept"].add_argument("--who", required=True, help="who says so")
+    verbs["accept"].add_argument("--why", required=True, help="why, in a sentence")
+    verbs["review"].add_argument("--who", help="who reviews; without it the waiting feedback is listed")
+    verbs["review"].add_argument("--decision", choices=["accept", "edit", "reject"], help="decide on --request without being asked")
+    verbs["review"].add_argument("--request", action="append", default=[], help="a request id, or `all`; may be given several times")
+    verbs["review"].add_argument("--answer", help="the answer that --decision edit gives")
+    verbs["review"].add_argument("--page", help="uri of the document that supports the answer (default: the page that was retrieved first)")
+    verbs["review"].add_argument("--why", default="", help="why, in a sentence")
 
 
 def execute(arguments: argparse.Namespace) -> int:

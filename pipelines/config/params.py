@@ -21,6 +21,7 @@ from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.gate import GateConfig
 from pipelines.config.index import IndexConfig
 from pipelines.config.ingest import IngestConfig
+from pipelines.config.monitor import MonitorConfig
 from pipelines.config.release import ReleaseConfig
 from pipelines.config.section import Section
 from pipelines.config.serve import CanaryConfig, ProofConfig, ServeConfig
@@ -49,6 +50,7 @@ class Params(Section):
     proof: ProofConfig = Field(description="what a release must show on a fresh server")
     canary: CanaryConfig = Field(description="how a release takes over")
     serve: ServeConfig = Field(description="the live server")
+    monitor: MonitorConfig = Field(description="traffic and drift")
     airflow: AirflowConfig = Field(description="schedules, retries, queues, notifications of the DAGs")
 
     def section(self, name: str) -> Section:
