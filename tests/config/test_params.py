@@ -156,8 +156,8 @@ FINETUNE = """
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("chunk: {max_tokens: 100, min_tokens: 0, overlap_tokens: 50}", "chunk: overlap_tokens (50) must be less than half of max_tokens (100)"),
-        ("chunk: {max_tokens: 100, min_tokens: 100, overlap_tokens: 0}", "chunk: min_tokens (100) must be less than max_tokens (100)"),
+        ("chunk: {max_tokens: 100, min_tokens: 0, overlap_tokens: 50, max_characters: 2000}", "chunk: overlap_tokens (50) must be less than half of max_tokens (100)"),
+        ("chunk: {max_tokens: 100, min_tokens: 100, overlap_tokens: 0, max_characters: 2000}", "chunk: min_tokens (100) must be less than max_tokens (100)"),
         (f"base:\n  made: {{{MADE}}}", "base.made: hidden_size (100) must be a multiple of 2 x num_heads (3)"),
         (
             f"base: {{source: x/y, revision: main, seed: 0, made: {{{MADE.replace('num_heads: 3', 'num_heads: 2')}}}}}",

@@ -51,7 +51,20 @@ def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, models: Path) -> str:
     """Everything that export reads, in a Git clone with one commit; returns the candidate's digest. The verdict is the test's own."""
     monkeypatch.chdir(folder)
     shutil.copytree(models, ".", dirs_exist_ok=True)
-    row: dict[str, Any] = {"doc_id": "1", "uri": "a.md", "title": None, "text": "a", "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "d"}
+    row: dict[str, Any] = {
+        "doc_id": "1",
+        "uri": "a.md",
+        "title": None,
+        "text": "a",
+        "sections": [],
+        "pages": [],
+        "media_type": "text/plain",
+        "source": "book",
+        "digest": "d",
+        "content_digest": "c",
+        "language": "en",
+        "aliases": [],
+    }
     files.write(Path("documents.parquet"), DOCUMENTS, [row, row | {"doc_id": "2"}])
     Path("chunks.parquet").write_text("chunks")
     encoder = Encoder(model=str(models / "encoder"), revision=None, digest=files.digest(models / "encoder"), precision="fp32")

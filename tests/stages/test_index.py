@@ -15,7 +15,7 @@ from pipelines.vectorstore import collections
 
 def test_the_receipt_opens_the_collection_and_a_second_run_writes_the_same_receipt(clone: Path) -> None:
     facts = {"encoder_model": "mini", "encoder_revision": "r1", "encoder_digest": "e1", "precision": "bf16", "dimensions": "2"}
-    chunk = {"doc_id": "c", "uri": "book/a.md", "title": "A", "headings": [], "start": 0, "end": 5, "num_tokens": 1, "digest": "x"}
+    chunk = {"doc_id": "c", "uri": "book/a.md", "title": "A", "headings": [], "start": 0, "end": 5, "pages": [], "num_tokens": 1, "digest": "x"}
     files.write(Path("chunks.parquet"), CHUNKS, [{**chunk, "chunk_id": "c-0", "text": "north"}, {**chunk, "chunk_id": "c-1", "text": "east"}])
     files.write(Path("vectors.parquet"), schema_of(2).with_metadata(facts), [{"chunk_id": "c-0", "vector": [0, 1]}, {"chunk_id": "c-1", "vector": [1, 0]}])
     config = IndexConfig(keep=1, verify_sample=1, hybrid_alpha=0.7)

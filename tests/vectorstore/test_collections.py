@@ -34,7 +34,7 @@ print(build(Path(sys.argv[1]), Path(sys.argv[2]), keep=9, sample=4, hybrid_alpha
 def written(folder: Path, vectors: dict[str, list[float]]) -> tuple[Path, Path]:
     """chunks.parquet and vectors.parquet of these texts; their chunk ids are c-0, c-1 ..."""
     passages = [
-        {"chunk_id": f"c-{number}", "doc_id": "c", "uri": f"book/{text}.md", "title": "Book", "headings": ["Book", text], "text": text, "start": 10 * number, "end": 10 * number + 9, "num_tokens": 3, "digest": text}
+        {"chunk_id": f"c-{number}", "doc_id": "c", "uri": f"book/{text}.md", "title": "Book", "headings": ["Book", text], "text": text, "start": 10 * number, "end": 10 * number + 9, "pages": [], "num_tokens": 3, "digest": text}
         for number, text in enumerate(vectors)
     ]  # fmt: skip
     files.write(folder / "chunks.parquet", CHUNKS, passages)
