@@ -168,6 +168,10 @@ def install_weaviate(log: Path) -> None:
     execute([str(ROOT / ".tools/bin/python"), str(ROOT / "infra/weaviate/install")], log)
 
 
+def install_triton(log: Path) -> None:
+    execute([str(ROOT / ".venv/bin/python"), str(ROOT / "infra/triton/install")], log)
+
+
 def build_operator(log: Path) -> None:
     """DeepSpeed compiles its shared-memory operator at the first start (30 to 45 s): done here, beside the other steps."""
     search = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
@@ -187,6 +191,13 @@ def steps() -> list[Step]:
         environment_step("airflow", ".venv-airflow", ("airflow",), ("pipeline",)),
         Step("deepspeed", digest(pipeline, ROOT / "pipelines/finetuning/operator.py"), operator, build_operator, ("pipeline",)),
         environment_step("triton", ".venv-triton", ("triton",), ("airflow",)),
+        Step(
+            "tritonserver",
+            digest(REQUIREMENTS / "triton.txt", ROOT / "infra/triton/install", ROOT / "pipelines/serving/server.py"),
+            ROOT / ".state/triton/proven",
+            install_triton,
+            ("triton", "pipeline"),
+        ),
     ]
 
 

@@ -26,8 +26,11 @@ COMMANDS = {
     "check": "check params.yaml, dvc.yaml, FAQ, golden set, prompts and overrides without running anything",
     "summary": "print the summary of the last run",
     "search": "show the passages that the index finds for a question",
-    "serve": "start Weaviate and hold it until Ctrl-C",
-    "release": "make the exported candidate the champion, on record",
+    "serve": "hold Weaviate and Triton with the current release until Ctrl-C",
+    "ask": "ask the served assistant",
+    "feedback": "a thumb, a correction or a comment about an answer",
+    "release": "prove the exported candidate, let it take over step by step, put it on record",
+    "rollback": "make an earlier release live again",
     "releases": "list what was released, refused, approved, overridden and rolled back",
     "decide": "put a person's approval or refusal of the candidate into the ledger",
     "champion": "bring models/champion to the clone's live release",
@@ -78,7 +81,11 @@ def parser() -> argparse.ArgumentParser:
     made_verbs = {name: verbs.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     made_verbs["search"].add_argument("question")
     made_verbs["search"].add_argument("--limit", type=int, default=5, help="passages shown (default 5)")
-    for verb in ("release", "decide"):
+    made_verbs["ask"].add_argument("question")
+    made_verbs["ask"].add_argument("--tenant", default="default", help="who asks, for the traffic log")
+    _add_feedback(made_verbs["feedback"])
+    made_verbs["rollback"].add_argument("release_id", nargs="?", help="as `releases` lists it; without it, the release before the live one")
+    for verb in ("release", "decide", "rollback"):
         made_verbs[verb].add_argument("--who", required=True, help="who decides")
         made_verbs[verb].add_argument("--why", required=True, help="why, in a sentence")
     made_verbs["decide"].add_argument("--decision", required=True, choices=["approve", "refuse"])
@@ -98,6 +105,14 @@ def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
     verbs["review"].add_argument("--answer", help="the answer that --decision edit gives")
     verbs["review"].add_argument("--page", help="uri of the document that supports the answer (default: the page that was retrieved first)")
     verbs["review"].add_argument("--why", default="", help="why, in a sentence")
+
+
+def _add_feedback(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("request", help="the request's id, which came with the answer")
+    verb.add_argument("--who", required=True, help="who gives it")
+    verb.add_argument("--thumb", choices=["up", "down"])
+    verb.add_argument("--correction", help="the answer that should have come")
+    verb.add_argument("--comment")
 
 
 def execute(arguments: argparse.Namespace) -> int:

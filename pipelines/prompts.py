@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.errors import UserError
 from pipelines.files import write_text
+from pipelines.rendering import render
 
 FILE = "prompt.yaml"  # name under which a template travels with examples, adapter and export
 
@@ -28,8 +29,7 @@ class Prompt(BaseModel):
 
     def render(self, question: str, passages: list[str]) -> str:
         """The text that the model reads; braces inside question and passages stay as they are."""
-        shown = "".join(self.passage.format(number=number, text=text) for number, text in enumerate(passages, start=1))
-        return self.prompt.format(question=question.strip(), passages=shown)
+        return render(self.prompt, self.passage, question, passages)
 
 
 def completion(answer: str) -> str:

@@ -1,8 +1,6 @@
 """Knows metrics of answers and of retrieval, and their bootstrap intervals."""
 
 import math
-import re
-import string
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.comparison import normalized
 from pipelines.contracts.scores import Interval
 
 Values = npt.NDArray[np.float64]
-
-
-def normalized(text: str) -> str:
-    """Lower case without punctuation, articles and surplus space, as SQuAD compares answers (Rajpurkar et al. 2016)."""
-    bare = "".join(sign for sign in text.lower() if sign not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
 
 
 def exact_match(answer: str, expected: str) -> float:
@@ -51,11 +44,6 @@ def retrieval(retrieved: Sequence[str], page: str) -> dict[str, float]:
     found["mrr"] = 1 / rank if rank else 0.0
     found["ndcg_at_10"] = 1 / math.log2(rank + 1) if rank and rank <= 10 else 0.0
     return found
-
-
-def sentences(text: str) -> list[str]:
-    """Sentences of an answer; never empty."""
-    return [part for part in re.split(r"(?<=[.!?;])\s+", text.strip()) if part] or [text]
 
 
 def interval(values: Sequence[float | None], num_resamples: int, seed: int) -> Interval:

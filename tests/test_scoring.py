@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from pipelines import scoring
+from pipelines import comparison, scoring
 from pipelines.contracts.scores import Interval
 
 
 def test_answers_are_compared_without_case_articles_punctuation_and_surplus_space() -> None:
-    assert scoring.normalized("  The `Gate`,   an END. ") == "gate end"
+    assert comparison.normalized("  The `Gate`,   an END. ") == "gate end"
     assert scoring.exact_match("Run the gate!", "run  gate") == 1.0
     assert scoring.exact_match("Run the gate again", "run gate") == 0.0
     assert scoring.exact_match("", "run gate") == 0.0
@@ -54,8 +54,8 @@ def test_retrieval_is_measured_by_the_rank_of_the_one_relevant_page(retrieved: l
 
 
 def test_an_answer_has_at_least_one_sentence() -> None:
-    assert scoring.sentences("Run it. Then look! Done") == ["Run it.", "Then look!", "Done"]
-    assert scoring.sentences("") == [""]
+    assert comparison.sentences("Run it. Then look! Done") == ["Run it.", "Then look!", "Done"]
+    assert comparison.sentences("") == [""]
 
 
 def test_an_interval_holds_the_mean_and_shrinks_as_the_root_of_the_questions() -> None:

@@ -1,22 +1,80 @@
-"""`python -m pipelines serve`: start Weaviate and hold it until Ctrl-C."""
+"""`python -m pipelines serve`: hold Weaviate and Triton with the current release until Ctrl-C, and mend what breaks meanwhile."""
 
 import signal
+import time
 from types import FrameType
 
-from pipelines.vectorstore import server
+from pipelines import ledger
+from pipelines.commands import champion
+from pipelines.config import params
+from pipelines.config.serve import ServeConfig
+from pipelines.serving import client, live
+from pipelines.serving.server import Triton
+from pipelines.vectorstore import collections
+from pipelines.vectorstore import server as weaviate
+
+LOOK_SECONDS = 1.0
 
 
 def run() -> None:
-    """Print how to reach it. SIGTERM ends it as Ctrl-C does."""
+    """Start, wait until an answer comes, print how to ask, watch. SIGTERM ends it as Ctrl-C does."""
+    config = params.load().serve
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
-    with server.held() as connection:
-        print(f"Weaviate: http://127.0.0.1:{connection['http_port']} (gRPC {connection['grpc_port']}); the API key is in .state/weaviate/connection.json")
-        print("Ctrl-C stops it", flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print("\nstopping")
+    try:
+        with weaviate.addressed() as environment:
+            print(f"Weaviate: {environment['WEAVIATE_URL']} (the embedded server's API key is in .state/weaviate/connection.json)", flush=True)
+            while True:
+                _serve(config, environment)
+                print("the Triton server has ended by itself; starting it again (see .state/serving/server.log)", flush=True)
+    except KeyboardInterrupt:
+        print("\nstopped")
+
+
+def _serve(config: ServeConfig, environment: dict[str, str]) -> None:
+    """Hold Triton until it ends by itself."""
+    released = ledger.champion()
+    if released:
+        prepare(released.release_id)
+    print(f"starting Triton with {released.release_id if released else 'no release yet'} ...", flush=True)
+    live.clear_routes()
+    with live.held(config, [released.release_id] if released else [], environment) as triton:
+        if released:
+            live.set_routes([(released.release_id, 1.0)])
+            answer = client.ask("What can you tell me?", tenant="start", triton=triton)
+            print(f"{answer.release_id} answers")
+        _explain(triton, bool(released))
+        while triton.process is not None and triton.process.poll() is None:
+            time.sleep(LOOK_SECONDS)
+            _mend()
+
+
+def prepare(release_id: str) -> None:
+    """The release's files beside the others and its knowledge in Weaviate, where they are not there yet."""
+    if release_id not in live.installed():
+        live.install(champion.folder_of(release_id), release_id)
+    collections.point(live.alias(release_id), champion.knowledge(release_id).collection)
+
+
+def _mend() -> None:
+    """A switch whose command was killed ends with the released one answering everything."""
+    if live.forsaken():
+        released = ledger.champion()
+        if released is None:
+            live.clear_routes()
+            return
+        live.set_routes([(released.release_id, 1.0)])
+        print(f"a release command was killed in the middle: {released.release_id} answers everything again", flush=True)
+
+
+def _explain(triton: Triton, released: bool) -> None:
+    if not released:
+        print("no release yet: make run, then python -m pipelines release --who YOU --why REASON   (it is served at once)")
+    print('ask:      python -m pipelines ask "How do I add documents?"')
+    print(f'curl:     curl -s {triton.url}/v2/models/assistant/generate -d \'{{"question": "How do I add documents?"}}\'')
+    print('Python:   from pipelines.serving.client import ask; print(ask("How do I add documents?").text)')
+    print(f"gRPC:     {triton.host}:{triton.grpc_port}    metrics: http://{triton.host}:{triton.metrics_port}/metrics    log: {client.traffic_folder()}")
+    print("Ctrl-C stops it", flush=True)

@@ -22,6 +22,7 @@ from pipelines.config.index import IndexConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.monitor import MonitorConfig
 from pipelines.config.section import Section
+from pipelines.config.serve import CanaryConfig, ProofConfig, ServeConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.errors import UserError
 
@@ -43,6 +44,9 @@ class Params(Section):
     evaluate: EvaluateConfig = Field(description="golden set")
     gate: GateConfig = Field(description="acceptance")
     export: ExportConfig = Field(description="Triton model repository")
+    proof: ProofConfig = Field(description="what a release must show on a fresh server")
+    canary: CanaryConfig = Field(description="how a release takes over")
+    serve: ServeConfig = Field(description="the live server")
     monitor: MonitorConfig = Field(description="traffic and drift")
 
     def section(self, name: str) -> Section:

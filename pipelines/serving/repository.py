@@ -1,91 +1,137 @@
-"""Writes the Triton model repository of a merged model, and checks what was written as far as that goes without a server."""
+"""Writes the Triton model repository of a candidate, and checks what was written as far as that goes without a server."""
 
+import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipelines import generation
+from pipelines import comparison, files, generation, rendering
+from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
+from pipelines.contracts import traffic
+from pipelines.contracts.receipt import Receipt
 from pipelines.errors import UserError
 from pipelines.prompts import FILE as PROMPT_FILE
+from pipelines.prompts import Prompt
+from pipelines.serving import configs
+from pipelines.serving.configs import ASSISTANT, EMBEDDER, GENERATOR, MODELS
 
-MODEL = "generator"
-CODE = {"model.py": Path(__file__).with_name("model.py"), "generation.py": Path(generation.__file__)}
+INSIDE = Path(__file__).with_name("inside")
+SETTINGS = "settings.json"
+NEIGHBOURS = {name: INSIDE / name for name in ("exchange.py", "guard.py", "peer.py", "search.py", "trafficlog.py")}
+CODE: dict[str, dict[str, Path]] = {
+    EMBEDDER: {"model.py": INSIDE / "embedder.py"},
+    GENERATOR: {"model.py": INSIDE / "generator.py", "generation.py": Path(generation.__file__)},
+    ASSISTANT: {"model.py": INSIDE / "assistant.py", **NEIGHBOURS, **{f"{module.__name__.rsplit('.', 1)[-1]}.py": Path(str(module.__file__)) for module in (comparison, rendering, traffic)}},
+}  # fmt: skip
 WEIGHTS = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+NEEDED = {EMBEDDER: ("encoder/modules.json",), GENERATOR: (PROMPT_FILE, *(f"weights/{name}" for name in WEIGHTS)), ASSISTANT: ()}
 
 
-def write(config: ExportConfig, base: Path, adapter: Path, target: Path) -> Path:
-    """Merge base and adapter into `target`/generator; returns the folder of the merged weights."""
-    version = target / MODEL / str(config.version)
-    version.mkdir(parents=True)
-    merged = generation.load(base, adapter)
-    merged.model.cpu().save_pretrained(version / "weights", max_shard_size="1TB")
-    merged.tokenizer.save_pretrained(version / "weights")
-    for name, source in CODE.items():
-        shutil.copy(source, version / name)
-    shutil.copy(adapter / PROMPT_FILE, version / PROMPT_FILE)
-    (target / MODEL / "config.pbtxt").write_text(model_config(config))
-    return version / "weights"
+class Parts(NamedTuple):
+    """What a repository is made of."""
+
+    base: Path
+    adapter: Path
+    encoder: Path  # folder of the encoder's files
+    receipt: Receipt
+    prompt: Prompt
+    refusals: list[str]
 
 
-def model_config(config: ExportConfig) -> str:
-    """config.pbtxt as text: dynamic batching, instances on whatever device there is, one warm-up request, this version alone."""
-    from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2 as triton
+def write(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts, target: Path) -> Path:
+    """All three models into `target`, but for the release id (see `name`); returns the folder of the merged weights."""
+    if files.digest(parts.encoder) != parts.receipt.encoder.digest:
+        raise UserError(f"the encoder in {parts.encoder} is not the one that the index was made with: `dvc repro index`")
+    folders = {model: target / model / str(config.version) for model in MODELS}
+    for model, folder in folders.items():
+        folder.mkdir(parents=True)
+        for name, source in CODE[model].items():
+            shutil.copy(source, folder / name)
+    shutil.copytree(parts.encoder, folders[EMBEDDER] / "encoder")
+    weights = _write_weights(parts, folders[GENERATOR])
+    files.write_json(folders[EMBEDDER] / SETTINGS, {"precision": parts.receipt.encoder.precision})
+    files.write_json(folders[GENERATOR] / SETTINGS, {"max_new_tokens": config.max_new_tokens, "max_prompt_tokens": config.max_prompt_tokens})
+    files.write_json(folders[ASSISTANT] / SETTINGS, _settings(config, evaluate, parts))
+    texts = {EMBEDDER: configs.embedder(config, parts.receipt.dimensions), GENERATOR: configs.generator(config), ASSISTANT: configs.assistant(config.version)}
+    for model, text in texts.items():
+        (target / model / "config.pbtxt").write_text(text)
+    for model, question in ((EMBEDDER, "How do I begin?"), (GENERATOR, parts.prompt.render("How do I begin?", []))):
+        (target / model / "warmup").mkdir()
+        (target / model / "warmup" / configs.WARM_UP).write_bytes(configs.warm_up_data(question))
+    return weights
 
-    made = triton.ModelConfig(name=MODEL, backend=config.backend, max_batch_size=config.max_batch_size)
-    made.input.add(name="prompt", data_type=triton.TYPE_STRING, dims=[1])
-    made.output.add(name="answer", data_type=triton.TYPE_STRING, dims=[1])
-    made.output.add(name="num_prompt_tokens", data_type=triton.TYPE_INT32, dims=[1])
-    made.output.add(name="num_new_tokens", data_type=triton.TYPE_INT32, dims=[1])
-    made.dynamic_batching.max_queue_delay_microseconds = config.max_queue_delay_microseconds
-    made.instance_group.add(count=config.num_instances, kind=triton.ModelInstanceGroup.KIND_AUTO)
-    made.version_policy.specific.versions.append(config.version)
-    made.parameters["max_new_tokens"].string_value = str(config.max_new_tokens)
-    warm = made.model_warmup.add(name="one question", batch_size=1, count=1)
-    warm.inputs["prompt"].data_type = triton.TYPE_STRING
-    warm.inputs["prompt"].dims.append(1)
-    warm.inputs["prompt"].zero_data = True
-    text: str = text_format.MessageToString(made)
-    return text
+
+def name(target: Path, version: int, release_id: str) -> None:
+    """Let the assistant say which release it is; the id is the digest of all the rest, so it comes last."""
+    path = target / ASSISTANT / str(version) / SETTINGS
+    files.write_json(path, {**json.loads(path.read_text()), "release_id": release_id})
+
+
+def _write_weights(parts: Parts, folder: Path) -> Path:
+    merged = generation.load(parts.base, parts.adapter)
+    merged.model.cpu().save_pretrained(folder / "weights", max_shard_size="1TB")
+    merged.tokenizer.save_pretrained(folder / "weights")
+    shutil.copy(parts.adapter / PROMPT_FILE, folder / PROMPT_FILE)
+    return folder / "weights"
+
+
+def _settings(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts) -> dict[str, Any]:
+    """What the assistant goes by: the retrieval that evaluate measured, the limits, the template."""
+    return {
+        "collection": parts.receipt.collection, "top_k": evaluate.top_k, "num_passages": evaluate.num_passages, "hybrid_alpha": config.hybrid_alpha, "grounded_similarity": evaluate.grounded_similarity,
+        "max_new_tokens": config.max_new_tokens, "max_question_characters": config.max_question_characters, "timeout_seconds": config.timeout_seconds,
+        "search_timeout_seconds": config.search_timeout_seconds, "max_requests_at_once": config.max_requests_at_once, "max_texts": config.max_texts,
+        "prompt": parts.prompt.prompt, "passage": parts.prompt.passage, "refusals": parts.refusals,
+    }  # fmt: skip
 
 
 def check(target: Path) -> None:
     """Raise UserError with what is missing or wrong: configuration, version folders, code, whole weights, absolute paths."""
-    from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2 as triton
-
-    for folder in sorted(path for path in target.iterdir() if path.is_dir()):
-        try:
-            config: Any = text_format.Parse((folder / "config.pbtxt").read_text(), triton.ModelConfig())
-        except (OSError, text_format.ParseError) as error:
-            raise UserError(f"{folder / 'config.pbtxt'}: is no Triton model configuration: {error}") from error
-        if config.name != folder.name:
-            raise UserError(f"{folder / 'config.pbtxt'}: name: {config.name!r} is not the folder's name")
-        if not config.version_policy.specific.versions:
-            raise UserError(f"{folder / 'config.pbtxt'}: version_policy: names no version that is to be served")
+    missing = [model for model in MODELS if not (target / model).is_dir()]
+    if missing:
+        raise UserError(f"{target} holds no model {missing[0]}")
+    for folder in (target / model for model in MODELS):
+        config = _configuration(folder)
         for version in config.version_policy.specific.versions:
-            _check_version(folder / str(version))
-    if not (target / MODEL).is_dir():
-        raise UserError(f"{target} holds no model {MODEL}")
+            _check_version(folder.name, folder / str(version))
 
 
-def _check_version(folder: Path) -> None:
-    from safetensors import SafetensorError, safe_open
+def _configuration(folder: Path) -> Any:
+    from google.protobuf import text_format
 
-    missing = [name for name in (*CODE, PROMPT_FILE, *(f"weights/{name}" for name in WEIGHTS)) if not (folder / name).is_file()]
+    try:
+        config = configs.read((folder / "config.pbtxt").read_text())
+    except (OSError, text_format.ParseError) as error:
+        raise UserError(f"{folder / 'config.pbtxt'}: is no Triton model configuration: {error}") from error
+    if config.name != folder.name:
+        raise UserError(f"{folder / 'config.pbtxt'}: name: {config.name!r} is not the folder's name")
+    if not config.version_policy.specific.versions:
+        raise UserError(f"{folder / 'config.pbtxt'}: version_policy: names no version that is to be served")
+    return config
+
+
+def _check_version(model: str, folder: Path) -> None:
+    missing = [name for name in (*CODE[model], SETTINGS, *NEEDED[model]) if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder}: is incomplete: {', '.join(missing)} missing")
-    try:
-        with safe_open(str(folder / "weights/model.safetensors"), framework="pt") as opened:
-            names = list(opened.keys())
-            bad = [name for name in names if not bool(opened.get_tensor(name).isfinite().all())]
-    except SafetensorError as error:
-        raise UserError(f"{folder}/weights/model.safetensors: is damaged: {error}") from error
-    if not names:
-        raise UserError(f"{folder}/weights/model.safetensors: holds no tensors")
-    if bad:
-        raise UserError(f"{folder}/weights/model.safetensors: NaN or infinity in {', '.join(bad[:3])}")
+    if model == GENERATOR:
+        _check_weights(folder / "weights/model.safetensors")
     for file in folder.rglob("*.json"):
         if str(Path.cwd()) in file.read_text(encoding="utf-8"):
             raise UserError(f"{file}: holds a path of this machine")
+
+
+def _check_weights(file: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(file), framework="pt") as opened:
+            names = list(opened.keys())
+            bad = [name for name in names if not bool(opened.get_tensor(name).isfinite().all())]
+    except SafetensorError as error:
+        raise UserError(f"{file}: is damaged: {error}") from error
+    if not names:
+        raise UserError(f"{file}: holds no tensors")
+    if bad:
+        raise UserError(f"{file}: NaN or infinity in {', '.join(bad[:3])}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import champions, encoding, files, generation, pages, prompts, scoring
+from pipelines import champions, comparison, encoding, files, generation, pages, prompts, scoring
 from pipelines import golden as golden_files
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.contracts.answers import ANSWERS, METRICS, SLICES
@@ -88,7 +88,7 @@ def _scored(system: str, questions: list[Golden], found: list[list[Passage]], gi
     likeness = [float(vectors[text] @ vectors[question.expected]) for text, question in zip(texts, questions, strict=True)]
     rouge = scoring.rouge_l(texts, [question.expected for question in questions])
     grounded = _groundedness(texts, found, config, encoder)
-    refused = [scoring.normalized(text) in {scoring.normalized(refusal) for refusal in refusals} for text in texts]
+    refused = [comparison.normalized(text) in {comparison.normalized(refusal) for refusal in refusals} for text in texts]
     rows = []
     for place, question in enumerate(questions):
         in_scope, answer = question.kind == "faq", given[place]
@@ -104,8 +104,8 @@ def _scored(system: str, questions: list[Golden], found: list[list[Passage]], gi
 
 def _groundedness(texts: list[str], found: list[list[Passage]], config: EvaluateConfig, encoder: Encoder) -> list[float]:
     """Share of each answer's sentences that a retrieved passage's sentence supports (cosine at least evaluate.grounded_similarity)."""
-    supports = [[part for passage in passages[: config.num_passages] for part in scoring.sentences(passage.text)] for passages in found]
-    claims = [scoring.sentences(text) for text in texts]
+    supports = [[part for passage in passages[: config.num_passages] for part in comparison.sentences(passage.text)] for passages in found]
+    claims = [comparison.sentences(text) for text in texts]
     vectors = encoder.lookup(part for parts in (*supports, *claims) for part in parts)
     shares = []
     for said, known in zip(claims, supports, strict=True):

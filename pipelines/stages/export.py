@@ -1,9 +1,11 @@
 """export: an accepted candidate -> a Triton model repository and the record of what it was made of."""
 
+import json
 import subprocess
 from pathlib import Path
 
-from pipelines import files
+from pipelines import encoding, files
+from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.receipt import Receipt
@@ -15,9 +17,12 @@ from pipelines.errors import Refusal, UserError
 from pipelines.prompts import FILE as PROMPT_FILE
 from pipelines.prompts import load
 from pipelines.serving import repository
+from pipelines.serving.configs import MODELS
 
 
-def run(config: ExportConfig, verdict: Path, scores: Path, documents: Path, chunks: Path, index: Path, base: Path, adapter: Path, triton: Path) -> None:
+def run(
+    config: ExportConfig, evaluate: EvaluateConfig, verdict: Path, scores: Path, documents: Path, chunks: Path, index: Path, examples: Path, base: Path, adapter: Path, triton: Path,
+) -> None:  # fmt: skip
     """Write the repository whole. Raises Refusal where the verdict refused or was about another candidate."""
     decided = files.read_json(verdict, Verdict)
     if not decided.accepted:
@@ -27,16 +32,21 @@ def run(config: ExportConfig, verdict: Path, scores: Path, documents: Path, chun
     if decided.candidate != files.digest(adapter):
         raise Refusal(f"refused: {verdict} is about candidate {decided.candidate[:12]}, not about {adapter}: run `dvc repro`")
     measured = files.read_json(scores, Scores)
+    receipt, prompt = files.read_json(index, Receipt), load(adapter / PROMPT_FILE)
+    refusals = json.loads((examples / "facts.json").read_text(encoding="utf-8"))["refusals"]
+    parts = repository.Parts(base, adapter, encoding.locate(receipt.encoder.model, receipt.encoder.revision), receipt, prompt, refusals)
     digests = {
-        "documents": files.digest(documents), "chunks": files.digest(chunks), "index": files.read_json(index, Receipt).digest, "prompt_digest": files.digest(adapter / PROMPT_FILE),
+        "documents": files.digest(documents), "chunks": files.digest(chunks), "index": receipt.digest, "prompt_digest": files.digest(adapter / PROMPT_FILE),
         "base": files.digest(base), "adapter": decided.candidate, "scores": files.digest(scores), "verdict": files.digest(verdict),
     }  # fmt: skip
     with files.replacing(triton) as target:
-        digests["model"] = files.digest(repository.write(config, base, adapter, target))
-        record = _record(digests, config.version, measured, documents, files.read_json(index, Receipt), load(adapter / PROMPT_FILE).name)
+        digests["model"] = files.digest(repository.write(config, evaluate, parts, target))
+        digests["repository"] = files.digest(target)
+        record = _record(digests, config.version, measured, documents, receipt, prompt.name)
+        repository.name(target, config.version, record.release_id)
         files.write_json(target / "release.json", record)
         repository.check(target)
-    print(f"release {record.release_id}: {triton} holds {repository.MODEL} version {config.version}")
+    print(f"release {record.release_id}: {triton} holds {', '.join(MODELS)} version {config.version}")
 
 
 def _record(digests: dict[str, str], version: int, scores: Scores, documents: Path, receipt: Receipt, prompt: str) -> ReleaseRecord:

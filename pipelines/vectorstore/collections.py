@@ -59,6 +59,35 @@ def opened(receipt: Receipt, chunks: Path, vectors: Path, sample: int = 64) -> I
         yield Index(client, receipt)
 
 
+def point(alias: str, collection: str) -> None:
+    """Let `alias` name this collection, in one call; searches through it change from one to the next. Raises UserError where there is no such collection."""
+    with session() as client:
+        if not client.collections.exists(collection):
+            raise UserError(f"Weaviate has no collection {collection}, so {alias} stays as it is: `dvc repro index` at that release's files makes it")
+        if alias in client.alias.list_all():
+            client.alias.update(alias_name=alias, new_target_collection=collection)
+        else:
+            client.alias.create(alias_name=alias, target_collection=collection)
+
+
+def unpoint(alias: str) -> None:
+    """Remove an alias; its collection stays until `index` retires it."""
+    with session() as client:
+        client.alias.delete(alias_name=alias)
+
+
+def missing(receipt: Receipt) -> str | None:
+    """Why the collection of a receipt cannot be used as it is (absent, unfinished, another count), or None."""
+    with session() as client:
+        if not client.collections.exists(receipt.collection):
+            return "it is not there"
+        collection = client.collections.use(receipt.collection)
+        if collection.config.get().description != receipt.digest:
+            return "it was left unfinished"
+        count = collection.aggregate.over_all(total_count=True).total_count
+        return None if count == receipt.num_objects else f"it holds {count} objects instead of {receipt.num_objects}"
+
+
 @contextmanager
 def _alone() -> Iterator[None]:
     """One process of this clone at a time fills and verifies collections: the next one finds them finished."""
@@ -151,8 +180,9 @@ def _differences(client: "WeaviateClient", receipt: Receipt, vectors: Path, samp
 
 
 def _retire(client: "WeaviateClient", newest: str, keep: int) -> None:
-    """Remove the oldest of our collections, so that `keep` stay; the age is that of an object in each."""
-    ours = [name for name in client.collections.list_all(simple=True) if name.startswith(PREFIX) and name != newest]
+    """Remove the oldest of our collections, so that `keep` stay; the age is that of an object in each. What an alias names (a release's) stays."""
+    named = {alias.collection for alias in client.alias.list_all().values()}
+    ours = [name for name in client.collections.list_all(simple=True) if name.startswith(PREFIX) and name != newest and name not in named]
     order = {name: _created(client, name) for name in ours}
     for name in sorted(ours, key=lambda name: order[name], reverse=True)[keep - 1 :]:
         client.collections.delete(name)

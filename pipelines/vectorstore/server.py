@@ -47,6 +47,18 @@ def session() -> Iterator["WeaviateClient"]:
 
 
 @contextmanager
+def addressed() -> Iterator[dict[str, str]]:
+    """The server held, and the environment by which another program (Triton) reaches it: WEAVIATE_URL and WEAVIATE_API_KEY."""
+    url, key = os.environ.get("WEAVIATE_URL"), os.environ.get("WEAVIATE_API_KEY")
+    if url:
+        _external(url)
+        yield {"WEAVIATE_URL": url, **({"WEAVIATE_API_KEY": key} if key else {})}
+        return
+    with held() as connection:
+        yield {"WEAVIATE_URL": f"http://127.0.0.1:{connection['http_port']}", "WEAVIATE_API_KEY": connection["api_key"]}
+
+
+@contextmanager
 def held() -> Iterator[dict[str, Any]]:
     """Hold the embedded server, starting it where nobody has; gives its ports and key."""
     folder = place.shared_state() / "weaviate"

@@ -9,14 +9,21 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tritonclient.grpc import model_config_pb2
 
-from pipelines import basemodel, generation, prompts
+from pipelines import basemodel, files, generation, prompts
 from pipelines.config.base import MadeModel
+from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
+from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.errors import UserError
 from pipelines.prompts import Prompt
 from pipelines.serving import repository
 
-CONFIG = ExportConfig(backend="python", version=3, max_batch_size=16, max_queue_delay_microseconds=2000, num_instances=2, max_new_tokens=9)
+CONFIG = ExportConfig(
+    backend="python", version=3, max_batch_size=16, max_queue_delay_microseconds=2000, num_instances=2, max_texts=64, hybrid_alpha=1.0, max_question_characters=300, max_prompt_tokens=200,
+    max_new_tokens=9, timeout_seconds=20.0, search_timeout_seconds=2.0, max_requests_at_once=32,
+)  # fmt: skip
+EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, num_resamples=200, grounded_similarity=0.5, seed=7)
+PROMPT = Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage="")
 TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
 
 
@@ -28,9 +35,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(7)
     model = get_peft_model(generation.load(folder / "base").model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False))
     model.save_pretrained(folder / "adapter")
-    prompts.save(Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage=""), folder / "adapter")
-    repository.write(CONFIG, folder / "base", folder / "adapter", folder / "triton")
+    prompts.save(PROMPT, folder / "adapter")
+    (folder / "encoder").mkdir()
+    (folder / "encoder/modules.json").write_text("[]")
+    repository.write(CONFIG, EVALUATE, parts(folder), folder / "triton")
     return folder
+
+
+def parts(folder: Path, digest: str = "") -> repository.Parts:
+    encoder = Encoder(model="mini", revision=None, digest=digest or files.digest(folder / "encoder"), precision="bf16")
+    receipt = Receipt(collection="Chunks_1", digest="i", num_objects=2, dimensions=3, encoder=encoder, chunks_digest="c", vectors_digest="v", server_version="1")
+    return repository.Parts(folder / "base", folder / "adapter", folder / "encoder", receipt, PROMPT, ["I cannot help with that."])
 
 
 @pytest.fixture
@@ -42,15 +57,24 @@ def triton(made: Path, tmp_path: Path) -> Path:
 
 def test_the_repository_holds_model_code_and_prompt_and_passes_its_check(triton: Path) -> None:
     assert sorted(str(path.relative_to(triton)) for path in triton.rglob("*") if path.is_file()) == [
+        *(f"assistant/3/{name}" for name in ("comparison.py", "exchange.py", "guard.py", "model.py", "peer.py", "rendering.py", "search.py", "settings.json", "traffic.py", "trafficlog.py")),
+        "assistant/config.pbtxt",
+        "embedder/3/encoder/modules.json",
+        "embedder/3/model.py",
+        "embedder/3/settings.json",
+        "embedder/config.pbtxt",
+        "embedder/warmup/question",
         "generator/3/generation.py",
         "generator/3/model.py",
         "generator/3/prompt.yaml",
+        "generator/3/settings.json",
         "generator/3/weights/config.json",
         "generator/3/weights/generation_config.json",
         "generator/3/weights/model.safetensors",
         "generator/3/weights/tokenizer.json",
         "generator/3/weights/tokenizer_config.json",
         "generator/config.pbtxt",
+        "generator/warmup/question",
     ]
     repository.check(triton)
 
@@ -69,15 +93,17 @@ def test_tritons_own_parser_reads_the_configuration_with_batching_and_warm_up(tr
     assert config.dynamic_batching.max_queue_delay_microseconds == 2000
     assert [(group.count, group.kind) for group in config.instance_group] == [(2, model_config_pb2.ModelInstanceGroup.KIND_AUTO)]
     assert list(config.version_policy.specific.versions) == [3]
-    assert config.parameters["max_new_tokens"].string_value == "9"
-    assert [(tensor.name, tensor.data_type) for tensor in config.input] == [("prompt", model_config_pb2.TYPE_STRING)]
-    assert [tensor.name for tensor in config.output] == ["answer", "num_prompt_tokens", "num_new_tokens"]
+    assert config.model_transaction_policy.decoupled
+    assert [(tensor.name, tensor.optional) for tensor in config.input] == [("prompt", False), ("max_new_tokens", True), ("stream", True), ("deadline", True)]
+    assert [tensor.name for tensor in config.output] == ["piece", "answer", "num_prompt_tokens", "num_new_tokens", "final"]
     (warm,) = config.model_warmup
     assert (warm.batch_size, warm.count, list(warm.inputs)) == (1, 1, ["prompt"])
-    assert (warm.inputs["prompt"].data_type, warm.inputs["prompt"].zero_data) == (model_config_pb2.TYPE_STRING, True)
+    assert (warm.inputs["prompt"].data_type, warm.inputs["prompt"].input_data_file) == (model_config_pb2.TYPE_STRING, "question")
 
 
-@pytest.mark.parametrize("name", ["model.py", "generation.py", "prompt.yaml", "weights/config.json", "weights/model.safetensors", "weights/tokenizer.json", "weights/tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "name", ["model.py", "generation.py", "settings.json", "prompt.yaml", "weights/config.json", "weights/model.safetensors", "weights/tokenizer.json", "weights/tokenizer_config.json"]
+)
 def test_a_missing_file_is_refused_by_name(triton: Path, name: str) -> None:
     (triton / "generator/3" / name).unlink()
     with pytest.raises(UserError) as caught:
@@ -87,7 +113,7 @@ def test_a_missing_file_is_refused_by_name(triton: Path, name: str) -> None:
 
 def test_a_missing_version_folder_and_a_missing_model_are_refused(triton: Path) -> None:
     shutil.rmtree(triton / "generator/3")
-    with pytest.raises(UserError, match="generator/3: is incomplete: model.py, generation.py, prompt.yaml, weights/config.json"):
+    with pytest.raises(UserError, match="generator/3: is incomplete: model.py, generation.py, settings.json, prompt.yaml, weights/config.json"):
         repository.check(triton)
     shutil.rmtree(triton / "generator")
     with pytest.raises(UserError, match="triton holds no model generator"):
@@ -146,3 +172,15 @@ def test_an_absolute_path_of_this_machine_is_refused(triton: Path, monkeypatch: 
     monkeypatch.chdir(triton.parent)
     with pytest.raises(UserError, match="generator/3/weights/config.json: holds a path of this machine"):
         repository.check(triton)
+
+
+def test_an_encoder_that_is_not_the_indexs_is_refused(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not the one that the index was made with: `dvc repro index`"):
+        repository.write(CONFIG, EVALUATE, parts(made, digest="another"), tmp_path / "triton")
+
+
+def test_the_assistant_goes_by_what_evaluate_measured_and_says_its_release(triton: Path) -> None:
+    repository.name(triton, 3, "r-1")
+    settings = json.loads((triton / "assistant/3/settings.json").read_text())
+    assert (settings["top_k"], settings["num_passages"], settings["collection"], settings["release_id"]) == (5, 2, "Chunks_1", "r-1")
+    assert (settings["prompt"], settings["refusals"]) == (PROMPT.prompt, ["I cannot help with that."])

@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 
 from pipelines import basemodel, files, generation, prompts
 from pipelines.config.base import MadeModel
+from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.receipt import Encoder, Receipt
@@ -22,9 +23,13 @@ from pipelines.prompts import Prompt
 from pipelines.serving import repository
 from pipelines.stages.export import run
 
-CONFIG = ExportConfig(backend="python", version=1, max_batch_size=4, max_queue_delay_microseconds=0, num_instances=1, max_new_tokens=9)
+CONFIG = ExportConfig(
+    backend="python", version=1, max_batch_size=4, max_queue_delay_microseconds=0, num_instances=1, max_texts=64, hybrid_alpha=1.0, max_question_characters=300, max_prompt_tokens=200,
+    max_new_tokens=9, timeout_seconds=20.0, search_timeout_seconds=2.0, max_requests_at_once=32,
+)  # fmt: skip
+EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, num_resamples=200, grounded_similarity=0.5, seed=7)
 TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
-PATHS = [Path(name) for name in ("verdict.json", "scores.json", "documents.parquet", "chunks.parquet", "index.json", "base", "adapter", "triton")]
+PATHS = [Path(name) for name in ("verdict.json", "scores.json", "documents.parquet", "chunks.parquet", "index.json", "examples", "base", "adapter", "triton")]
 RULE = Check(name="floor exact_match", passed=True, observed="0.81", expected=">= 0.6")
 
 
@@ -36,6 +41,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(7)
     lora = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
     get_peft_model(generation.load(folder / "base").model, lora).save_pretrained(folder / "adapter")
+    (folder / "encoder").mkdir()
+    (folder / "encoder/modules.json").write_text("[]")
     prompts.save(Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage=""), folder / "adapter")
     return folder
 
@@ -47,7 +54,9 @@ def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, models: Path) -> str:
     row: dict[str, Any] = {"doc_id": "1", "uri": "a.md", "title": None, "text": "a", "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "d"}
     files.write(Path("documents.parquet"), DOCUMENTS, [row, row | {"doc_id": "2"}])
     Path("chunks.parquet").write_text("chunks")
-    encoder = Encoder(model="mini", revision=None, digest="e", precision="fp32")
+    encoder = Encoder(model=str(models / "encoder"), revision=None, digest=files.digest(models / "encoder"), precision="fp32")
+    Path("examples").mkdir()
+    Path("examples/facts.json").write_text('{"refusals": ["No."]}')
     files.write_json(Path("index.json"), Receipt(collection="Chunks_1", digest="i", num_objects=2, dimensions=3, encoder=encoder, chunks_digest="c", vectors_digest="v", server_version="1"))
     met = Interval(value=0.81, low=0.76, high=0.85, num=300)
     digest = files.digest(Path("adapter"))
@@ -63,31 +72,31 @@ def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, models: Path) -> str:
 def test_an_accepted_candidate_becomes_a_repository_with_the_record_of_what_it_was_made_of(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     digest = prepare(monkeypatch, tmp_path, models)
     files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
-    run(CONFIG, *PATHS)
+    run(CONFIG, EVALUATE, *PATHS)
     repository.check(Path("triton"))
     record = files.read_json(Path("triton/release.json"), ReleaseRecord)
-    assert (record.num_documents, record.collection, record.encoder, record.prompt, record.exact_match) == (2, "Chunks_1", "mini", "faq-v1", 0.81)
+    assert (record.num_documents, record.collection, record.encoder, record.prompt, record.exact_match) == (2, "Chunks_1", str(models / "encoder"), "faq-v1", 0.81)
     assert (record.adapter, record.index, record.chunks) == (digest, "i", files.digest(Path("chunks.parquet")))
     assert record.model == files.digest(Path("triton/generator/1/weights"))
     assert record.verdict == files.digest(Path("verdict.json"))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert (record.code_commit, record.code_modified) == (commit, False)
-    assert f"release {record.release_id}: triton holds generator version 1" in capsys.readouterr().out
+    assert f"release {record.release_id}: triton holds embedder, generator, assistant version 1" in capsys.readouterr().out
 
 
 def test_the_same_inputs_give_the_same_release_and_changed_code_or_documents_show(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = prepare(monkeypatch, tmp_path, models)
     files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
-    run(CONFIG, *PATHS)
+    run(CONFIG, EVALUATE, *PATHS)
     first = files.digest(Path("triton"))
-    run(CONFIG, *PATHS)
+    run(CONFIG, EVALUATE, *PATHS)
     assert files.digest(Path("triton")) == first
     before = files.read_json(Path("triton/release.json"), ReleaseRecord)
     Path("params.yaml").write_text("index: {keep: 3}\n")
-    run(CONFIG, *PATHS)
+    run(CONFIG, EVALUATE, *PATHS)
     assert files.read_json(Path("triton/release.json"), ReleaseRecord) == before.model_copy(update={"code_modified": True})
     Path("chunks.parquet").write_text("other chunks")
-    run(CONFIG, *PATHS)
+    run(CONFIG, EVALUATE, *PATHS)
     assert files.read_json(Path("triton/release.json"), ReleaseRecord).release_id != before.release_id
 
 
@@ -98,7 +107,7 @@ def test_a_refused_candidate_is_not_exported_and_the_old_repository_stays(tmp_pa
     bad = RULE.model_copy(update={"passed": False, "observed": "0.41"})
     files.write_json(Path("verdict.json"), Verdict(accepted=False, candidate="c", reason="refused: 1 of 2 rules failed", rules=[RULE.model_copy(update={"name": "good"}), bad], overrides=[]))
     with pytest.raises(Refusal) as caught:
-        run(CONFIG, *PATHS)
+        run(CONFIG, EVALUATE, *PATHS)
     assert str(caught.value).splitlines() == [
         "refused: the gate did not pass. Nothing is exported. Look at data/reports/worst_answers.html; a person may override a rule in data/overrides.yaml",
         "  - floor exact_match: 0.41, expected >= 0.6",
@@ -111,7 +120,7 @@ def test_a_verdict_about_another_candidate_is_refused(tmp_path: Path, monkeypatc
     Path("adapter").mkdir()
     files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate="0123456789abcdef", reason="accepted", rules=[RULE], overrides=[]))
     with pytest.raises(Refusal, match="verdict.json is about candidate 0123456789ab, not about adapter: run `dvc repro`"):
-        run(CONFIG, *PATHS)
+        run(CONFIG, EVALUATE, *PATHS)
     assert not Path("triton").exists()
 
 
@@ -120,5 +129,5 @@ def test_without_a_commit_no_release_is_made_and_nothing_half_written_is_left(tm
     files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="the code's commit cannot be told, so no release can be made"):
-        run(CONFIG, *PATHS)
+        run(CONFIG, EVALUATE, *PATHS)
     assert [path.name for path in tmp_path.iterdir() if "triton" in path.name] == []
