@@ -38,6 +38,7 @@ COMMANDS = {
     "monitor": "judge the traffic since the last window, decide what follows, and put both on record",
     "accept": "say that a window is what traffic should look like: the baseline begins anew with it",
     "review": "decide on thumbs-down and corrections; what is accepted becomes FAQ and golden questions",
+    "simulate": "ask the served assistant what people would ask in a scenario",
     "schema": "print the JSON Schema of params.yaml",
 }
 
@@ -105,6 +106,9 @@ def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
     verbs["review"].add_argument("--answer", help="the answer that --decision edit gives")
     verbs["review"].add_argument("--page", help="uri of the document that supports the answer (default: the page that was retrieved first)")
     verbs["review"].add_argument("--why", default="", help="why, in a sentence")
+    verbs["simulate"].add_argument("--scenario", required=True, help="a file of data/scenarios, without .yaml")
+    verbs["simulate"].add_argument("--requests", type=int, default=200, help="questions asked (default 200)")
+    verbs["simulate"].add_argument("--seed", type=int, default=7, help="the same seed asks the same questions (default 7)")
 
 
 def _add_feedback(verb: argparse.ArgumentParser) -> None:
