@@ -3,7 +3,7 @@
 It is no DVC stage: traffic is live data outside DVC, and a stage over a growing log would be stale at every `dvc repro` and fail where
 there is no traffic. The DAG `monitor` runs it on a schedule, in the folder that serving writes to.
 
-The line in data/monitor/decisions.jsonl is what counts: a run that was killed before it has judged nothing, the same command does.
+The line in data/reports/drift/decisions.jsonl is what counts: a run that was killed before it has judged nothing, the same command does.
 """
 
 import tempfile
@@ -33,7 +33,7 @@ from pipelines.monitoring.signals import Known
 from pipelines.wording import normal
 
 MAX_BATCH_TOKENS = 16384
-DECISION, PAGE, KNOWN, REVIEWS = MONITOR / "decision.json", MONITOR / "index.html", MONITOR / "known", Path("data/reviews.jsonl")
+DECISION, PAGE, KNOWN, REVIEWS = MONITOR / "verdict.json", MONITOR / "index.html", MONITOR / "known", Path("data/reviews.jsonl")
 GROUPS: dict[BaselineKind, tuple[Group, ...]] = {
     "live": ("input", "retrieval", "output", "quality", "operations"),
     "predecessor": ("input", "retrieval"),  # another model answers otherwise, which the gate and the canary have judged
@@ -52,7 +52,7 @@ def run(run_id: str | None, running: int | None) -> int:
     recorded = next((decision for decision in before if run_id is not None and decision.run_id == run_id), None)
     decision = recorded or _judged(values, before, accepted, run_id, running)
     files.write_json(DECISION, decision)
-    print(f"{decision.window}: {decision.sentence}\nreaction {decision.reaction}" + (f" (wanted {decision.wanted})" if decision.blocked_by else "") + f"; report {decision.report}, trend {PAGE}")
+    print(f"{decision.window}: {decision.reason}\nreaction {decision.reaction}" + (f" (wanted {decision.wanted})" if decision.blocked_by else "") + f"; report {decision.report}, trend {PAGE}")
     return 0
 
 
@@ -71,7 +71,7 @@ def _judged(values: Params, before: list[Decision], accepted: list[Acceptance], 
         decision_id=f"d-{now:%Y%m%dT%H%M%S}-{files.text_digest(f'{window.name} {len(before)}')[:8]}", run_id=run_id, when=now.isoformat(timespec="microseconds"), window=window.name, release_id=window.release_id,
         outcome=verdict.outcome, signals=[signal.name for signal in verdict.signals if signal.drifted], confirmed=reasoned.confirmed, wanted=reasoned.wanted, reaction=reasoned.reaction,
         blocked_by=list(reasoned.blocked_by), num_reviewed=told.num_reviewed, num_waiting=told.num_waiting, judged_to=window.judged_to, accepted=verdict.outcome == "no_drift" and rows < config.baseline_requests,
-        verdict_digest=files.digest(WINDOWS / f"{window.name}.json"), report=(WINDOWS / f"{window.name}.html").as_posix(), sentence=reasoned.sentence,
+        verdict_digest=files.digest(WINDOWS / f"{window.name}.json"), report=(WINDOWS / f"{window.name}.html").as_posix(), reason=reasoned.sentence,
     )  # fmt: skip
     decisions.append(LEDGER, decision)
     write_trend([*before, decision])
@@ -130,7 +130,7 @@ def _table(name: str) -> pd.DataFrame:
 
 
 def known_questions(config: EncoderConfig, release_id: str) -> Known:
-    """The questions of the release's training and golden set, read once a release (data/monitor/known) and embedded once."""
+    """The questions of the release's training and golden set, read once a release (data/reports/drift/known) and embedded once."""
     path = KNOWN / f"{release_id}.parquet"
     if not path.exists():
         with tempfile.TemporaryDirectory() as folder:

@@ -36,7 +36,7 @@ def verdict(*signals: Signal, **changed: Any) -> Verdict:
 def decision(**changed: Any) -> Decision:
     facts: dict[str, Any] = {
         "decision_id": "d-1", "run_id": None, "when": (NOW - datetime.timedelta(hours=1)).isoformat(), "window": "w-1", "release_id": "r-1", "outcome": "drift", "signals": ["new_topic"], "confirmed": False,
-        "wanted": "none", "reaction": "none", "blocked_by": [], "num_reviewed": 0, "num_waiting": 0, "judged_to": None, "accepted": False, "verdict_digest": "0", "report": "r.html", "sentence": "Seen.",
+        "wanted": "none", "reaction": "none", "blocked_by": [], "num_reviewed": 0, "num_waiting": 0, "judged_to": None, "accepted": False, "verdict_digest": "0", "report": "r.html", "reason": "Seen.",
     }  # fmt: skip
     return Decision(**facts | changed)
 
