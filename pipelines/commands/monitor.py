@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines import encoding, faq, files, golden, place, reviews, vectorcache
-from pipelines.commands import traffic
+from pipelines.commands import review, traffic
 from pipelines.commands.traffic import LEDGER, MONITOR, WINDOWS, Window
 from pipelines.config import params
 from pipelines.config.encoder import EncoderConfig
@@ -33,7 +33,7 @@ from pipelines.monitoring.signals import Known
 from pipelines.wording import normal
 
 MAX_BATCH_TOKENS = 16384
-DECISION, PAGE, KNOWN, REVIEWS = MONITOR / "verdict.json", MONITOR / "index.html", MONITOR / "known", Path("data/reviews.jsonl")
+DECISION, PAGE, KNOWN = MONITOR / "verdict.json", MONITOR / "index.html", MONITOR / "known"
 GROUPS: dict[BaselineKind, tuple[Group, ...]] = {
     "live": ("input", "retrieval", "output", "quality", "operations"),
     "predecessor": ("input", "retrieval"),  # another model answers otherwise, which the gate and the canary have judged
@@ -64,7 +64,7 @@ def _judged(values: Params, before: list[Decision], accepted: list[Acceptance], 
     verdict = _verdict(values, window, before, accepted, known)
     files.write_json(WINDOWS / f"{window.name}.json", verdict)
     files.write_text(WINDOWS / f"{window.name}.html", report.window(verdict))
-    told = decisions.Circumstances(now, running, *_reviewed(known), reference.documents_changed(window.release_id) if window.release_id else None)
+    told = decisions.Circumstances(now, running, *_reviewed(values, known), reference.documents_changed(window.release_id) if window.release_id else None)
     reasoned = decisions.decide(config, verdict, before, told)
     rows = sum(len(_table(name)) for name in decisions.baseline(window.release_id or "", before, accepted))
     decision = Decision(
@@ -79,9 +79,12 @@ def _judged(values: Params, before: list[Decision], accepted: list[Acceptance], 
 
 
 def write_trend(made: Sequence[Decision]) -> None:
-    """The page over the last windows, from the ledger and the windows' verdicts."""
+    """The page over the last windows, from the ledger and the windows' verdicts. Evidently's pages of earlier windows go: each is 4 MB."""
     paths = {decision.window: WINDOWS / f"{decision.window}.json" for decision in made[-report.SHOWN :]}
     files.write_text(PAGE, report.trend(made, {name: files.read_json(path, Verdict) for name, path in paths.items() if path.exists()}))
+    for old in WINDOWS.glob("*.evidently.html"):
+        if old.name.removesuffix(".evidently.html") not in paths:
+            old.unlink()
 
 
 def _verdict(values: Params, window: Window, before: list[Decision], accepted: list[Acceptance], known: Known | None) -> Verdict:
@@ -160,9 +163,9 @@ def vectors_of(config: EncoderConfig, texts: list[str]) -> Vectors:
     return np.stack([there[digests[text]] for text in texts])
 
 
-def _reviewed(known: Known | None) -> tuple[int, int]:
-    """(reviewed questions that the live release has not learned from, feedbacks that wait for a review)."""
-    made = reviews.read(REVIEWS)
+def _reviewed(values: Params, known: Known | None) -> tuple[int, int]:
+    """(reviewed questions that teach and that the live release has not learned from, feedbacks that wait for a review)."""
     learned = {normal(question) for question in known.questions} if known else set()
-    fresh = {normal(review.question) for review in made if review.decision != "rejected"} - learned
-    return len(fresh), len(windows.complaints(traffic.TRAFFIC, {review.request_id for review in made}))
+    fresh = {normal(question) for lesson in review.taught(values) if not lesson.held for question in (*lesson.training, *lesson.golden)} - learned
+    settled = {made.request_id for made in reviews.read(review.REVIEWS)}
+    return len(fresh), len(windows.complaints(traffic.TRAFFIC, settled, traffic.now()))

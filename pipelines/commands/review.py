@@ -16,7 +16,7 @@ from pipelines.config import params
 from pipelines.config.params import Params
 from pipelines.errors import UserError
 from pipelines.monitoring import window as windows
-from pipelines.reviews import Review
+from pipelines.reviews import Lesson, Review
 
 REVIEWS, FAQ, GOLDEN = Path("data/reviews.jsonl"), Path("data/faq"), Path("data/golden")
 MADE_FAQ, MADE_GOLDEN = FAQ / "reviewed.yaml", GOLDEN / "reviewed.jsonl"
@@ -28,7 +28,7 @@ KEYS = {"a": "accept", "e": "edit", "r": "reject", "s": "skip", "q": "quit"}
 def run(who: str | None, decision: str | None, request: list[str], answer: str | None, page: str | None, why: str) -> None:
     """List, ask, or decide; then make FAQ and golden questions anew from all reviews."""
     values = params.load()
-    waiting = windows.complaints(traffic.TRAFFIC, {review.request_id for review in reviews.read(REVIEWS)})
+    waiting = windows.complaints(traffic.TRAFFIC, {review.request_id for review in reviews.read(REVIEWS)}, traffic.now())
     if who is None or not who.strip():
         if decision or request:
             raise UserError("--who is missing: a review names its reviewer")
@@ -106,13 +106,17 @@ def _ask(waiting: pd.DataFrame, who: str) -> None:
             print(f"  not recorded: {error}")
 
 
-def write(values: Params) -> None:
-    """Make both files anew from all reviews, and say what they hold."""
+def taught(values: Params) -> list[Lesson]:
+    """What all reviews so far teach, beside the FAQ and golden questions that people wrote."""
     topics = [topic for topic in faq.load(FAQ) if not topic.topic.startswith(reviews.PREFIX)]
     questions = [item for item in golden.load(GOLDEN) if not item.topic.startswith(reviews.PREFIX)]
     taken = [*(question for topic in topics for question in topic.questions), *(item.question for item in questions)]
-    made = reviews.read(REVIEWS)
-    found = reviews.lessons(made, values.monitor.golden_share, values.examples.near_duplicate_similarity, values.examples.min_questions, taken)
+    return reviews.lessons(reviews.read(REVIEWS), values.monitor.golden_share, values.examples.near_duplicate_similarity, values.examples.min_questions, taken)
+
+
+def write(values: Params) -> None:
+    """Make both files anew from all reviews, and say what they hold."""
+    made, found = reviews.read(REVIEWS), taught(values)
     files.write_text(MADE_FAQ, reviews.faq_text(found))
     files.write_text(MADE_GOLDEN, reviews.golden_text(found))
     for lesson in found:
