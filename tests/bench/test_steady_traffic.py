@@ -38,7 +38,7 @@ def window(questions: list[str], vectors: Vectors, places: list[int], dice: np.r
         question=[questions[place] for place in chosen], answer=dice.choice(["Run it.", "Read the page.", "Stop it."], SIZE), status=np.where(dice.random(SIZE) < 0.005, "failed", "ok"), time=pd.Timestamp(NOW),
         refused=dice.random(SIZE) < 0.08, groundedness=dice.beta(5, 2, SIZE), best_score=dice.beta(4, 2, SIZE), score_gap=dice.exponential(0.1, SIZE), num_retrieved=np.where(dice.random(SIZE) < 0.003, 0, 10),
         top_page=dice.choice([f"page-{number}" for number in range(28)], SIZE), num_guard_flags=(dice.random(SIZE) < 0.01).astype(int), num_prompt_tokens=dice.poisson(20, SIZE), num_new_tokens=dice.poisson(30, SIZE),
-        total_ms=dice.lognormal(4, 0.5, SIZE), cost=dice.exponential(1e-5, SIZE), thumb=thumb, correction=["No." if value < 0 and dice.random() < 0.3 else None for value in thumb],
+        total_ms=dice.lognormal(4, 0.5, SIZE), cost=dice.exponential(1e-5, SIZE), thumb=thumb, correction=pd.Series(["No." if value < 0 and dice.random() < 0.3 else None for value in thumb], dtype=object),
     )  # fmt: skip
     return Rows(table, vectors[chosen])
 
