@@ -26,6 +26,9 @@ class MonitorConfig(Section):
     persist_windows: int = Field(ge=1, description="windows in a row that must raise the alarm before anything is started")
     drastic_factor: float = Field(ge=1, description="a statistic this many times its threshold needs no further window")
     min_effect: float = Field(ge=0, description="difference in standard deviations below which a change is a trifle, however certain")
+    min_slowdown: float = Field(
+        ge=1, description="times the baseline's latency (geometric means) below which slower answers are no alarm: latency follows the load, so its requests are not independent"
+    )
     baseline_requests: int = Field(ge=100, description="accepted live requests that the baseline of a release grows to, window by window")
     max_tested: int = Field(ge=100, le=4000, description="rows of a window, and of the baseline, drawn for the test; bounds memory (its square) and how small a change is seen")
     num_resamples: int = Field(ge=500, description="random divisions that calibrate the alarm")
