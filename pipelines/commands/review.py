@@ -35,7 +35,7 @@ def run(who: str | None, decision: str | None, request: list[str], answer: str |
         _list(waiting)
         return
     if decision:
-        for row in _chosen(waiting, request):
+        for row in _chosen(waiting, request, decision):
             _decide(row, decision, who, answer, page, why)
     elif request:
         raise UserError("--request needs --decision accept, edit or reject")
@@ -64,7 +64,7 @@ def _plain(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
-def _chosen(waiting: pd.DataFrame, request: list[str]) -> list[Row]:
+def _chosen(waiting: pd.DataFrame, request: list[str], decision: str) -> list[Row]:
     rows: list[Row] = waiting.to_dict("records")
     by_id = {str(row["request_id"]): row for row in rows}
     if not request:
@@ -72,7 +72,12 @@ def _chosen(waiting: pd.DataFrame, request: list[str]) -> list[Row]:
     unknown = [name for name in request if name != "all" and name not in by_id]
     if unknown:
         raise UserError(f"--request {unknown[0]}: no feedback of that id waits for review; `python -m pipelines review` lists those that do")
-    return rows if "all" in request else [by_id[name] for name in dict.fromkeys(request)]
+    if "all" not in request:
+        return [by_id[name] for name in dict.fromkeys(request)]
+    able = [row for row in rows if decision != "accept" or isinstance(row["correction"], str)]
+    if len(able) < len(rows):
+        print(f"{len(rows) - len(able)} have a thumb down and no correction: they wait on, for --decision edit or reject")
+    return able
 
 
 def _decide(row: Row, decision: str, who: str, answer: str | None, page: str | None, why: str) -> None:
