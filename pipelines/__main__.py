@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import graph
-from pipelines.errors import UserError
+from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 
 COMMANDS = {
     "run": "`dvc repro`, then the summary (what `make run` does after the set-up)",
@@ -40,6 +41,8 @@ COMMANDS = {
     "review": "decide on thumbs-down and corrections; what is accepted becomes FAQ and golden questions",
     "simulate": "ask the served assistant what people would ask in a scenario",
     "schema": "print the JSON Schema of params.yaml",
+    "refresh": "measure retrieval on the new index; where it is good enough, the live release reads its knowledge there",
+    "checkout": "work in a run's own checkout (what the Airflow tasks call)",
 }
 
 
@@ -90,13 +93,34 @@ def parser() -> argparse.ArgumentParser:
         made_verbs[verb].add_argument("--who", required=True, help="who decides")
         made_verbs[verb].add_argument("--why", required=True, help="why, in a sentence")
     made_verbs["decide"].add_argument("--decision", required=True, choices=["approve", "refuse"])
+    _checkout_arguments(made_verbs["checkout"])
     _monitoring_arguments(made_verbs)
     return made
 
 
+def _add_feedback(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("request", help="the request's id, which came with the answer")
+    verb.add_argument("--who", required=True, help="who gives it")
+    verb.add_argument("--thumb", choices=["up", "down"])
+    verb.add_argument("--correction", help="the answer that should have come")
+    verb.add_argument("--comment")
+
+
+def _checkout_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["start", "stage", "brief", "decide", "release", "refresh", "end"], help="what to do with the run")
+    parser.add_argument("--dag", required=True, help="train, refresh or another name")
+    parser.add_argument("--run-id", required=True, help="id of the run")
+    parser.add_argument("--revision", default="HEAD", help="start: the commit, branch or tag to check out (default HEAD)")
+    parser.add_argument("--overrides", default="{}", help='start: JSON of dotted keys, e.g. {"finetune.seed": 8}')
+    parser.add_argument("--name", default="", help="stage: its name")
+    parser.add_argument("--who", default="", help="start, decide: the person, or the schedule")
+    parser.add_argument("--why", default="", help="decide: the reason")
+    parser.add_argument("--decision", choices=["approved", "refused"], help="decide: what was decided")
+
+
 def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
     verbs["monitor"].add_argument("--run-id", help="a name of this run: the same name gives the same decision again")
-    verbs["monitor"].add_argument("--running", type=int, help="trainings and refreshes that are queued or running; nothing is started where nobody says")
+    verbs["monitor"].add_argument("--running", type=int, help="trainings and refreshes that run or wait (default: the runs whose checkout is open on this machine)")
     verbs["accept"].add_argument("window", help="the window's name")
     verbs["accept"].add_argument("--who", required=True, help="who says so")
     verbs["accept"].add_argument("--why", required=True, help="why, in a sentence")
@@ -111,14 +135,6 @@ def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
     verbs["simulate"].add_argument("--seed", type=int, default=7, help="the same seed asks the same questions (default 7)")
 
 
-def _add_feedback(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("request", help="the request's id, which came with the answer")
-    verb.add_argument("--who", required=True, help="who gives it")
-    verb.add_argument("--thumb", choices=["up", "down"])
-    verb.add_argument("--correction", help="the answer that should have come")
-    verb.add_argument("--comment")
-
-
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.command in graph.read():
         run_stage(arguments.command)
@@ -129,26 +145,49 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 130 interrupted."""
+    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 75 something did not answer and the same command may work later, 99 nothing to do, 130 interrupted, 141 nobody reads the output any more (`| head`)."""
     if importlib.util.find_spec("pydantic") is None:
         print("this Python has none of the pipeline's packages: `source .venv/bin/activate` (after `make setup`)", file=sys.stderr)
         return 2
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin made two trainings at once on 2 cores six times slower (40 s instead of 6.6 s)
     if not shutil.which("nvidia-smi"):
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns at every import that it found no GPU
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: _interrupt(interrupts, number))
     try:
-        return execute(parser().parse_args())
+        code = execute(parser().parse_args())
+        sys.stdout.flush()  # here, so that what goes wrong with it is said below
+        return code
     except UserError as error:
         print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command continues", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+        return TRY_AGAIN if isinstance(error, Unreachable) else 1
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or interrupts:  # a library's compiled code turns the interrupt into an error of its own
+            print("\ninterrupted: the same command continues", file=sys.stderr)
+            return 130
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 141
+        if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
             raise
         print(f"\nthe disk is full ({error.filename or error}): free some space, the same command continues\n", file=sys.stderr)
         return 1
+
+
+def _interrupt(interrupts: list[int], number: int) -> None:
+    interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def _nobody_reads() -> bool:
+    """Whether it is the standard output that broke; it is then turned off, since Python flushes it once more at its end."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 if __name__ == "__main__":

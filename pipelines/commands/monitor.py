@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines import encoding, faq, files, golden, place, reviews, vectorcache
+from pipelines.checkouts import tree
 from pipelines.commands import review, traffic
 from pipelines.commands.traffic import LEDGER, MONITOR, WINDOWS, Window
 from pipelines.config import params
@@ -64,7 +65,7 @@ def _judged(values: Params, before: list[Decision], accepted: list[Acceptance], 
     verdict = _verdict(values, window, before, accepted, known)
     files.write_json(WINDOWS / f"{window.name}.json", verdict)
     files.write_text(WINDOWS / f"{window.name}.html", report.window(verdict))
-    told = decisions.Circumstances(now, running, *_reviewed(values, known), reference.documents_changed(window.release_id) if window.release_id else None)
+    told = decisions.Circumstances(now, _running(values) if running is None else running, *_reviewed(values, known), reference.documents_changed(window.release_id) if window.release_id else None)
     reasoned = decisions.decide(config, verdict, before, told)
     rows = sum(len(_table(name)) for name in decisions.baseline(window.release_id or "", before, accepted))
     decision = Decision(
@@ -76,6 +77,11 @@ def _judged(values: Params, before: list[Decision], accepted: list[Acceptance], 
     decisions.append(LEDGER, decision)
     write_trend([*before, decision])
     return decision
+
+
+def _running(values: Params) -> int | None:
+    """Trainings and refreshes of Airflow whose checkout is open on this machine; None where other machines may run some."""
+    return None if values.airflow.git_remote else sum(name.startswith(("train-", "refresh-")) for name in tree.unfinished())
 
 
 def write_trend(made: Sequence[Decision]) -> None:

@@ -129,5 +129,7 @@ def write(values: Params) -> None:
         print(f"{lesson.topic}: {len(lesson.training)} training and {len(lesson.golden)} golden questions, {state}: {_plain(lesson.answer)[:80]}")
     used = sum(len(lesson.training) + len(lesson.golden) for lesson in found)
     kept = sum(review.decision != "rejected" for review in made)
-    print(f"{len(made)} reviews, {kept} accepted or edited, {used} different questions teach; the others repeat one, or are worded as one that FAQ or golden set have: change those files by hand where their answer is wrong")
+    print(
+        f"{len(made)} reviews, {kept} accepted or edited, {used} different questions teach; the others repeat one, or are worded as one that FAQ or golden set have: change those files by hand where their answer is wrong"
+    )
     print(f"keep them: git add {REVIEWS} {MADE_FAQ} {MADE_GOLDEN} && git commit")

@@ -53,9 +53,15 @@ def _serve(config: ServeConfig, environment: dict[str, str]) -> None:
 
 
 def prepare(release_id: str) -> None:
-    """The release's files beside the others and its knowledge in Weaviate, where they are not there yet."""
+    """The release's files beside the others and its knowledge in Weaviate, where they are not there yet. What `refresh` moved it to stays."""
     if release_id not in live.installed():
         live.install(champion.folder_of(release_id), release_id)
+    if collections.pointed(live.alias(release_id)) is None:
+        restore_knowledge(release_id)
+
+
+def restore_knowledge(release_id: str) -> None:
+    """Let the release read the collection that it was released with."""
     collections.point(live.alias(release_id), champion.knowledge(release_id).collection)
 
 

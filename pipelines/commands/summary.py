@@ -43,6 +43,10 @@ def _loaded(path: Path) -> dict[str, Any]:
 def _documents() -> None:
     validation, embedding, index = _loaded(REPORTS / "validation.json"), _loaded(REPORTS / "embedding.json"), _loaded(Path("data/index.json"))
     count = next((check["observed"] for check in validation.get("checks", []) if check["name"] == "number of documents"), "none")
+    taken = _loaded(REPORTS / "ingestion.json")
+    if taken.get("rejected"):
+        stages = ", ".join(f"{number} at {stage}" for stage, number in taken["rejected_at"].items())
+        print(f"rejected    {taken['rejected']} ({stages}): data/rejections.parquet says why")
     print(f"documents   {count}; validation: {validation.get('reason', 'not run')}")
     if embedding:
         print(f"chunks      {embedding['chunks']}; vectors reused {embedding['reused']}, made {embedding['made']} ({embedding['precision']})")

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from pipelines.config.airflow import AirflowConfig
 from pipelines.config.base import BaseConfig
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.embed import EmbedConfig
@@ -21,6 +22,7 @@ from pipelines.config.gate import GateConfig
 from pipelines.config.index import IndexConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.monitor import MonitorConfig
+from pipelines.config.release import ReleaseConfig
 from pipelines.config.section import Section
 from pipelines.config.serve import CanaryConfig, ProofConfig, ServeConfig
 from pipelines.config.validate import ValidateConfig
@@ -44,10 +46,12 @@ class Params(Section):
     evaluate: EvaluateConfig = Field(description="golden set")
     gate: GateConfig = Field(description="acceptance")
     export: ExportConfig = Field(description="Triton model repository")
+    release: ReleaseConfig = Field(description="from candidate to champion")
     proof: ProofConfig = Field(description="what a release must show on a fresh server")
     canary: CanaryConfig = Field(description="how a release takes over")
     serve: ServeConfig = Field(description="the live server")
     monitor: MonitorConfig = Field(description="traffic and drift")
+    airflow: AirflowConfig = Field(description="schedules, retries, queues, notifications of the DAGs")
 
     def section(self, name: str) -> Section:
         """The section of that name. Raises UserError for a name that is none."""

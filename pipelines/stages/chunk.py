@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import encoding, files
-from pipelines.chunking import Sizes, Span, headings_at, spans
+from pipelines.chunking import Sizes, Span, headings_at, pages_at, spans
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.encoder import EncoderConfig
 from pipelines.contracts.chunks import CHUNKS, embedded_text
@@ -22,7 +22,7 @@ def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation
     if config.max_tokens > limit - 2:
         raise UserError(f"params.yaml: chunk.max_tokens: {config.max_tokens} is more than the encoder {encoder.model} reads ({limit - 2} tokens): the rest of each chunk would not be found. Lower it")
     schema = CHUNKS.with_metadata({"encoder_model": encoder.model, "encoder_revision": encoder.revision or ""})
-    sizes = Sizes(config.max_tokens, config.min_tokens, config.overlap_tokens)
+    sizes = Sizes(config.max_tokens, config.min_tokens, config.overlap_tokens, config.max_characters)
     count = files.write(chunks, schema, _rows(documents, folder, sizes))
     print(f"{count} chunks of at most {config.max_tokens} tokens")
 
@@ -41,4 +41,4 @@ def _row(document: dict[str, Any], number: int, span: Span, text: str, num_token
     title, headings = document["title"] or "", headings_at(document["sections"], span)
     digest = files.text_digest(embedded_text(title, headings, text))
     where = {"chunk_id": f"{document['doc_id']}-{number:04}", "doc_id": document["doc_id"], "uri": document["uri"]}
-    return where | {"title": title, "headings": headings, "text": text, "start": span.start, "end": span.end, "num_tokens": num_tokens, "digest": digest}
+    return where | {"title": title, "headings": headings, "text": text, "start": span.start, "end": span.end, "pages": pages_at(document["pages"], span), "num_tokens": num_tokens, "digest": digest}

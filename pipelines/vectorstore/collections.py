@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines import files, place
 from pipelines.contracts.chunks import CHUNKS
@@ -18,12 +19,13 @@ from pipelines.vectorstore.server import session
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
 
+Vector = npt.NDArray[np.float32]
 PREFIX = "Chunks_"
 UNFINISHED = "unfinished"  # in a collection's description until every object is in it and verified
 
 
 class Passage(NamedTuple):
-    """One hit. `similarity` is the cosine with the question."""
+    """One hit. `similarity` is the cosine with the question; the order of hits is that of the hybrid search."""
 
     chunk_id: str
     uri: str
@@ -32,7 +34,7 @@ class Passage(NamedTuple):
     similarity: float
 
 
-def build(chunks: Path, vectors: Path, keep: int, sample: int) -> Receipt:
+def build(chunks: Path, vectors: Path, *, keep: int, sample: int, hybrid_alpha: float) -> Receipt:
     """The collection of these chunks and vectors, made where it is not there yet, and the older ones beyond `keep` removed."""
     facts = files.metadata(vectors)
     encoder = Encoder(model=facts["encoder_model"], revision=facts["encoder_revision"] or None, digest=facts["encoder_digest"], precision="bf16" if facts["precision"] == "bf16" else "fp32")
@@ -41,7 +43,7 @@ def build(chunks: Path, vectors: Path, keep: int, sample: int) -> Receipt:
     with session() as client, _alone():
         receipt = Receipt(
             collection=PREFIX + content[:12], digest=content, num_objects=sum(1 for _ in files.read(chunks, CHUNKS)), dimensions=int(facts["dimensions"]),
-            encoder=encoder, server_version=str(client.get_meta()["version"]), **digests,
+            encoder=encoder, hybrid_alpha=hybrid_alpha, server_version=str(client.get_meta()["version"]), **digests,
         )  # fmt: skip
         _ensure(client, receipt, chunks, vectors, sample)
         _retire(client, receipt.collection, keep)
@@ -68,6 +70,13 @@ def point(alias: str, collection: str) -> None:
             client.alias.update(alias_name=alias, new_target_collection=collection)
         else:
             client.alias.create(alias_name=alias, target_collection=collection)
+
+
+def pointed(alias: str) -> str | None:
+    """The collection that `alias` names, or None where there is no such alias."""
+    with session() as client:
+        found = client.alias.get(alias_name=alias)
+    return found.collection if found else None
 
 
 def unpoint(alias: str) -> None:
@@ -105,17 +114,22 @@ class Index:
         self._collection = client.collections.use(receipt.collection)
         self.receipt = receipt
 
-    def nearest(self, vector: Any, limit: int) -> list[Passage]:
-        """The `limit` passages nearest to a unit vector, best first."""
-        from weaviate.classes.query import MetadataQuery
+    def search(self, question: str, vector: Vector, limit: int) -> list[Passage]:
+        """The `limit` passages that answer best to the question's words (BM25) and to its unit vector, best first.
 
-        found = self._collection.query.near_vector(near_vector=vector, limit=limit, return_metadata=MetadataQuery(distance=True))
-        return [_passage(hit) for hit in found.objects]
+        Both scores are scaled to 0..1 over the candidates and added with the weight of the receipt's `hybrid_alpha` (Weaviate's relative score fusion).
+        """
+        from weaviate.classes.query import HybridFusion
+
+        found = self._collection.query.hybrid(
+            question, vector=vector.tolist(), alpha=self.receipt.hybrid_alpha, fusion_type=HybridFusion.RELATIVE_SCORE, query_properties=["text"], limit=limit, include_vector=True
+        )
+        return [_passage(hit, vector) for hit in found.objects]
 
 
-def _passage(hit: Any) -> Passage:
+def _passage(hit: Any, vector: Vector) -> Passage:
     held = hit.properties
-    return Passage(held["chunk_id"], held["uri"], list(held["headings"]), held["text"], 1.0 - float(hit.metadata.distance))
+    return Passage(held["chunk_id"], held["uri"], list(held["headings"]), held["text"], float(np.dot(hit.vector["default"], vector)))
 
 
 def _ensure(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, sample: int) -> None:

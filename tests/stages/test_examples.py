@@ -31,7 +31,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, golden: list[str], ga
     Path("golden/all.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     Path("prompts/faq-v1.yaml").write_text("{name: faq-v1, description: d, prompt: 'Q: {question}', passage: ''}")
     Path("prompts/grounded-v1.yaml").write_text("{name: grounded-v1, description: d, prompt: '{passages}Q: {question}', passage: '{text} | '}")
-    row = {"chunk_id": "1", "doc_id": "1", "title": "", "headings": [], "start": 0, "end": 1, "num_tokens": 1, "digest": ""}
+    row = {"chunk_id": "1", "doc_id": "1", "title": "", "headings": [], "start": 0, "end": 1, "pages": [], "num_tokens": 1, "digest": ""}
     files.write(Path("chunks.parquet"), CHUNKS, [row | {"uri": "gate.md", "text": "something else"}, row | {"uri": "gate.md", "text": "The verdict says why."}])
 
 
