@@ -6,8 +6,11 @@ there is no traffic. The DAG `monitor` runs it on a schedule, in the folder that
 The line in data/reports/drift/decisions.jsonl is what counts: a run that was killed before it has judged nothing, the same command does.
 """
 
+import fcntl
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,12 +52,23 @@ def run(run_id: str | None, running: int | None) -> int:
     if main.resolve() != Path.cwd().resolve():
         raise UserError(f"traffic is logged in {main}: run this there, not in {Path.cwd()}")
     values = params.load()
-    before, accepted = decisions.read(LEDGER)
-    recorded = next((decision for decision in before if run_id is not None and decision.run_id == run_id), None)
-    decision = recorded or _judged(values, before, accepted, run_id, running)
-    files.write_json(DECISION, decision)
+    with _alone():
+        before, accepted = decisions.read(LEDGER)
+        recorded = next((decision for decision in before if run_id is not None and decision.run_id == run_id), None)
+        decision = recorded or _judged(values, before, accepted, run_id, running)
+        files.write_json(DECISION, decision)
     print(f"{decision.window}: {decision.reason}\nreaction {decision.reaction}" + (f" (wanted {decision.wanted})" if decision.blocked_by else "") + f"; report {decision.report}, trend {PAGE}")
     return 0
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One run at a time: two at once would judge the same requests and start the same work twice. The second waits and judges what came after."""
+    lock = place.shared_state() / "monitor.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _judged(values: Params, before: list[Decision], accepted: list[Acceptance], run_id: str | None, running: int | None) -> Decision:
@@ -140,6 +154,8 @@ def _table(name: str) -> pd.DataFrame:
 
 def known_questions(config: EncoderConfig, release_id: str) -> Known:
     """The questions of the release's training and golden set, read once a release (data/reports/drift/known) and embedded once."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", release_id):
+        raise UserError(f"data/traffic: release_id {release_id!r} is no name of a release: the log was not written by serving")
     path = KNOWN / f"{release_id}.parquet"
     if not path.exists():
         with tempfile.TemporaryDirectory() as folder:

@@ -22,6 +22,7 @@ REVIEWS, FAQ, GOLDEN = Path("data/reviews.jsonl"), Path("data/faq"), Path("data/
 MADE_FAQ, MADE_GOLDEN = FAQ / "reviewed.yaml", GOLDEN / "reviewed.jsonl"
 DECISIONS: dict[str, Literal["accepted", "edited", "rejected"]] = {"accept": "accepted", "edit": "edited", "reject": "rejected"}
 Row = dict[Any, Any]
+MAX_ANSWER_CHARACTERS = 1000  # of an FAQ topic (pipelines/faq.py)
 KEYS = {"a": "accept", "e": "edit", "r": "reject", "s": "skip", "q": "quit"}
 
 
@@ -88,6 +89,8 @@ def _decide(row: Row, decision: str, who: str, answer: str | None, page: str | N
         raise UserError(f"{row['request_id']}: there is no correction to accept: --decision edit --answer TEXT gives one, --decision reject leaves the question out")
     if decision != "reject" and not isinstance(support, str):
         raise UserError(f"{row['request_id']}: no page was retrieved for it: --page URI names the document that supports the answer")
+    if decision != "reject" and len(str(given).strip()) > MAX_ANSWER_CHARACTERS:
+        raise UserError(f"{row['request_id']}: the answer has {len(str(given).strip())} characters, and the FAQ takes {MAX_ANSWER_CHARACTERS}: --decision edit --answer TEXT gives a shorter one")
     kept = decision != "reject"
     reviews.append(REVIEWS, Review(
         request_id=str(row["request_id"]), question=str(row["question"]), given=row["answer"] if isinstance(row["answer"], str) else None, decision=DECISIONS[decision],
@@ -116,7 +119,8 @@ def taught(values: Params) -> list[Lesson]:
     topics = [topic for topic in faq.load(FAQ) if not topic.topic.startswith(reviews.PREFIX)]
     questions = [item for item in golden.load(GOLDEN) if not item.topic.startswith(reviews.PREFIX)]
     taken = [*(question for topic in topics for question in topic.questions), *(item.question for item in questions)]
-    return reviews.lessons(reviews.read(REVIEWS), values.monitor.golden_share, values.examples.near_duplicate_similarity, values.examples.min_questions, taken)
+    limits = reviews.Limits(values.monitor.golden_share, values.examples.near_duplicate_similarity, values.examples.min_questions, values.examples.max_question_characters)
+    return reviews.lessons(reviews.read(REVIEWS), limits, taken)
 
 
 def write(values: Params) -> None:

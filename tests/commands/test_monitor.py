@@ -1,10 +1,12 @@
 """The whole command over a real log: real encoder, Great Expectations and Evidently; the log's rows are written as serving writes them."""
 
 import datetime
+import fcntl
 import os
 import random
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,24 @@ def test_what_cannot_be_told_is_never_no_drift_and_its_requests_wait(workspace: 
     ask("b", steady(60, 2), 1)
     whole = judged()
     assert (whole.outcome, verdict(whole).num_requests) == ("no_drift", 120)
+
+
+def test_a_second_run_waits_for_the_first_so_that_nothing_is_judged_or_started_twice(workspace: Path) -> None:
+    (workspace / ".state").mkdir(exist_ok=True)
+    with (workspace / ".state/monitor.lock").open("w") as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = pool.submit(monitor.run, None, 0)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=1)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert second.result(timeout=60) == 0
+    assert len(decisions.read(Path("data/reports/drift/decisions.jsonl"))[0]) == 1
+
+
+def test_a_release_whose_name_would_lead_elsewhere_is_refused(workspace: Path) -> None:
+    ask("a", steady(120, 1), 0, release="../../etc")
+    with pytest.raises(UserError, match="is no name of a release"):
+        monitor.run(None, 0)
 
 
 def test_a_broken_log_is_told_by_file_and_loses_nothing(workspace: Path) -> None:
