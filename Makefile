@@ -17,7 +17,7 @@ run: setup ## set-up, then the whole pipeline, then a summary
 test: setup ## lint, types, import rules, tests
 	@infra/test
 
-serve: setup ## start Weaviate and hold it until Ctrl-C
+serve: setup ## Weaviate and Triton with the released assistant, until Ctrl-C
 	@python -m pipelines serve
 
 airflow: setup ## start Airflow on this machine and hold it until Ctrl-C

@@ -39,6 +39,7 @@ COMMANDS = {
     "monitor": "judge the traffic since the last window, decide what follows, and put both on record",
     "accept": "say that a window is what traffic should look like: the baseline begins anew with it",
     "review": "decide on thumbs-down and corrections; what is accepted becomes FAQ and golden questions",
+    "simulate": "ask the served assistant what people would ask in a scenario",
     "schema": "print the JSON Schema of params.yaml",
     "refresh": "measure retrieval on the new index; where it is good enough, the live release reads its knowledge there",
     "checkout": "work in a run's own checkout (what the Airflow tasks call)",
@@ -119,7 +120,7 @@ def _checkout_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
     verbs["monitor"].add_argument("--run-id", help="a name of this run: the same name gives the same decision again")
-    verbs["monitor"].add_argument("--running", type=int, help="trainings and refreshes that are queued or running; nothing is started where nobody says")
+    verbs["monitor"].add_argument("--running", type=int, help="trainings and refreshes that run or wait (default: the runs whose checkout is open on this machine)")
     verbs["accept"].add_argument("window", help="the window's name")
     verbs["accept"].add_argument("--who", required=True, help="who says so")
     verbs["accept"].add_argument("--why", required=True, help="why, in a sentence")
@@ -129,6 +130,9 @@ def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
     verbs["review"].add_argument("--answer", help="the answer that --decision edit gives")
     verbs["review"].add_argument("--page", help="uri of the document that supports the answer (default: the page that was retrieved first)")
     verbs["review"].add_argument("--why", default="", help="why, in a sentence")
+    verbs["simulate"].add_argument("--scenario", required=True, help="a file of data/scenarios, without .yaml")
+    verbs["simulate"].add_argument("--requests", type=int, default=200, help="questions asked (default 200)")
+    verbs["simulate"].add_argument("--seed", type=int, default=7, help="the same seed asks the same questions (default 7)")
 
 
 def execute(arguments: argparse.Namespace) -> int:

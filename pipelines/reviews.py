@@ -42,6 +42,19 @@ class Review(BaseModel):
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What params.yaml says of reviewed questions: monitor.golden_share, and examples' limits, which would refuse the whole FAQ."""
+
+    golden_share: float
+    near_duplicate: float
+    min_questions: int
+    max_question_characters: int
+
+    def takes(self, question: str) -> bool:
+        return 2 <= len(question.strip()) <= self.max_question_characters
+
+
+@dataclass(frozen=True)
 class Lesson:
     """Reviewed questions with one answer. `held`: too few training questions yet to be a topic of the FAQ."""
 
@@ -67,19 +80,24 @@ def append(path: Path, review: Review) -> None:
     hashchain.append(path, review.model_dump())
 
 
-def lessons(reviews: Sequence[Review], golden_share: float, near_duplicate: float, min_questions: int, taken: Sequence[str]) -> list[Lesson]:
+def lessons(reviews: Sequence[Review], limits: Limits, taken: Sequence[str]) -> list[Lesson]:
     """What accepted and edited reviews teach, one lesson an answer, sorted by topic. `taken`: questions of FAQ and golden set that people wrote.
 
-    A question that is there already, or worded almost as one that is, teaches nothing new. The last review of a question counts.
+    A question that is there already, or worded almost as one that is, teaches nothing new, and one that the FAQ would not take is left out.
+    The last review of a question counts.
     """
     last = {normal(review.question): review for review in reviews}
     written = [grams(question) for question in taken]
     kept = [
         review
         for review in last.values()
-        if review.decision != "rejected" and review.answer and review.page and max((jaccard(grams(review.question), other) for other in written), default=0.0) < near_duplicate
+        if review.decision != "rejected"
+        and review.answer
+        and review.page
+        and limits.takes(review.question)
+        and max((jaccard(grams(review.question), other) for other in written), default=0.0) < limits.near_duplicate
     ]
-    sides = _sides([review.question for review in kept], golden_share, near_duplicate)
+    sides = _sides([review.question for review in kept], limits.golden_share, limits.near_duplicate)
     groups: dict[str, list[Review]] = {}
     for review in kept:
         groups.setdefault(normal(str(review.answer)), []).append(review)
@@ -87,7 +105,7 @@ def lessons(reviews: Sequence[Review], golden_share: float, near_duplicate: floa
     for key, some in groups.items():
         training, golden = (tuple(sorted(review.question for review in some if sides.get(review.question) == side)) for side in ("training", "golden"))
         topic = f"{PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-        found.append(Lesson(topic, str(some[-1].page), str(some[-1].answer), training, golden, len(training) < min_questions))
+        found.append(Lesson(topic, str(some[-1].page), str(some[-1].answer), training, golden, len(training) < limits.min_questions))
     return sorted(found, key=lambda lesson: lesson.topic)
 
 

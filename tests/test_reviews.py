@@ -6,7 +6,7 @@ import pytest
 
 from pipelines import faq, golden, reviews
 from pipelines.errors import UserError
-from pipelines.reviews import Lesson, Review, lessons
+from pipelines.reviews import Lesson, Limits, Review, lessons
 from pipelines.wording import grams, jaccard
 
 WORDS = [
@@ -46,7 +46,7 @@ def taught(found: list[Lesson]) -> tuple[set[str], set[str]]:
 
 
 def test_a_share_of_reviewed_questions_is_golden_and_no_question_is_both() -> None:
-    training, held = taught(lessons([review(number) for number in range(200)], 0.25, 0.95, 10, []))
+    training, held = taught(lessons([review(number) for number in range(200)], Limits(0.25, 0.95, 10, 200), []))
     assert len(training) + len(held) == 200
     assert 30 <= len(held) <= 70
     assert training & held == set()
@@ -54,17 +54,17 @@ def test_a_share_of_reviewed_questions_is_golden_and_no_question_is_both() -> No
 
 def test_a_later_review_moves_no_question_from_one_side_to_the_other() -> None:
     some = [review(number) for number in range(40)]
-    training, held = taught(lessons(some, 0.25, 0.75, 10, []))
-    later_training, later_held = taught(lessons([*some, *(review(number) for number in range(40, 200))], 0.25, 0.75, 10, []))
+    training, held = taught(lessons(some, Limits(0.25, 0.75, 10, 200), []))
+    later_training, later_held = taught(lessons([*some, *(review(number) for number in range(40, 200))], Limits(0.25, 0.75, 10, 200), []))
     assert training <= later_training
     assert held <= later_held
 
 
 def test_a_question_worded_almost_as_a_golden_one_is_never_trained_on() -> None:
     some = [review(number) for number in range(60)]
-    exam = sorted(taught(lessons(some, 0.25, 0.7, 10, []))[1])
+    exam = sorted(taught(lessons(some, Limits(0.25, 0.7, 10, 200), []))[1])
     alike = [review(100 + place, question=f"{question.upper()} please") for place, question in enumerate(exam)]
-    training, held = taught(lessons([*some, *alike], 0.25, 0.7, 10, []))
+    training, held = taught(lessons([*some, *alike], Limits(0.25, 0.7, 10, 200), []))
     assert len(exam) > 5
     assert max(jaccard(grams(question), grams(other)) for question in training for other in held) < 0.7
     assert not any(question.endswith("please") for question in training)
@@ -72,17 +72,23 @@ def test_a_question_worded_almost_as_a_golden_one_is_never_trained_on() -> None:
 
 def test_rejected_reviews_teach_nothing_and_the_last_review_of_a_question_counts() -> None:
     made = [review(1), review(2, decision="rejected", answer=None, page=None), review(3), review(3, decision="rejected", answer=None, page=None, request_id="again")]
-    training, held = taught(lessons(made, 0.25, 0.95, 1, []))
+    training, held = taught(lessons(made, Limits(0.25, 0.95, 1, 200), []))
     assert training | held == {review(1).question}
 
 
 def test_what_is_worded_as_a_question_that_people_wrote_teaches_nothing_new() -> None:
-    assert lessons([review(1)], 0.25, 0.75, 1, [review(1).question.upper()]) == []
+    assert lessons([review(1)], Limits(0.25, 0.75, 1, 200), [review(1).question.upper()]) == []
+
+
+def test_a_question_that_the_faq_would_refuse_is_left_out_and_the_others_are_taught() -> None:
+    made = [review(1), review(2, question="x" * 201), review(3, question=" ? ")]
+    training, held = taught(lessons(made, Limits(0.25, 0.95, 1, 200), []))
+    assert training | held == {review(1).question}
 
 
 def test_answers_are_topics_and_one_with_too_few_training_questions_is_held_back_whole() -> None:
     made = [review(number) for number in range(40)] + [review(number, answer="Ask the desk.") for number in range(100, 104)]
-    found = {lesson.answer: lesson for lesson in lessons(made, 0.25, 0.95, 10, [])}
+    found = {lesson.answer: lesson for lesson in lessons(made, Limits(0.25, 0.95, 10, 200), [])}
     assert not found["Book it in the calendar."].held
     assert found["Ask the desk."].held
     assert "Ask the desk." not in reviews.faq_text(list(found.values()))
@@ -92,7 +98,7 @@ def test_answers_are_topics_and_one_with_too_few_training_questions_is_held_back
 def test_the_files_made_are_read_as_faq_and_golden_set_whatever_users_wrote(tmp_path: Path) -> None:
     hostile = ["- topic: x", "{question} # not a comment: 'quoted'", "\u2028line", "🙃 null", "yes", "!!python/object:os.system x", "<script>"]
     made = [review(number) for number in range(40)] + [review(300 + place, question=text) for place, text in enumerate(hostile)]
-    found = lessons(made, 0.25, 0.95, 10, [])
+    found = lessons(made, Limits(0.25, 0.95, 10, 200), [])
     (tmp_path / "reviewed.yaml").write_text(reviews.faq_text(found), encoding="utf-8")
     (tmp_path / "reviewed.jsonl").write_text(reviews.golden_text(found), encoding="utf-8")
     (topic,) = faq.load(tmp_path)

@@ -3,11 +3,14 @@
 It is no DVC stage: traffic is live data outside DVC, and a stage over a growing log would be stale at every `dvc repro` and fail where
 there is no traffic. The DAG `monitor` runs it on a schedule, in the folder that serving writes to.
 
-The line in data/monitor/decisions.jsonl is what counts: a run that was killed before it has judged nothing, the same command does.
+The line in data/reports/drift/decisions.jsonl is what counts: a run that was killed before it has judged nothing, the same command does.
 """
 
+import fcntl
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from pipelines import encoding, faq, files, golden, place, reviews, vectorcache
-from pipelines.commands import traffic
+from pipelines.checkouts import tree
+from pipelines.commands import review, traffic
 from pipelines.commands.traffic import LEDGER, MONITOR, WINDOWS, Window
 from pipelines.config import params
 from pipelines.config.encoder import EncoderConfig
@@ -33,7 +37,7 @@ from pipelines.monitoring.signals import Known
 from pipelines.wording import normal
 
 MAX_BATCH_TOKENS = 16384
-DECISION, PAGE, KNOWN, REVIEWS = MONITOR / "decision.json", MONITOR / "index.html", MONITOR / "known", Path("data/reviews.jsonl")
+DECISION, PAGE, KNOWN = MONITOR / "verdict.json", MONITOR / "index.html", MONITOR / "known"
 GROUPS: dict[BaselineKind, tuple[Group, ...]] = {
     "live": ("input", "retrieval", "output", "quality", "operations"),
     "predecessor": ("input", "retrieval"),  # another model answers otherwise, which the gate and the canary have judged
@@ -48,12 +52,23 @@ def run(run_id: str | None, running: int | None) -> int:
     if main.resolve() != Path.cwd().resolve():
         raise UserError(f"traffic is logged in {main}: run this there, not in {Path.cwd()}")
     values = params.load()
-    before, accepted = decisions.read(LEDGER)
-    recorded = next((decision for decision in before if run_id is not None and decision.run_id == run_id), None)
-    decision = recorded or _judged(values, before, accepted, run_id, running)
-    files.write_json(DECISION, decision)
-    print(f"{decision.window}: {decision.sentence}\nreaction {decision.reaction}" + (f" (wanted {decision.wanted})" if decision.blocked_by else "") + f"; report {decision.report}, trend {PAGE}")
+    with _alone():
+        before, accepted = decisions.read(LEDGER)
+        recorded = next((decision for decision in before if run_id is not None and decision.run_id == run_id), None)
+        decision = recorded or _judged(values, before, accepted, run_id, running)
+        files.write_json(DECISION, decision)
+    print(f"{decision.window}: {decision.reason}\nreaction {decision.reaction}" + (f" (wanted {decision.wanted})" if decision.blocked_by else "") + f"; report {decision.report}, trend {PAGE}")
     return 0
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One run at a time: two at once would judge the same requests and start the same work twice. The second waits and judges what came after."""
+    lock = place.shared_state() / "monitor.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _judged(values: Params, before: list[Decision], accepted: list[Acceptance], run_id: str | None, running: int | None) -> Decision:
@@ -64,24 +79,32 @@ def _judged(values: Params, before: list[Decision], accepted: list[Acceptance], 
     verdict = _verdict(values, window, before, accepted, known)
     files.write_json(WINDOWS / f"{window.name}.json", verdict)
     files.write_text(WINDOWS / f"{window.name}.html", report.window(verdict))
-    told = decisions.Circumstances(now, running, *_reviewed(known), reference.documents_changed(window.release_id) if window.release_id else None)
+    told = decisions.Circumstances(now, _running(values) if running is None else running, *_reviewed(values, known), reference.documents_changed(window.release_id) if window.release_id else None)
     reasoned = decisions.decide(config, verdict, before, told)
     rows = sum(len(_table(name)) for name in decisions.baseline(window.release_id or "", before, accepted))
     decision = Decision(
         decision_id=f"d-{now:%Y%m%dT%H%M%S}-{files.text_digest(f'{window.name} {len(before)}')[:8]}", run_id=run_id, when=now.isoformat(timespec="microseconds"), window=window.name, release_id=window.release_id,
         outcome=verdict.outcome, signals=[signal.name for signal in verdict.signals if signal.drifted], confirmed=reasoned.confirmed, wanted=reasoned.wanted, reaction=reasoned.reaction,
         blocked_by=list(reasoned.blocked_by), num_reviewed=told.num_reviewed, num_waiting=told.num_waiting, judged_to=window.judged_to, accepted=verdict.outcome == "no_drift" and rows < config.baseline_requests,
-        verdict_digest=files.digest(WINDOWS / f"{window.name}.json"), report=(WINDOWS / f"{window.name}.html").as_posix(), sentence=reasoned.sentence,
+        verdict_digest=files.digest(WINDOWS / f"{window.name}.json"), report=(WINDOWS / f"{window.name}.html").as_posix(), reason=reasoned.sentence,
     )  # fmt: skip
     decisions.append(LEDGER, decision)
     write_trend([*before, decision])
     return decision
 
 
+def _running(values: Params) -> int | None:
+    """Trainings and refreshes of Airflow whose checkout is open on this machine; None where other machines may run some."""
+    return None if values.airflow.git_remote else sum(name.startswith(("train-", "refresh-")) for name in tree.unfinished())
+
+
 def write_trend(made: Sequence[Decision]) -> None:
-    """The page over the last windows, from the ledger and the windows' verdicts."""
+    """The page over the last windows, from the ledger and the windows' verdicts. Evidently's pages of earlier windows go: each is 4 MB."""
     paths = {decision.window: WINDOWS / f"{decision.window}.json" for decision in made[-report.SHOWN :]}
     files.write_text(PAGE, report.trend(made, {name: files.read_json(path, Verdict) for name, path in paths.items() if path.exists()}))
+    for old in WINDOWS.glob("*.evidently.html"):
+        if old.name.removesuffix(".evidently.html") not in paths:
+            old.unlink()
 
 
 def _verdict(values: Params, window: Window, before: list[Decision], accepted: list[Acceptance], known: Known | None) -> Verdict:
@@ -130,7 +153,9 @@ def _table(name: str) -> pd.DataFrame:
 
 
 def known_questions(config: EncoderConfig, release_id: str) -> Known:
-    """The questions of the release's training and golden set, read once a release (data/monitor/known) and embedded once."""
+    """The questions of the release's training and golden set, read once a release (data/reports/drift/known) and embedded once."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", release_id):
+        raise UserError(f"data/traffic: release_id {release_id!r} is no name of a release: the log was not written by serving")
     path = KNOWN / f"{release_id}.parquet"
     if not path.exists():
         with tempfile.TemporaryDirectory() as folder:
@@ -160,9 +185,9 @@ def vectors_of(config: EncoderConfig, texts: list[str]) -> Vectors:
     return np.stack([there[digests[text]] for text in texts])
 
 
-def _reviewed(known: Known | None) -> tuple[int, int]:
-    """(reviewed questions that the live release has not learned from, feedbacks that wait for a review)."""
-    made = reviews.read(REVIEWS)
+def _reviewed(values: Params, known: Known | None) -> tuple[int, int]:
+    """(reviewed questions that teach and that the live release has not learned from, feedbacks that wait for a review)."""
     learned = {normal(question) for question in known.questions} if known else set()
-    fresh = {normal(review.question) for review in made if review.decision != "rejected"} - learned
-    return len(fresh), len(windows.complaints(traffic.TRAFFIC, {review.request_id for review in made}))
+    fresh = {normal(question) for lesson in review.taught(values) if not lesson.held for question in (*lesson.training, *lesson.golden)} - learned
+    settled = {made.request_id for made in reviews.read(review.REVIEWS)}
+    return len(fresh), len(windows.complaints(traffic.TRAFFIC, settled, traffic.now()))

@@ -1,5 +1,6 @@
 """`python -m pipelines release`: prove the exported candidate, let it take over from the live release step by step, put it on record."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def take_over(values: Params, triton: Triton, new: str, old: str | None) -> None
     except (UserError, OSError) as error:
         refuse("canary", Report.of([canary.failed("the live server loads it", str(error))]), "the release")
     if old is None:
-        live.set_routes([(new, 1.0)])
+        live.set_routes([(new, 1.0)], canary_pid=os.getpid())
         return
     report = canary.switch(values.canary, triton, new, old, client.traffic_folder())
     if not report.passed:
@@ -148,7 +149,7 @@ def _keep(record: ReleaseRecord, event: ledger.Event) -> Champion:
         shutil.copytree(TRITON, target)
     added = subprocess.run([sys.executable, "-m", "dvc", "add", "-q", str(FOLDER)], capture_output=True, text=True)
     if added.returncode:
-        raise UserError(f"DVC could not add {FOLDER}: {(added.stderr or added.stdout).strip() or 'see `dvc add -v ` of it'}")
+        raise UserError(f"DVC could not add {FOLDER}: {(added.stderr or added.stdout).strip() or f'`dvc add -v {FOLDER}` says why'}")
     made = Champion(
         release_id=record.release_id, who=event.who, why=event.why, when=event.when, num_documents=record.num_documents, candidate=record.adapter, model_digest=files.digest(FOLDER), folder=str(FOLDER),
         model=f"generator/{record.version}/weights", prompt=f"generator/{record.version}/prompt.yaml", scores=event.scores,

@@ -14,4 +14,5 @@ def run() -> None:
     for number, event in enumerate(events):
         what = event.release_id or f"candidate {(event.candidate or '')[:12]}"
         match = f"exact match {event.scores['exact_match']:.3f}" if "exact_match" in event.scores else ""
-        print(f"{event.when}  {MARKS[event.kind]:14} {what:24} {event.who:12} {match:18} {event.step}: {event.why}{'   <- live' if number == live else ''}")
+        why = " ".join(event.why.split())
+        print(f"{event.when}  {MARKS[event.kind]:14} {what:24} {event.who:12} {match:18} {event.step}: {why}{'   <- live' if number == live else ''}")

@@ -16,26 +16,27 @@ from pipelines.config import params
 from pipelines.config.params import Params
 from pipelines.errors import UserError
 from pipelines.monitoring import window as windows
-from pipelines.reviews import Review
+from pipelines.reviews import Lesson, Review
 
 REVIEWS, FAQ, GOLDEN = Path("data/reviews.jsonl"), Path("data/faq"), Path("data/golden")
 MADE_FAQ, MADE_GOLDEN = FAQ / "reviewed.yaml", GOLDEN / "reviewed.jsonl"
 DECISIONS: dict[str, Literal["accepted", "edited", "rejected"]] = {"accept": "accepted", "edit": "edited", "reject": "rejected"}
 Row = dict[Any, Any]
+MAX_ANSWER_CHARACTERS = 1000  # of an FAQ topic (pipelines/faq.py)
 KEYS = {"a": "accept", "e": "edit", "r": "reject", "s": "skip", "q": "quit"}
 
 
 def run(who: str | None, decision: str | None, request: list[str], answer: str | None, page: str | None, why: str) -> None:
     """List, ask, or decide; then make FAQ and golden questions anew from all reviews."""
     values = params.load()
-    waiting = windows.complaints(traffic.TRAFFIC, {review.request_id for review in reviews.read(REVIEWS)})
+    waiting = windows.complaints(traffic.TRAFFIC, {review.request_id for review in reviews.read(REVIEWS)}, traffic.now())
     if who is None or not who.strip():
         if decision or request:
             raise UserError("--who is missing: a review names its reviewer")
         _list(waiting)
         return
     if decision:
-        for row in _chosen(waiting, request):
+        for row in _chosen(waiting, request, decision):
             _decide(row, decision, who, answer, page, why)
     elif request:
         raise UserError("--request needs --decision accept, edit or reject")
@@ -64,7 +65,7 @@ def _plain(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
-def _chosen(waiting: pd.DataFrame, request: list[str]) -> list[Row]:
+def _chosen(waiting: pd.DataFrame, request: list[str], decision: str) -> list[Row]:
     rows: list[Row] = waiting.to_dict("records")
     by_id = {str(row["request_id"]): row for row in rows}
     if not request:
@@ -72,7 +73,12 @@ def _chosen(waiting: pd.DataFrame, request: list[str]) -> list[Row]:
     unknown = [name for name in request if name != "all" and name not in by_id]
     if unknown:
         raise UserError(f"--request {unknown[0]}: no feedback of that id waits for review; `python -m pipelines review` lists those that do")
-    return rows if "all" in request else [by_id[name] for name in dict.fromkeys(request)]
+    if "all" not in request:
+        return [by_id[name] for name in dict.fromkeys(request)]
+    able = [row for row in rows if decision != "accept" or isinstance(row["correction"], str)]
+    if len(able) < len(rows):
+        print(f"{len(rows) - len(able)} have a thumb down and no correction: they wait on, for --decision edit or reject")
+    return able
 
 
 def _decide(row: Row, decision: str, who: str, answer: str | None, page: str | None, why: str) -> None:
@@ -83,6 +89,8 @@ def _decide(row: Row, decision: str, who: str, answer: str | None, page: str | N
         raise UserError(f"{row['request_id']}: there is no correction to accept: --decision edit --answer TEXT gives one, --decision reject leaves the question out")
     if decision != "reject" and not isinstance(support, str):
         raise UserError(f"{row['request_id']}: no page was retrieved for it: --page URI names the document that supports the answer")
+    if decision != "reject" and len(str(given).strip()) > MAX_ANSWER_CHARACTERS:
+        raise UserError(f"{row['request_id']}: the answer has {len(str(given).strip())} characters, and the FAQ takes {MAX_ANSWER_CHARACTERS}: --decision edit --answer TEXT gives a shorter one")
     kept = decision != "reject"
     reviews.append(REVIEWS, Review(
         request_id=str(row["request_id"]), question=str(row["question"]), given=row["answer"] if isinstance(row["answer"], str) else None, decision=DECISIONS[decision],
@@ -106,13 +114,18 @@ def _ask(waiting: pd.DataFrame, who: str) -> None:
             print(f"  not recorded: {error}")
 
 
-def write(values: Params) -> None:
-    """Make both files anew from all reviews, and say what they hold."""
+def taught(values: Params) -> list[Lesson]:
+    """What all reviews so far teach, beside the FAQ and golden questions that people wrote."""
     topics = [topic for topic in faq.load(FAQ) if not topic.topic.startswith(reviews.PREFIX)]
     questions = [item for item in golden.load(GOLDEN) if not item.topic.startswith(reviews.PREFIX)]
     taken = [*(question for topic in topics for question in topic.questions), *(item.question for item in questions)]
-    made = reviews.read(REVIEWS)
-    found = reviews.lessons(made, values.monitor.golden_share, values.examples.near_duplicate_similarity, values.examples.min_questions, taken)
+    limits = reviews.Limits(values.monitor.golden_share, values.examples.near_duplicate_similarity, values.examples.min_questions, values.examples.max_question_characters)
+    return reviews.lessons(reviews.read(REVIEWS), limits, taken)
+
+
+def write(values: Params) -> None:
+    """Make both files anew from all reviews, and say what they hold."""
+    made, found = reviews.read(REVIEWS), taught(values)
     files.write_text(MADE_FAQ, reviews.faq_text(found))
     files.write_text(MADE_GOLDEN, reviews.golden_text(found))
     for lesson in found:
@@ -120,5 +133,7 @@ def write(values: Params) -> None:
         print(f"{lesson.topic}: {len(lesson.training)} training and {len(lesson.golden)} golden questions, {state}: {_plain(lesson.answer)[:80]}")
     used = sum(len(lesson.training) + len(lesson.golden) for lesson in found)
     kept = sum(review.decision != "rejected" for review in made)
-    print(f"{len(made)} reviews, {kept} accepted or edited, {used} teach; the others are worded as questions that FAQ or golden set have: change those files by hand where their answer is wrong")
+    print(
+        f"{len(made)} reviews, {kept} accepted or edited, {used} different questions teach; the others repeat one, or are worded as one that FAQ or golden set have: change those files by hand where their answer is wrong"
+    )
     print(f"keep them: git add {REVIEWS} {MADE_FAQ} {MADE_GOLDEN} && git commit")

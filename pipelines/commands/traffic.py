@@ -19,7 +19,7 @@ from pipelines.monitoring import decision as decisions
 from pipelines.monitoring import window as windows
 from pipelines.quality import Promise
 
-TRAFFIC, MONITOR = Path("data/traffic"), Path("data/monitor")
+TRAFFIC, MONITOR = Path("data/traffic"), Path("data/reports/drift")
 WINDOWS, LEDGER = MONITOR / "windows", MONITOR / "decisions.jsonl"
 
 
@@ -53,7 +53,7 @@ def now() -> datetime.datetime:
 
 
 def collect(config: WindowConfig, before: Sequence[Decision], at: datetime.datetime) -> Window:
-    """Read the log after what was judged before, validate it, and keep its table in data/monitor/windows."""
+    """Read the log after what was judged before, validate it, and keep its table in data/reports/drift/windows."""
     log = windows.read(TRAFFIC, _since(before), at)
     release_id = windows.newest_release(log, config.min_requests)
     judged = _judged(before, release_id)

@@ -26,11 +26,14 @@ class MonitorConfig(Section):
     persist_windows: int = Field(ge=1, description="windows in a row that must raise the alarm before anything is started")
     drastic_factor: float = Field(ge=1, description="a statistic this many times its threshold needs no further window")
     min_effect: float = Field(ge=0, description="difference in standard deviations below which a change is a trifle, however certain")
+    min_slowdown: float = Field(
+        ge=1, description="times the baseline's latency (geometric means) below which slower answers are no alarm: latency follows the load, so its requests are not independent"
+    )
     baseline_requests: int = Field(ge=100, description="accepted live requests that the baseline of a release grows to, window by window")
     max_tested: int = Field(ge=100, le=4000, description="rows of a window, and of the baseline, drawn for the test; bounds memory (its square) and how small a change is seen")
     num_resamples: int = Field(ge=500, description="random divisions that calibrate the alarm")
     seed: int = Field(ge=0, description="seed of draws and divisions")
-    cooldown_hours: float = Field(ge=0, description="hours after a start in which no other is made")
-    max_starts_a_day: int = Field(ge=0, description="starts within 24 hours")
+    cooldown_hours: float = Field(ge=0, description="hours after a start in which no other of the same kind is made")
+    max_starts_a_day: int = Field(ge=0, description="starts of the same kind within 24 hours")
     min_reviewed: int = Field(ge=1, description="reviewed questions that the live release has not learned from; fewer cannot teach, so a human is asked")
     golden_share: float = Field(gt=0, lt=1, description="share of reviewed questions that become golden questions and never train")

@@ -1,4 +1,5 @@
-"""data/monitor/windows/<window>.json: what one window showed; and data/monitor/decision.json: what follows from it.
+"""data/reports/drift/windows/<window>.json: what one window showed; and data/reports/drift/verdict.json: what follows from it, which
+Airflow reads (`reaction`, `reason`).
 
 {"window": "w-20261121T140211-5b0c1d22", "release_id": "r-3f2a9c01b7de", "first": "2026-11-21T14:02:11+00:00", "last": "...", "num_requests": 214, "num_tested": 214,
  "outcome": "drift", "baseline": "w-20261120T...", "baseline_kind": "live", "sentence": "Drift in new_topic, thumbs_down: ...", "checks": {"passed": true, ...},
@@ -94,7 +95,7 @@ class Decision(BaseModel):
     accepted: bool  # whether this window became the release's baseline
     verdict_digest: str  # sha256 of the verdict's file
     report: str
-    sentence: str
+    reason: str
 
 
 class Acceptance(BaseModel):

@@ -1,4 +1,4 @@
-"""data/monitor/windows/<window>.parquet: the requests of one window, validated and without duplicates, with their last feedback.
+"""data/reports/drift/windows/<window>.parquet: the requests of one window, validated and without duplicates, with their last feedback.
 
 {"request_id": "01a9f3...", "time": 2026-11-21T14:02:11.031Z, "release_id": "r-3f2a9c01b7de", "question": "How do I ...", "answer": "Read ...", "status": "ok",
  "refused": false, "num_guard_flags": 0, "groundedness": 0.83, "best_score": 0.71, "score_gap": 0.05, "num_retrieved": 10, "top_page": "handbook/gate.md",

@@ -56,7 +56,7 @@ def decide(config: MonitorConfig, verdict: Verdict, before: Sequence[Decision], 
     if not _confirmed(config, verdict, before):
         return Reasoned("none", "none", False, [], f"{verdict.sentence} It starts nothing before it has lasted {config.persist_windows} windows in a row")
     wanted, why = _wanted(config, verdict, told)
-    blocked = _blocks(config, before, told) if wanted in STARTS else []
+    blocked = _blocks(config, wanted, before, told) if wanted in STARTS else []
     stopped = f" Not started: {', '.join(blocked).replace('_', ' ')}." if blocked else ""
     return Reasoned(wanted, "none" if blocked else wanted, True, blocked, f"{verdict.sentence} {why}{stopped}")
 
@@ -92,9 +92,9 @@ def _lacks_documents(drifted: Sequence[Signal]) -> bool:
     return any(signal.name in ("new_topic", "unfamiliar_questions", "out_of_scope") or (signal.name == "best_score" and signal.direction == "less") for signal in drifted)
 
 
-def _blocks(config: MonitorConfig, before: Sequence[Decision], told: Circumstances) -> list[Block]:
-    """Everything that keeps a start from being made, not the first alone."""
-    started = [datetime.datetime.fromisoformat(decision.when) for decision in before if decision.reaction in STARTS]
+def _blocks(config: MonitorConfig, wanted: Reaction, before: Sequence[Decision], told: Circumstances) -> list[Block]:
+    """Everything that keeps a start from being made, not the first alone. A refresh does not stand in the way of a training, nor the other way round."""
+    started = [datetime.datetime.fromisoformat(decision.when) for decision in before if decision.reaction == wanted]
     recent = [when for when in started if told.now - when < datetime.timedelta(hours=config.cooldown_hours)]
     today = [when for when in started if told.now - when < datetime.timedelta(hours=24)]
     rules: list[tuple[Block, bool]] = [

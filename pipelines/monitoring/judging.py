@@ -70,16 +70,24 @@ def sentence(judged: Judged, num_requests: int, baseline: str) -> str:
 
 def _signal(config: MonitorConfig, finding: Finding, weights: Numbers, questions: list[str]) -> Signal:
     group = signals.GROUPS[finding.name]
+    window, baseline = (None if value is None else float(signals.LOGARITHMS.get(finding.name, float)(value)) for value in (finding.window, finding.baseline))
     drifted = calibration.alarmed(finding, config.false_alarm_rate, config.min_effect)
+    if finding.name == "latency" and window is not None and baseline is not None:
+        drifted = drifted and window >= config.min_slowdown * baseline
     is_kernel = finding.window is None and finding.baseline is None
     direction: Literal["more", "less", "other"] = "other" if is_kernel or not finding.direction else "more" if finding.direction > 0 else "less"
     order = np.argsort(-weights * (1 if is_kernel or finding.direction >= 0 else -1), kind="stable")
-    examples = list(dict.fromkeys(questions[place][:EXAMPLE_CHARACTERS] for place in order if np.isfinite(weights[place])))[:3]
-    seen = "" if finding.window is None or finding.baseline is None else f" ({finding.baseline:.3g} before, {finding.window:.3g} now)"
+    examples = list(dict.fromkeys(_shown(questions[place]) for place in order if np.isfinite(weights[place])))[:3]
+    seen = "" if window is None or baseline is None else f" ({baseline:.3g} before, {window:.3g} now)"
     outcome = "has changed" if drifted else "has not changed beyond chance" if finding.p_value > config.false_alarm_rate else "has changed by a trifle"
     text = f"{signals.MEANING[finding.name].capitalize()}: {outcome}{seen}, p {finding.p_value:.4f} over all signals."
     numbers = {"statistic": round(finding.statistic, 4), "threshold": round(finding.threshold, 4), "p_value": round(finding.p_value, 6), "effect": round(finding.effect, 4)}
-    return Signal(name=finding.name, group=group, drifted=drifted, direction=direction, window=finding.window, baseline=finding.baseline, examples=examples, sentence=text, **numbers)
+    return Signal(name=finding.name, group=group, drifted=drifted, direction=direction, window=window, baseline=baseline, examples=examples, sentence=text, **numbers)
+
+
+def _shown(question: str) -> str:
+    """On one line and without control characters: examples end up in terminals and logs."""
+    return "".join(sign if sign.isprintable() else " " for sign in question[:EXAMPLE_CHARACTERS])
 
 
 def _column_weights(column: Column, size: int) -> Numbers:

@@ -47,11 +47,13 @@ def examine(window: pd.DataFrame, baseline: pd.DataFrame, page: Path | None) -> 
 
 
 def _columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """Evidently writes texts into its page's script as they are, so `<` must not come through; its classifier sees words alone."""
     made = rows.assign(question_length=rows["question"].str.len(), answer_length=rows["answer"].str.len())
     for name in NUMBERS:
         made[name] = pd.to_numeric(made[name], errors="coerce").astype(float)
     for name in CATEGORIES:
-        made[name] = made[name].map(lambda value: None if pd.isna(value) else str(value))
+        made[name] = made[name].map(lambda value: None if pd.isna(value) else str(value).replace("<", " "))
+    made["question"] = made["question"].str.replace("<", " ", regex=False)
     return made[[*TEXT, *NUMBERS, *CATEGORIES]]
 
 

@@ -47,13 +47,13 @@ p is the chance that any signal would come this far without a change.</p>
 
 TREND_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Traffic and drift</title><style>{{ style }}</style></head><body>
 <h1>Traffic and drift</h1>
-{% if decisions %}<p class="lead {{ decisions[0].outcome }}">{{ decisions[0].sentence }}</p>{% endif %}
+{% if decisions %}<p class="lead {{ decisions[0].outcome }}">{{ decisions[0].reason }}</p>{% endif %}
 <h2>Every window against its threshold</h2><p>The highest signal of each window in units of its threshold (the dashed line): above it is drift. A vertical line is a start; a gap is a window that could not be judged.</p>
 <figure>{{ overall | safe }}</figure>
 <h2>Signals</h2><div class="plots">{% for name, plot in plots %}<figure><figcaption><b>{{ name }}</b> <span class="quiet">{{ meaning[name] }}</span></figcaption>{{ plot | safe }}</figure>{% endfor %}</div>
 <h2>Decisions</h2><table><tr><th>when</th><th>window</th><th>release</th><th>outcome</th><th>reaction</th><th>why</th></tr>
 {% for d in decisions %}<tr class="{{ 'drift' if d.outcome == 'drift' else '' }}"><td>{{ d.when[:19] | replace('T', ' ') }}</td><td><a href="windows/{{ d.window }}.html">{{ d.window }}</a></td><td>{{ d.release_id or '-' }}</td>
-<td>{{ outcomes[d.outcome] }}</td><td>{{ d.reaction }}{% if d.blocked_by %}<br><small>wanted {{ d.wanted }}; {{ d.blocked_by | join(', ') | replace('_', ' ') }}</small>{% endif %}</td><td>{{ d.sentence }}</td></tr>
+<td>{{ outcomes[d.outcome] }}</td><td>{{ d.reaction }}{% if d.blocked_by %}<br><small>wanted {{ d.wanted }}; {{ d.blocked_by | join(', ') | replace('_', ' ') }}</small>{% endif %}</td><td>{{ d.reason }}</td></tr>
 {% endfor %}</table></body></html>
 """
 KINDS = {"live": "accepted traffic of this release", "predecessor": "the last window of the release before", "golden": "the golden set, for want of live traffic", "none": "no baseline"}

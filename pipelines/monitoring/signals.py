@@ -38,6 +38,7 @@ MEANING = {
     "agreement": "answers that agree with reviewed ones to the same question", "latency": "the time an answer takes", "new_tokens": "tokens written", "prompt_tokens": "tokens read", "cost": "the cost of a request",
     "failures": "failed requests",
 }  # fmt: skip
+LOGARITHMS = {"latency": np.exp, "question_length": np.expm1, "answer_length": np.expm1}  # signals of logarithms, and what makes a mean readable
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from pipelines.wording import normal
 
 Time = datetime.datetime
 COMPLAINT = ["request_id", "time", "release_id", "question", "answer", "page", "who", "thumb", "correction", "comment"]
+FORGOTTEN = datetime.timedelta(days=90)  # after which a complaint waits for a review no longer; bounds what is read
 LATE = datetime.timedelta(days=2)  # a request logged later than this after its window was judged is taken for a broken log's
 
 
@@ -142,16 +143,17 @@ def arrow_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{key: int(value) if key in whole and value is not None else value for key, value in row.items()} for row in listed]
 
 
-def complaints(folder: Path, settled: set[str]) -> pd.DataFrame:
+def complaints(folder: Path, settled: set[str], now: Time) -> pd.DataFrame:
     """Requests with a thumb down or a correction in their last feedback that are not in `settled`, oldest first, with the best passage's page."""
     problems: list[str] = []
-    feedback = [found.to_pandas() for _, found in _tables(folder / "feedback", FEEDBACK, None, problems)]
+    start = now - FORGOTTEN
+    feedback = [found.to_pandas() for _, found in _tables(folder / "feedback", FEEDBACK, start, problems)]
     if not feedback:
         return pd.DataFrame(columns=COMPLAINT)
     last = pd.concat(feedback, ignore_index=True).sort_values("time", kind="stable").groupby("request_id").last()
     last = last[((last["thumb"] < 0) | last["correction"].notna()) & ~last.index.isin(settled)]
     wanted = pa.array(last.index.tolist(), pa.string())
-    rows = [found.filter(pc.is_in(found.column("request_id"), wanted)) for _, found in _tables(folder / "requests", REQUESTS, None, problems)]
+    rows = [found.filter(pc.is_in(found.column("request_id"), wanted)) for _, found in _tables(folder / "requests", REQUESTS, start, problems)]
     if problems:
         raise UserError("\n".join([*problems, "Look at these files and move them away: what they hold cannot be reviewed"]))
     asked = pd.concat([found.to_pandas() for found in rows] or [REQUESTS.empty_table().to_pandas()], ignore_index=True).drop_duplicates("request_id")

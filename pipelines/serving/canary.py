@@ -1,5 +1,6 @@
 """The switch to a new release on live traffic: growing shares, compared with the old release, completed or rolled back."""
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -23,13 +24,9 @@ class Seen:
     rows: list[dict[str, Any]]
     thumbs: list[int] = field(default_factory=list)
 
-    def share(self, name: str, value: Any) -> float:
-        return sum(row[name] == value for row in self.rows) / len(self.rows) if self.rows else 0.0
-
-    def failed(self) -> float:
+    def failed(self) -> list[float]:
         """Of the requests that were worked on: a refused input or a client that left says nothing about a release."""
-        worked = [row for row in self.rows if row["status"] in ("ok", "failed")]
-        return sum(row["status"] == "failed" for row in worked) / len(worked) if worked else 0.0
+        return [float(row["status"] == "failed") for row in self.rows if row["status"] in ("ok", "failed")]
 
     def answered(self) -> list[dict[str, Any]]:
         return [row for row in self.rows if row["status"] == "ok"]
@@ -38,20 +35,19 @@ class Seen:
         times = sorted(row["total_ms"] for row in self.answered())
         return times[min(len(times) - 1, int(0.95 * len(times)))] if times else None
 
-    def grounded(self) -> float | None:
-        known = [row["groundedness"] for row in self.answered() if row["groundedness"] is not None]
-        return sum(known) / len(known) if known else None
+    def ungrounded(self) -> list[float]:
+        return [1 - row["groundedness"] for row in self.answered() if row["groundedness"] is not None]
 
-    def refused(self) -> float:
-        return sum(row["refused"] for row in self.answered()) / len(self.answered()) if self.answered() else 0.0
+    def refused(self) -> list[float]:
+        return [float(row["refused"]) for row in self.answered()]
 
-    def up(self) -> float:
-        return sum(thumb > 0 for thumb in self.thumbs) / len(self.thumbs) if self.thumbs else 0.0
+    def down(self) -> list[float]:
+        return [float(thumb < 0) for thumb in self.thumbs]
 
 
 def judge(config: CanaryConfig, new: Seen, old: Seen) -> Report:
     """Every comparison with its numbers. Too few requests of either release is a failed check, never a pass."""
-    worked = [sum(row["status"] in ("ok", "failed") for row in seen.rows) for seen in (new, old)]
+    worked = [len(seen.failed()) for seen in (new, old)]
     checks = [
         Check(
             name="enough requests", passed=min(worked) >= config.min_requests, observed=f"{worked[0]} by the new, {worked[1]} by the old release", expected=f"at least {config.min_requests} of each"
@@ -60,11 +56,12 @@ def judge(config: CanaryConfig, new: Seen, old: Seen) -> Report:
         _latency(config, new.slow_ms(), old.slow_ms()),
         _higher("refusing answers", new.refused(), old.refused(), config.max_refused_increase),
     ]
-    mine, theirs = new.grounded(), old.grounded()
-    if mine is not None and theirs is not None:
-        checks.append(_higher("lack of groundedness", 1 - mine, 1 - theirs, config.max_groundedness_drop))
+    measured = min(len(new.ungrounded()), len(old.ungrounded()))  # not of refusals, and not while answers wait for the processor
+    checks.append(Check(name="enough answers of measured groundedness", passed=measured >= config.min_measured, observed=str(measured), expected=f"at least {config.min_measured} of each"))
+    if measured:
+        checks.append(_higher("lack of groundedness", new.ungrounded(), old.ungrounded(), config.max_groundedness_drop))
     if min(len(new.thumbs), len(old.thumbs)) >= config.min_thumbs:
-        checks.append(_higher("thumbs down", 1 - new.up(), 1 - old.up(), config.max_thumbs_drop))
+        checks.append(_higher("thumbs down", new.down(), old.down(), config.max_thumbs_drop))
     return Report.of(checks)
 
 
@@ -99,7 +96,7 @@ def _step(config: CanaryConfig, triton: Triton, shares: live.Routes, began: floa
         seen = {release: _seen(rows, thumbs, release, began if release == new else 0.0) for release in (new, old)}
         report = judge(config, seen[new], seen[old])
         fresh = sum(row["time"].timestamp() >= step and row["status"] in ("ok", "failed") for row in seen[new].rows)
-        worse = any(not check.passed and check.name != "enough requests" for check in report.checks)
+        worse = any(not check.passed and not check.name.startswith("enough") for check in report.checks)
         if fresh >= config.min_requests and (report.passed or worse):
             return report
         if time.time() - step > config.max_step_seconds:
@@ -130,8 +127,19 @@ def _seen(rows: list[dict[str, Any]], thumbs: dict[str, int], release: str, sinc
     return Seen(mine, [thumbs[row["request_id"]] for row in mine if row["request_id"] in thumbs])
 
 
-def _higher(name: str, new: float, old: float, margin: float) -> Check:
-    return Check(name=name, passed=new - old <= margin + 1e-9, observed=f"{new:.1%} against {old:.1%}", expected=f"at most {margin:.1%} more")
+def _higher(name: str, new: list[float], old: list[float], margin: float) -> Check:
+    """Worse by more than the margin, and by more than chance: beyond two standard errors of the difference (Welch)."""
+    if not new or not old:
+        return Check(name=name, passed=False, observed="nothing was measured", expected=f"at most {margin:.1%} more")
+    (mine, spread), (theirs, other) = _mean(new), _mean(old)
+    chance = 2 * math.sqrt(spread / len(new) + other / len(old))
+    return Check(name=name, passed=mine - theirs <= max(margin, chance) + 1e-9, observed=f"{mine:.1%} against {theirs:.1%}", expected=f"at most {max(margin, chance):.1%} more")
+
+
+def _mean(values: list[float]) -> tuple[float, float]:
+    """Mean and variance."""
+    mean = sum(values) / len(values)
+    return mean, sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
 
 
 def _latency(config: CanaryConfig, new: float | None, old: float | None) -> Check:

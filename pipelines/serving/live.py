@@ -32,6 +32,7 @@ from pipelines.serving.server import Triton
 Routes = list[tuple[str, float]]
 FRONT_CODE = {"model.py": INSIDE / "front.py", **{name: INSIDE / name for name in ("exchange.py", "peer.py", "routing.py", "trafficlog.py")}, "traffic.py": Path(str(traffic.__file__))}
 MAX_LOGGED_CHARACTERS = 2000
+ROUTED_SECONDS = 0.5  # between the choice of a release and its being asked
 
 
 def folder() -> Path:
@@ -95,6 +96,8 @@ def load(triton: Triton, release_id: str) -> None:
 
 
 def unload(triton: Triton, release_id: str) -> None:
+    """First what users ask, then what it asks; each finishes its requests. The entry may have chosen the release an instant ago."""
+    time.sleep(ROUTED_SECONDS)
     for model in reversed(model_names(release_id)):
         with suppress(UserError):
             triton.unload(model)

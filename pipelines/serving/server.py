@@ -84,14 +84,22 @@ class Triton:
         self._commanded(f"/v2/repository/models/{model}/load", f"Triton did not load {model}")
 
     def unload(self, model: str) -> None:
+        """Returns when the model has finished what it was working on and is gone."""
         self._commanded(f"/v2/repository/models/{model}/unload", f"Triton did not unload {model}")
+        deadline = time.monotonic() + START_SECONDS
+        while any(entry["name"] == model and entry.get("state") == "UNLOADING" for entry in self._index()) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def ready(self) -> dict[str, list[str]]:
         """Model -> versions that are ready to answer, as the server says."""
-        _, body = self._asked("POST", "/v2/repository/index", {"ready": True})
         found: dict[str, list[str]] = {}
-        for entry in json.loads(body):
-            found.setdefault(entry["name"], []).append(entry["version"])
+        for entry in self._index():
+            if entry.get("state") == "READY":
+                found.setdefault(entry["name"], []).append(entry["version"])
+        return found
+
+    def _index(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self._asked("POST", "/v2/repository/index", {})[1])
         return found
 
     def statistics(self, model: str) -> list[dict[str, Any]]:

@@ -1,10 +1,12 @@
 """The whole command over a real log: real encoder, Great Expectations and Evidently; the log's rows are written as serving writes them."""
 
 import datetime
+import fcntl
 import os
 import random
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +72,11 @@ def ask(name: str, questions: list[str], hour: float, release: str = "r-1", **ch
 
 def judged(run_id: str | None = None, running: int | None = 0) -> Decision:
     assert monitor.run(run_id, running) == 0
-    return files.read_json(Path("data/monitor/decision.json"), Decision)
+    return files.read_json(Path("data/reports/drift/verdict.json"), Decision)
 
 
 def verdict(decision: Decision) -> Verdict:
-    return files.read_json(Path(f"data/monitor/windows/{decision.window}.json"), Verdict)
+    return files.read_json(Path(f"data/reports/drift/windows/{decision.window}.json"), Verdict)
 
 
 def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_its_cooldown(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +93,7 @@ def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_i
     third = judged("run-3")
     assert (third.outcome, third.reaction, third.accepted) == ("drift", "human", False)
     assert {"new_topic", "corrections"} <= set(third.signals)
-    assert "0 reviewed questions of 20 needed; 40 feedbacks wait" in third.sentence
+    assert "0 reviewed questions of 20 needed; 40 feedbacks wait" in third.reason
     shown = next(signal for signal in verdict(third).signals if signal.name == "new_topic")
     assert len(shown.examples) == 3
     assert all("gpu" in question.lower() for question in shown.examples)
@@ -103,13 +105,13 @@ def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_i
     fourth = judged("run-4")
     assert (fourth.wanted, fourth.reaction) == ("train", "train")
     assert judged("run-4") == fourth
-    assert len(decisions.read(Path("data/monitor/decisions.jsonl"))[0]) == 4
+    assert len(decisions.read(Path("data/reports/drift/decisions.jsonl"))[0]) == 4
 
     ask("e", steady(80, 5) + BOOKING, 4)
     fifth = judged("run-5", running=1)
     assert (fifth.wanted, fifth.reaction, fifth.blocked_by) == ("train", "none", ["cooldown", "daily_budget", "already_running"])
 
-    page = Path("data/monitor/index.html").read_text()
+    page = Path("data/reports/drift/index.html").read_text()
     assert page.count('<tr class="drift">') == 3
     assert "wanted train; cooldown, daily budget, already running" in page
     assert "reaction train" in capsys.readouterr().out
@@ -117,13 +119,31 @@ def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_i
 
 def test_what_cannot_be_told_is_never_no_drift_and_its_requests_wait(workspace: Path) -> None:
     empty = judged()
-    assert (empty.outcome, empty.reaction, empty.sentence) == ("cannot_tell", "cannot_tell", "Cannot tell: no request has come since the last window.")
+    assert (empty.outcome, empty.reaction, empty.reason) == ("cannot_tell", "cannot_tell", "Cannot tell: no request has come since the last window.")
     ask("a", steady(60, 1), 0)
     few = judged()
-    assert (few.outcome, few.judged_to, few.sentence) == ("cannot_tell", None, "Cannot tell: 60 of 100 requests have come since the last window.")
+    assert (few.outcome, few.judged_to, few.reason) == ("cannot_tell", None, "Cannot tell: 60 of 100 requests have come since the last window.")
     ask("b", steady(60, 2), 1)
     whole = judged()
     assert (whole.outcome, verdict(whole).num_requests) == ("no_drift", 120)
+
+
+def test_a_second_run_waits_for_the_first_so_that_nothing_is_judged_or_started_twice(workspace: Path) -> None:
+    (workspace / ".state").mkdir(exist_ok=True)
+    with (workspace / ".state/monitor.lock").open("w") as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = pool.submit(monitor.run, None, 0)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=1)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert second.result(timeout=60) == 0
+    assert len(decisions.read(Path("data/reports/drift/decisions.jsonl"))[0]) == 1
+
+
+def test_a_release_whose_name_would_lead_elsewhere_is_refused(workspace: Path) -> None:
+    ask("a", steady(120, 1), 0, release="../../etc")
+    with pytest.raises(UserError, match="is no name of a release"):
+        monitor.run(None, 0)
 
 
 def test_a_broken_log_is_told_by_file_and_loses_nothing(workspace: Path) -> None:
@@ -132,7 +152,7 @@ def test_a_broken_log_is_told_by_file_and_loses_nothing(workspace: Path) -> None
     broken.write_bytes(Path("data/traffic/requests/a.parquet").read_bytes()[:999])
     found = judged()
     assert (found.outcome, found.judged_to) == ("cannot_tell", None)
-    assert "data/traffic/requests/b.parquet: cannot be read as Parquet" in found.sentence
+    assert "data/traffic/requests/b.parquet: cannot be read as Parquet" in found.reason
     broken.rename("b.kept")
     assert (judged().outcome, Path("b.kept").stat().st_size) == ("no_drift", 999)
 
@@ -162,7 +182,7 @@ def test_a_log_that_is_readable_but_broken_is_used_up_and_named(workspace: Path,
             shutil.copy("data/traffic/requests/c.parquet", "data/traffic/requests/d.parquet")
     found = judged()
     assert found.outcome == "cannot_tell"
-    assert told in found.sentence
+    assert told in found.reason
     assert found.judged_to is not None
     assert datetime.datetime.fromisoformat(found.judged_to) <= traffic.now()
 
@@ -171,7 +191,7 @@ def test_a_person_may_say_that_a_window_is_what_traffic_should_look_like(workspa
     ask("a", BOOKING + steady(80, 1), 0)
     found = judged()
     assert (found.outcome, found.reaction) == ("drift", "human")
-    assert f"python -m pipelines accept {found.window}" in found.sentence
+    assert f"python -m pipelines accept {found.window}" in found.reason
     with pytest.raises(UserError, match="w-none is no window that was judged; the last ones are w-"):
         accept.run("w-none", "ada", "new product")
     accept.run(found.window, "ada", "new product")
@@ -198,7 +218,7 @@ def test_a_run_that_was_killed_before_its_line_judges_the_same_requests_again_wi
             monitor.run("run-1", 0)
     found = judged("run-1")
     assert (found.outcome, verdict(found).num_requests) == ("no_drift", 120)
-    assert len(decisions.read(Path("data/monitor/decisions.jsonl"))[0]) == 1
-    kept = Path("data/monitor/known/r-1.parquet")
+    assert len(decisions.read(Path("data/reports/drift/decisions.jsonl"))[0]) == 1
+    kept = Path("data/reports/drift/known/r-1.parquet")
     assert files.metadata(kept) == {"source": "Git tag release/r-1"}
     assert sum("gate" in row["question"] for row in files.read(kept, KNOWN)) > 50

@@ -87,6 +87,12 @@ def test_what_was_reviewed_waits_no_longer_and_rejected_questions_teach_nothing(
     assert "0 wait." in capsys.readouterr().out
 
 
+def test_accepting_all_leaves_what_has_no_correction_waiting_and_says_so(feedback: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    review.run(**OPTIONS | {"page": "handbook/gpu.md"})
+    assert "1 have a thumb down and no correction" in capsys.readouterr().out
+    assert {made.request_id for made in reviews.read(Path("data/reviews.jsonl"))} == {f"q{number}" for number in range(18) if number != 16}
+
+
 def test_a_reviewer_may_answer_otherwise_than_the_user_did(feedback: Path) -> None:
     review.run(**OPTIONS | {"decision": "edit", "answer": "Ask the desk.", "page": "handbook/gate.md", "request": ["q16"]})
     (made,) = reviews.read(Path("data/reviews.jsonl"))

@@ -36,7 +36,7 @@ def verdict(*signals: Signal, **changed: Any) -> Verdict:
 def decision(**changed: Any) -> Decision:
     facts: dict[str, Any] = {
         "decision_id": "d-1", "run_id": None, "when": (NOW - datetime.timedelta(hours=1)).isoformat(), "window": "w-1", "release_id": "r-1", "outcome": "drift", "signals": ["new_topic"], "confirmed": False,
-        "wanted": "none", "reaction": "none", "blocked_by": [], "num_reviewed": 0, "num_waiting": 0, "judged_to": None, "accepted": False, "verdict_digest": "0", "report": "r.html", "sentence": "Seen.",
+        "wanted": "none", "reaction": "none", "blocked_by": [], "num_reviewed": 0, "num_waiting": 0, "judged_to": None, "accepted": False, "verdict_digest": "0", "report": "r.html", "reason": "Seen.",
     }  # fmt: skip
     return Decision(**facts | changed)
 
@@ -91,7 +91,6 @@ def test_no_drift_starts_nothing() -> None:
     [
         ({"hold": True}, [], {}, ["hold"]),
         ({"max_starts_a_day": 9}, [decision(reaction="train")], {}, ["cooldown"]),
-        ({"max_starts_a_day": 9}, [decision(reaction="refresh")], {}, ["cooldown"]),
         ({"cooldown_hours": 0.5}, [decision(reaction="train")], {}, ["daily_budget"]),
         ({"max_starts_a_day": 0}, [], {}, ["daily_budget"]),
         ({}, [], {"num_running": 1}, ["already_running"]),
@@ -103,6 +102,10 @@ def test_what_keeps_a_start_from_being_made_is_named_whole(changed: dict[str, An
     found = decide(config(**changed), verdict(signal("new_topic"), drastic=True), before, told(**circumstances))
     assert (found.wanted, found.reaction, list(found.blocked_by)) == ("train", "none", blocks)
     assert f"Not started: {', '.join(blocks).replace('_', ' ')}." in found.sentence
+
+
+def test_a_refresh_does_not_stand_in_the_way_of_a_training() -> None:
+    assert decide(config(), verdict(signal("new_topic"), drastic=True), [decision(reaction="refresh")], told()).reaction == "train"
 
 
 def test_a_blocked_start_does_not_count_as_one() -> None:

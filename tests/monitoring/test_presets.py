@@ -48,6 +48,12 @@ def test_each_verdict_is_the_one_of_evidentlys_preset_as_it_comes(tmp_path: Path
     assert overall is True
 
 
+def test_what_users_wrote_is_no_markup_on_evidentlys_page(tmp_path: Path) -> None:
+    attack = "</script><script>alert(1)</script>"
+    presets.examine(rows(20, 20, 1).assign(question=attack, top_page=attack), rows(20, 10, 2).assign(top_page="a"), tmp_path / "page.html")
+    assert attack not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_columns_without_values_are_left_out_and_nothing_to_look_at_is_no_verdict(tmp_path: Path) -> None:
     empty = rows(3, 10, 1)
     assert presets.examine(empty, rows(200, 10, 2), tmp_path / "page.html") == ([], None)

@@ -24,7 +24,7 @@ def verdict(number: int, level: float, **changed: Any) -> Verdict:
 def decision(number: int, **changed: Any) -> Decision:
     facts: dict[str, Any] = {
         "decision_id": f"d-{number}", "run_id": None, "when": f"2026-11-21T1{number}:00:00+00:00", "window": f"w-{number}", "release_id": "r-1", "outcome": "drift", "signals": [], "confirmed": True, "wanted": "train",
-        "reaction": "train", "blocked_by": [], "num_reviewed": 0, "num_waiting": 0, "judged_to": None, "accepted": False, "verdict_digest": "0", "report": "r", "sentence": f"Because {HOSTILE}",
+        "reaction": "train", "blocked_by": [], "num_reviewed": 0, "num_waiting": 0, "judged_to": None, "accepted": False, "verdict_digest": "0", "report": "r", "reason": f"Because {HOSTILE}",
     }  # fmt: skip
     return Decision(**facts | changed)
 

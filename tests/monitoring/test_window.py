@@ -145,7 +145,8 @@ def test_hostile_strings_come_through_whole(tmp_path: Path) -> None:
 def test_complaints_are_thumbs_down_and_corrections_without_a_review(tmp_path: Path) -> None:
     said = [feedback(1), feedback(2, thumb=1), feedback(3, thumb=None, correction="No."), feedback(4)]
     write(tmp_path, [request(number, retrieved=[{"chunk_id": "c", "uri": "page.md", "score": 1.0}]) for number in range(6)], said=said)
-    found = window.complaints(tmp_path, {"q0004"})
+    write(tmp_path, [request(9, time=NOW - datetime.timedelta(days=99))], "old", [feedback(9, time=NOW - datetime.timedelta(days=99))])
+    found = window.complaints(tmp_path, {"q0004"}, NOW)
     assert found["request_id"].tolist() == ["q0001", "q0003"]
     assert found["page"].tolist() == ["page.md", "page.md"]
 
@@ -154,4 +155,4 @@ def test_complaints_are_not_listed_past_a_file_that_cannot_be_read(tmp_path: Pat
     write(tmp_path, [request(1)], said=[feedback(1)])
     (tmp_path / "requests/b.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"requests/b.parquet: cannot be read"):
-        window.complaints(tmp_path, set())
+        window.complaints(tmp_path, set(), NOW)
