@@ -14,6 +14,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,10 @@ def installed() -> list[str]:
 def load(triton: Triton, release_id: str) -> None:
     """Load a release beside the others and let it answer once. Raises UserError with the server's message; others are not touched."""
     try:
-        for model in model_names(release_id):
-            triton.load(model)
+        *asked, asking = model_names(release_id)
+        with ThreadPoolExecutor(len(asked)) as pool:
+            list(pool.map(triton.load, asked))
+        triton.load(asking)
         triton.generate(f"{ASSISTANT}-{release_id}", {"question": "Are you there?"})
     except UserError:
         unload(triton, release_id)
