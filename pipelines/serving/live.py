@@ -113,6 +113,22 @@ def loaded(triton: Triton) -> list[str]:
     return sorted(release for release in names if all(model in ready for model in model_names(release)))
 
 
+def heal(triton: Triton, dead_before: set[str]) -> set[str]:
+    """Load anew the models whose process was already dead a look ago; returns those that are dead now.
+
+    Triton 2.51 restarts a dead process when the next request comes, unless requests were under way when it died: then it waits for them for
+    ever, and so do all that come after. A load of the changed folder starts a new process beside the stuck one.
+    """
+    dead = {model for model in triton.ready() if not triton.processes(model)}
+    for model in dead & dead_before:
+        for code in (repository() / model).glob("*/model.py"):
+            code.touch()  # what has not changed Triton does not load anew, and a touched configuration alone it takes for the same
+        print(f"the process of {model} has died; loading it anew", flush=True)
+        with suppress(UserError):  # said by the server's log; the next look tries again
+            triton.load(model)
+    return dead - dead_before
+
+
 def set_routes(routes: Routes, canary_pid: int | None = None) -> None:
     """Replace the routes whole; requests that come after it obey them."""
     content: dict[str, Any] = {"routes": [{"release_id": release, "share": share} for release, share in routes], "canary": canary_pid}
