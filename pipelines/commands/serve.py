@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import suppress
 from types import FrameType
 
 from pipelines import ledger
@@ -47,9 +48,12 @@ def _serve(config: ServeConfig, environment: dict[str, str]) -> None:
             answer = client.ask("What can you tell me?", tenant="start", triton=triton)
             print(f"{answer.release_id} answers")
         _explain(triton, bool(released))
+        dead: set[str] = set()
         while triton.process is not None and triton.process.poll() is None:
             time.sleep(LOOK_SECONDS)
             _mend()
+            with suppress(OSError):  # the server has just ended: the next look sees it
+                dead = live.heal(triton, dead)
 
 
 def prepare(release_id: str) -> None:
