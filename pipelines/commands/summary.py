@@ -47,6 +47,10 @@ def _documents() -> None:
     if taken.get("rejected"):
         stages = ", ".join(f"{number} at {stage}" for stage, number in taken["rejected_at"].items())
         print(f"rejected    {taken['rejected']} ({stages}): data/rejections.parquet says why")
+    redaction = _loaded(REPORTS / "redaction.json")
+    if redaction.get("documents_changed"):
+        types = ", ".join(f"{number} {name}" for name, number in redaction["by_type"].items() if number)
+        print(f"redacted    {types} in {redaction['documents_changed']} documents")
     print(f"documents   {count}; validation: {validation.get('reason', 'not run')}")
     if embedding:
         print(f"chunks      {embedding['chunks']}; vectors reused {embedding['reused']}, made {embedding['made']} ({embedding['precision']})")

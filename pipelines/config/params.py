@@ -20,6 +20,7 @@ from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.gate import GateConfig
 from pipelines.config.index import IndexConfig
 from pipelines.config.ingest import IngestConfig
+from pipelines.config.redact import RedactConfig
 from pipelines.config.section import Section
 from pipelines.config.validate import ValidateConfig
 from pipelines.errors import UserError
@@ -31,6 +32,7 @@ class Params(Section):
     """The whole of params.yaml, in stage order."""
 
     ingest: IngestConfig = Field(description="documents in")
+    redact: RedactConfig = Field(description="personal data")
     validate_: ValidateConfig = Field(alias="validate", description="what documents must be like")
     encoder: EncoderConfig = Field(description="the embedding model")
     chunk: ChunkConfig = Field(description="passages")
