@@ -26,6 +26,7 @@ COMMANDS = {
     "check": "check params.yaml, dvc.yaml, FAQ, golden set, prompts and overrides without running anything",
     "summary": "print the summary of the last run",
     "search": "show the passages that the index finds for a question",
+    "alias": "let the live name in Weaviate point at data/index.json's collection, or back",
     "serve": "start Weaviate and hold it until Ctrl-C",
     "release": "make the exported candidate the champion, on record",
     "releases": "list the releases",
@@ -72,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
     made_verbs = {name: verbs.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     made_verbs["search"].add_argument("question")
     made_verbs["search"].add_argument("--limit", type=int, default=5, help="passages shown (default 5)")
+    made_verbs["alias"].add_argument("--back", action="store_true", help="name the collection before instead")
+    made_verbs["alias"].add_argument("--show", action="store_true", help="only print what it names")
     made_verbs["release"].add_argument("--who", required=True, help="who releases")
     made_verbs["release"].add_argument("--why", required=True, help="why, in a sentence")
     return made

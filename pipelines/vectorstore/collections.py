@@ -151,8 +151,9 @@ def _differences(client: "WeaviateClient", receipt: Receipt, vectors: Path, samp
 
 
 def _retire(client: "WeaviateClient", newest: str, keep: int) -> None:
-    """Remove the oldest of our collections, so that `keep` stay; the age is that of an object in each."""
-    ours = [name for name in client.collections.list_all(simple=True) if name.startswith(PREFIX) and name != newest]
+    """Remove the oldest of our collections, so that `keep` stay; the age is that of an object in each. What an alias names stays too."""
+    named = {alias.collection for alias in client.alias.list_all().values()}
+    ours = [name for name in client.collections.list_all(simple=True) if name.startswith(PREFIX) and name != newest and name not in named]
     order = {name: _created(client, name) for name in ours}
     for name in sorted(ours, key=lambda name: order[name], reverse=True)[keep - 1 :]:
         client.collections.delete(name)

@@ -17,7 +17,7 @@ def test_the_receipt_opens_the_collection_and_a_second_run_writes_the_same_recei
     chunk = {"doc_id": "c", "uri": "book/a.md", "title": "A", "headings": [], "start": 0, "end": 5, "pages": [], "num_tokens": 1, "digest": "x"}
     files.write(Path("chunks.parquet"), CHUNKS, [{**chunk, "chunk_id": "c-0", "text": "north"}, {**chunk, "chunk_id": "c-1", "text": "east"}])
     files.write(Path("vectors.parquet"), schema_of(2).with_metadata(facts), [{"chunk_id": "c-0", "vector": [0, 1]}, {"chunk_id": "c-1", "vector": [1, 0]}])
-    config = IndexConfig(keep=1, verify_sample=1)
+    config = IndexConfig(alias="Live", keep=1, verify_sample=1)
     run(config, Path("chunks.parquet"), Path("vectors.parquet"), Path("index.json"))
     first = Path("index.json").read_bytes()
     receipt = files.read_json(Path("index.json"), Receipt)
@@ -30,5 +30,5 @@ def test_the_receipt_opens_the_collection_and_a_second_run_writes_the_same_recei
 
 def test_missing_vectors_are_told_with_the_command_that_makes_them_and_no_receipt_is_written(clone: Path) -> None:
     with pytest.raises(UserError, match=r"vectors\.parquet is missing: `dvc repro` makes it"):
-        run(IndexConfig(keep=1, verify_sample=1), Path("chunks.parquet"), Path("vectors.parquet"), Path("index.json"))
+        run(IndexConfig(alias="Live", keep=1, verify_sample=1), Path("chunks.parquet"), Path("vectors.parquet"), Path("index.json"))
     assert not Path("index.json").exists()
