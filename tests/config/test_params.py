@@ -60,7 +60,7 @@ def test_a_misspelt_section_names_the_section_that_was_meant(tmp_path: Path) -> 
 
 
 def test_a_key_like_no_other_names_the_keys_that_are_known_there(tmp_path: Path) -> None:
-    assert problems(tmp_path, "index:\n  zzz: 1\n") == ["params.yaml:2: index.zzz: no such key. Known here: keep, verify_sample."]
+    assert problems(tmp_path, "index:\n  zzz: 1\n") == ["params.yaml:2: index.zzz: no such key. Known here: alias, keep, verify_sample."]
 
 
 def test_a_misspelt_key_of_a_source_names_line_and_the_key_that_was_meant(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_missing_file_names_two_remedies(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_section_cannot_be_changed_after_reading() -> None:
-    config = IndexConfig(keep=3, verify_sample=64)
+    config = IndexConfig(alias="Live", keep=3, verify_sample=64)
     with pytest.raises(ValidationError, match="frozen"):
         config.keep = 4
     assert config.keep == 3
