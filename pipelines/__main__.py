@@ -24,6 +24,7 @@ from pipelines.errors import UserError
 COMMANDS = {
     "run": "`dvc repro`, then the summary (what `make run` does after the set-up)",
     "check": "check params.yaml, dvc.yaml, FAQ, golden set, prompts and overrides without running anything",
+    "fetch": "bring what remote sources hold now into data/raw/fetched, for ingest to read",
     "summary": "print the summary of the last run",
     "search": "show the passages that the index finds for a question",
     "alias": "let the live name in Weaviate point at data/index.json's collection, or back",
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     made_verbs = {name: verbs.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     made_verbs["search"].add_argument("question")
     made_verbs["search"].add_argument("--limit", type=int, default=5, help="passages shown (default 5)")
+    made_verbs["fetch"].add_argument("source", nargs="?", help="name of one source (default: all that are remote)")
     made_verbs["alias"].add_argument("--back", action="store_true", help="name the collection before instead")
     made_verbs["alias"].add_argument("--show", action="store_true", help="only print what it names")
     made_verbs["release"].add_argument("--who", required=True, help="who releases")

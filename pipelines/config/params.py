@@ -25,6 +25,7 @@ from pipelines.config.section import Section
 from pipelines.config.validate import ValidateConfig
 from pipelines.errors import UserError
 
+KINDS = ("files", "python_packages", "web", "sql", "hf", "git")
 Location = tuple[str | int, ...]
 
 
@@ -97,9 +98,9 @@ def schema() -> str:
 
 
 def _explain(path: Path, lines: yaml.Node | None, problem: Any) -> str:
-    place = tuple(part for part in problem["loc"] if part not in ("files", "python_packages"))
+    place = tuple(part for part in problem["loc"] if part not in KINDS)
     if problem["type"] == "union_tag_not_found":
-        return f"{path}:{_line(lines, place)}: {_dotted((*place, 'kind'))}: is missing. It says which source this is: files or python_packages."
+        return f"{path}:{_line(lines, place)}: {_dotted((*place, 'kind'))}: is missing. It says which source this is: {', '.join(KINDS)}."
     where = f"{path}:{_line(lines, place)}: {_dotted(place)}"
     if problem["type"] == "extra_forbidden":
         known = _fields(place[:-1])

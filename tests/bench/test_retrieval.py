@@ -70,7 +70,7 @@ def test_the_encoder_ranks_xquad_as_sentence_transformers_does_and_as_published(
     exact = [np.asarray(theirs.encode(some, normalize_embeddings=True)) for some in (questions, texts)]
     began = time.monotonic()
     ours = [encoder.encode(some) for some in (questions, texts)]
-    values = [ndcg(ranked(*pair, names), wanted) for pair in (exact, ours)]
+    values = [ndcg(ranked(pair[0], pair[1], names), wanted) for pair in (exact, ours)]
     likeness = float(np.einsum("ij,ij->i", exact[1], ours[1]).mean())
     print(
         f"\nXQuAD, {len(names)} paragraphs, {len(wanted)} questions: nDCG@10 fp32 {values[0]:.5f}, ours ({encoder.precision}) {values[1]:.5f}, published {PUBLISHED}; cosine {likeness:.5f}; {time.monotonic() - began:.1f} s"
