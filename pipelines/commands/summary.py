@@ -9,6 +9,7 @@ from pipelines import graph
 REPORTS = Path("data/reports")
 LOOK = {
     "data/reports/worst_answers.html": "the candidate's answers, worst first",
+    "data/reports/corpus.html": "the corpus: counts, rejections, a map of the passages",
     "data/reports/validation_docs/index.html": "Great Expectations' data docs",
     "data/reports/verdict.json": "every rule of the gate",
     "models/triton": "the Triton model repository",

@@ -22,6 +22,7 @@ from pipelines.config.index import IndexConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.config.section import Section
+from pipelines.config.survey import SurveyConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.errors import UserError
 
@@ -38,6 +39,7 @@ class Params(Section):
     encoder: EncoderConfig = Field(description="the embedding model")
     chunk: ChunkConfig = Field(description="passages")
     embed: EmbedConfig = Field(description="vectors")
+    survey: SurveyConfig = Field(description="the page that shows the corpus")
     index: IndexConfig = Field(description="Weaviate")
     base: BaseConfig = Field(description="the model before fine-tuning")
     examples: ExamplesConfig = Field(description="training examples")

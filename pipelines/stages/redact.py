@@ -25,7 +25,7 @@ def run(config: RedactConfig, converted: Path, documents: Path, redaction: Path)
     types = {name: sum(count for (kind_, _), count in totals.items() if kind_ == name) for name in sorted(config.actions)}
     sources = sorted({source for _, source in totals})
     by_source = {source: {name: totals[name, source] for name in sorted(config.actions) if totals[name, source]} for source in sources}
-    counts = {"documents_changed": sum(touched.values()), "redacted": work.num_done, "by_type": types, "by_source": by_source, "actions": dict(sorted(config.actions.items()))}
+    counts = {"documents_changed": sum(touched.values()), "by_type": types, "by_source": by_source, "actions": dict(sorted(config.actions.items()))}
     files.write_json(redaction, counts)
     print(f"{sum(types.values())} finds in {sum(touched.values())} documents ({work.num_done} documents looked at, the others unchanged)")
 
