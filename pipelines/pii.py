@@ -20,6 +20,7 @@ from pipelines.errors import UserError
 if TYPE_CHECKING:
     from presidio_analyzer import AnalyzerEngine
 
+MOST_ROUNDS = 8
 KEY_VARIABLE = "PII_HASH_KEY"
 CODE = (Path(__file__), Path(__file__).parent / "config" / "redact.py")
 LIBRARIES = ("phonenumbers", "presidio-analyzer", "spacy")
@@ -35,6 +36,7 @@ PHONES = {
     r"(?<![\w.-])\d{2,5}(?:[ -]\d{2,6}){1,4}(?:x\d{1,5})?(?!\w|-\d|\.\d)": 0.1,
     r"(?<![\w.-])\d{7,11}(?:x\d{1,5})?(?![\w-]|\.\d)": 0.1,
 }
+IN_ADDRESS = re.compile(r"[./=_&?#%]\0|\0[/=_&?%]")  # digits beside one of these are a part of an address or identifier
 PHONE_WORDS = ["phone", "telephone", "tel", "mobile", "cell", "call", "fax", "contact", "dial", "sms", "whatsapp", "messages", "answering", "office", "hotline", "reach"]
 
 DIGITS_TO_LETTERS = str.maketrans("0123456789", "ghijklmnop")  # so that no code looks like a number
@@ -77,24 +79,41 @@ class Redactor:
         kept: list[Find] = []
         for find in (Find(item.start, item.end, item.entity_type) for item in ordered):
             value = text[find.start : find.end]
+            if find.type == "PHONE_NUMBER" and IN_ADDRESS.search(text[max(0, find.start - 1) : find.end + 1].replace(value, "\0", 1)):
+                continue
             if not any(pattern.fullmatch(value) for pattern in self.allow) and all(find.end <= other.start or find.start >= other.end for other in kept):
                 kept.append(find)
         return sorted(kept)
 
     def redact(self, text: str, names: dict[tuple[str, str], str] | None = None) -> Redacted:
-        """Replace what is found. `names` holds a document's pseudonyms, (type, value) -> name, so that a value has one name in all its parts."""
+        """Replace what is found. `names` holds a document's pseudonyms, (type, value) -> name, so that a value has one name in all its parts.
+
+        Looks again until nothing is found: a replacement changes the words around what stands beside it, and they count.
+        """
         names = {} if names is None else names
+        counts: Counter[str] = Counter()
+        rounds: list[list[Shift]] = []
+        for _ in range(MOST_ROUNDS):
+            finds = self.finds(text)
+            if not finds:
+                break
+            text, shifts = self._replaced(text, finds, names)
+            counts.update(find.type for find in finds)
+            rounds.append(shifts)
+        return Redacted(text, counts, lambda position: _moved(position, rounds))
+
+    def _replaced(self, text: str, finds: list[Find], names: dict[tuple[str, str], str]) -> "tuple[str, list[Shift]]":
+        """The text with names instead of the finds, and where its characters went."""
         pieces: list[str] = []
         shifts: list[Shift] = []
         place = length = 0
-        finds = self.finds(text)
         for find in finds:
             name = self._name(find.type, text[find.start : find.end], names)
             pieces += [text[place : find.start], name]
             begins = length + find.start - place
             length, place = begins + len(name), find.end
             shifts.append(Shift(find.start, find.end, begins, length))
-        return Redacted("".join([*pieces, text[place:]]), Counter(find.type for find in finds), lambda position: _moved(position, shifts))
+        return "".join([*pieces, text[place:]]), shifts
 
     def _name(self, kind: str, value: str, names: dict[tuple[str, str], str]) -> str:
         """What stands in the text for this value."""
@@ -119,14 +138,13 @@ class Shift(NamedTuple):
     ends: int
 
 
-def _moved(position: int, shifts: list[Shift]) -> int:
-    moved = position
-    for shift in shifts:
-        if position >= shift.end:
-            moved = position - shift.end + shift.ends
-        elif position > shift.start:
-            return shift.begins
-    return moved
+def _moved(position: int, rounds: list[list[Shift]]) -> int:
+    """Where a character of the first text is in the last one; the start of the name that stands for it, where it was replaced."""
+    for shifts in rounds:
+        before = [shift for shift in shifts if shift.start < position]
+        if before:
+            position = before[-1].begins if position < before[-1].end else position - before[-1].end + before[-1].ends
+    return position
 
 
 def document(redactor: Redactor, row: dict[str, Any]) -> tuple[dict[str, Any], Counter[str]]:

@@ -33,6 +33,7 @@ def redactor() -> Redactor:
         ("Call me on +49 30 901820 today", "Call me on [PHONE_NUMBER 1] today"),
         ("The host 84.17.61.18 answered", "The host [IP_ADDRESS 1] answered"),
         ("Nothing personal at all in version 1.2, of 2026-11-21.", "Nothing personal at all in version 1.2, of 2026-11-21."),
+        ("See https://doi.org/10.1145/641876.641879 and id=905-674-3793", "See https://doi.org/10.1145/641876.641879 and id=905-674-3793"),
         ("Card 4111 1111 1111 1112 fails its check digit", "Card 4111 1111 1111 1112 fails its check digit"),
     ],
 )
@@ -50,6 +51,14 @@ def test_what_was_redacted_is_not_found_again(redactor: Redactor) -> None:
     done = redactor.redact(text)
     assert sum(done.counts.values()) == 5
     assert redactor.finds(done.text) == []
+
+
+def test_what_a_replacement_brings_to_light_is_replaced_as_well(redactor: Redactor) -> None:
+    text = "Ext. 555 1234 99887 905-674-3793, 555 4321 99887 and more\n\n## Next\n"
+    done = redactor.redact(text)
+    assert redactor.finds(done.text) == []
+    assert done.text[done.moved(text.index("## Next")) :] == "## Next\n"
+    assert [done.moved(position) for position in (0, len(text))] == [0, len(done.text)]
 
 
 def test_what_the_allow_list_matches_whole_stays() -> None:

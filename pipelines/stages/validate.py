@@ -39,11 +39,11 @@ def _described(documents: Path, redact: RedactConfig) -> Iterator[dict[str, Any]
 
 def _left(row: dict[str, Any], redactor: Callable[[], pii.Redactor], cache: workcache.Cache) -> str | None:
     """Types of personal data in text, title and headings, which `redact` should have replaced; looked for anew in the text as it is."""
-    text = "\n".join([row["title"] or "", *(section["heading"] for section in row["sections"]), row["text"]])
-    key = files.text_digest(text)
+    parts = [row["title"] or "", *(section["heading"] for section in row["sections"]), row["text"]]
+    key = files.text_digest("\n".join(parts))
     found = cache.get(key)
     if found is None:
-        found = sorted({find.type for find in redactor().finds(text)})
+        found = sorted({find.type for part in parts for find in redactor().finds(part)})
         cache.put({key: found})
     return ", ".join(found) or None
 
