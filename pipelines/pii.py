@@ -36,7 +36,7 @@ PHONES = {
     r"(?<![\w.-])\d{2,5}(?:[ -]\d{2,6}){1,4}(?:x\d{1,5})?(?!\w|-\d|\.\d)": 0.1,
     r"(?<![\w.-])\d{7,11}(?:x\d{1,5})?(?![\w-]|\.\d)": 0.1,
 }
-IN_ADDRESS = re.compile(r"[./=_&?#%]\0|\0[/=_&?%]")  # digits beside one of these are a part of an address or identifier
+IN_ADDRESS = re.compile(r"[./=_&?#%]\0|\0[/=_]")  # digits beside one of these are a part of an address or identifier
 PHONE_WORDS = ["phone", "telephone", "tel", "mobile", "cell", "call", "fax", "contact", "dial", "sms", "whatsapp", "messages", "answering", "office", "hotline", "reach"]
 
 DIGITS_TO_LETTERS = str.maketrans("0123456789", "ghijklmnop")  # so that no code looks like a number
