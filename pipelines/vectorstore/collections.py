@@ -23,13 +23,14 @@ UNFINISHED = "unfinished"  # in a collection's description until every object is
 
 
 class Passage(NamedTuple):
-    """One hit. `similarity` is the cosine with the question."""
+    """One hit. `similarity` is the cosine with the question; `pages` are the numbers of the pages that it lies on, where there are pages."""
 
     chunk_id: str
     uri: str
     headings: list[str]
     text: str
     similarity: float
+    pages: tuple[int, ...] = ()
 
 
 def build(chunks: Path, vectors: Path, keep: int, sample: int) -> Receipt:
@@ -86,7 +87,7 @@ class Index:
 
 def _passage(hit: Any) -> Passage:
     held = hit.properties
-    return Passage(held["chunk_id"], held["uri"], list(held["headings"]), held["text"], 1.0 - float(hit.metadata.distance))
+    return Passage(held["chunk_id"], held["uri"], list(held["headings"]), held["text"], 1.0 - float(hit.metadata.distance), tuple(held["pages"] or ()))
 
 
 def _ensure(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, sample: int) -> None:
@@ -115,7 +116,7 @@ def _fill(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Pat
         properties=[
             Property(name="chunk_id", data_type=DataType.TEXT, **exact), Property(name="uri", data_type=DataType.TEXT, **exact), Property(name="title", data_type=DataType.TEXT),
             Property(name="headings", data_type=DataType.TEXT_ARRAY), Property(name="text", data_type=DataType.TEXT),
-            Property(name="start", data_type=DataType.INT), Property(name="end", data_type=DataType.INT),
+            Property(name="start", data_type=DataType.INT), Property(name="end", data_type=DataType.INT), Property(name="pages", data_type=DataType.INT_ARRAY),
         ],
     )  # fmt: skip
     collection = client.collections.use(receipt.collection)
@@ -123,7 +124,7 @@ def _fill(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Pat
     with collection.batch.stream() as batch:
         for chunk, vector in rows:
             assert chunk["chunk_id"] == vector["chunk_id"], "chunks and vectors are in different orders"
-            held = {name: chunk[name] for name in ("chunk_id", "uri", "title", "headings", "text", "start", "end")}
+            held = {name: chunk[name] for name in ("chunk_id", "uri", "title", "headings", "text", "start", "end", "pages")}
             batch.add_object(properties=held, vector=vector["vector"], uuid=generate_uuid5(chunk["chunk_id"]))
     if collection.batch.failed_objects:
         first = collection.batch.failed_objects[0]

@@ -32,7 +32,7 @@ def test_a_build_reaches_ninety_percent_of_the_bare_clients_rate(serving: Path, 
     chunks, vectors = tmp_path / "chunks.parquet", tmp_path / "vectors.parquet"
     files.write(chunks, CHUNKS, rows)
     files.write(vectors, schema_of(384).with_metadata(FACTS), [{"chunk_id": f"c-{number}", "vector": vector.tolist()} for number, vector in enumerate(made)])
-    held = [({name: row[name] for name in ("chunk_id", "uri", "title", "headings", "text", "start", "end")}, vector.tolist()) for row, vector in zip(rows, made, strict=True)]
+    held = [({name: row[name] for name in ("chunk_id", "uri", "title", "headings", "text", "start", "end", "pages")}, vector.tolist()) for row, vector in zip(rows, made, strict=True)]
     rates: dict[str, list[float]] = {"bare": [], "ours": []}
     with server.session() as client:
         for turn in range(3):
