@@ -50,6 +50,9 @@ def pages(source: WebSource, validators: Validators, links_of: Callable[[str], l
             if crawling and page.problem is None:
                 waiting += _links(page) if page.content is not None else links_of(url)
             yield page
+        left = {address for address in (urldefrag(url)[0] for url in waiting) if address not in seen and address.startswith(below) and robots.can_fetch(AGENT, address)}
+        if left:
+            yield _refused(min(left), f"not asked for, as {len(left) - 1} others that are known: the source's max_pages ({source.max_pages}) was reached")
 
 
 class _Clock:

@@ -1,7 +1,10 @@
 """embed: chunks -> unit vectors. What was embedded before is taken from the cache."""
 
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,22 +15,43 @@ from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.encoding import Encoder
 
+BATCH = 1024  # passages looked up in the cache at once
+
 
 def run(config: EmbedConfig, encoder: EncoderConfig, chunks: Path, vectors: Path, embedding: Path) -> None:
     """Embed every chunk's text with its headings; `embedding` counts what was reused and made."""
     loaded = encoding.load(encoding.locate(encoder.model, encoder.revision), config.precision, config.max_batch_tokens)
-    texts = {row["digest"]: embedded_text(row["title"], row["headings"], row["text"]) for row in files.read(chunks, CHUNKS)}
     began = time.monotonic()
     with vectorcache.opened(place.shared_state() / "vectors.sqlite", f"{loaded.digest}/{loaded.precision}") as cache:
-        missing = sorted(set(texts) - set(cache.get(texts)))
+        texts = _missing(chunks, cache)
+        missing = sorted(texts)
         _make(missing, texts, loaded, cache)
         seconds = time.monotonic() - began
-        found = cache.get(texts)
-    facts = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or "", "encoder_digest": loaded.digest, "precision": loaded.precision, "dimensions": str(loaded.dimensions)}
-    rows = ({"chunk_id": row["chunk_id"], "vector": found[row["digest"]].tolist()} for row in files.read(chunks, CHUNKS))
-    count = files.write(vectors, schema_of(loaded.dimensions).with_metadata(facts), rows)
+        facts = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or "", "encoder_digest": loaded.digest, "precision": loaded.precision, "dimensions": str(loaded.dimensions)}
+        count = files.write(vectors, schema_of(loaded.dimensions).with_metadata(facts), _rows(chunks, cache))
     files.write_json(embedding, {"chunks": count, "made": len(missing), "reused": count - len(missing), "seconds": round(seconds, 2), "precision": loaded.precision})
     print(f"{count} vectors: {len(missing)} made, {count - len(missing)} reused")
+
+
+def _batches(chunks: Path) -> Iterator[list[dict[str, Any]]]:
+    rows = files.read(chunks, CHUNKS)
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _missing(chunks: Path, cache: vectorcache.Cache) -> dict[str, str]:
+    """Digest -> text of every passage whose vector is not in the cache. Only these are held in memory."""
+    found: dict[str, str] = {}
+    for batch in _batches(chunks):
+        known = cache.get(row["digest"] for row in batch)
+        found |= {row["digest"]: embedded_text(row["title"], row["headings"], row["text"]) for row in batch if row["digest"] not in known}
+    return found
+
+
+def _rows(chunks: Path, cache: vectorcache.Cache) -> Iterator[dict[str, Any]]:
+    for batch in _batches(chunks):
+        known = cache.get(row["digest"] for row in batch)
+        yield from ({"chunk_id": row["chunk_id"], "vector": known[row["digest"]].tolist()} for row in batch)
 
 
 def _make(missing: list[str], texts: dict[str, str], encoder: Encoder, cache: vectorcache.Cache) -> None:

@@ -111,8 +111,9 @@ def test_pages_are_bounded_in_number_size_and_rate(site: tuple[str, Path, list[t
         (folder / f"docs/{number}.html").write_text("x" * (MOST + 1 if number == 0 else 3))
     source = WebSource(kind="web", name="site", start=f"{address}/docs/index.html", max_pages=4, requests_per_second=10)
     began = time.monotonic()
-    assert remote.fetch(source, MOST) == 4
+    assert remote.fetch(source, MOST) == 5
     assert time.monotonic() - began >= 0.3
+    assert rows("site")["site/docs/3.html"] == "not asked for, as 5 others that are known: the source's max_pages (4) was reached"
     assert "more bytes than ingest.limits.max_document_mib" in rows("site")["site/docs/0.html"]
 
 

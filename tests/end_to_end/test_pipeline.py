@@ -173,10 +173,10 @@ def test_the_index_finds_the_page_that_answers(workspace: Path) -> None:
     assert "handbook/gate.md" in done.stdout
 
 
-@pytest.mark.parametrize("stage", ["ingest", "validate", "chunk", "embed", "index", "base", "examples", "evaluate", "gate", "export"])
+@pytest.mark.parametrize("stage", ["ingest", "redact", "validate", "chunk", "embed", "survey", "index", "base", "examples", "evaluate", "gate", "export"])
 def test_a_stage_stopped_by_ctrl_c_or_killed_leaves_the_old_or_nothing_and_the_same_command_finishes(stage: str, workspace: Path) -> None:
     command = [sys.executable, "-m", "pipelines", stage]
-    outs = [workspace / out for out in graph.read(workspace / "dvc.yaml")[stage].outs if not out.endswith(("validation_docs", "timings.json", "embedding.json"))]
+    outs = [workspace / out for out in graph.read(workspace / "dvc.yaml")[stage].outs if not out.endswith(("validation_docs", "timings.json", "embedding.json", "ingestion.json"))]
     before = [files.digest(out) for out in outs]
     seconds = json.loads((workspace / f".state/seconds/{stage}.json").read_text())["seconds"]
     for number, share in ((signal.SIGINT, 0.3), (signal.SIGKILL, 0.8)):
