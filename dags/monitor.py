@@ -15,7 +15,7 @@ with DAG(
     doc_md=__doc__,
     tags=["pipeline"],
 ):
-    monitor = parts.Command(task_id="monitor", arguments=["monitor"])
+    monitor = parts.Monitor(task_id="monitor", arguments=[])
     monitor >> [
         parts.Reaction(task_id="train_needed", reactions=("train",), outlets=[parts.TRAIN_NEEDED]),
         parts.Reaction(task_id="refresh_needed", reactions=("refresh",), outlets=[parts.REFRESH_NEEDED]),

@@ -57,6 +57,15 @@ class Command(BaseOperator):
             self._started.wait(30)
 
 
+class Monitor(Command):
+    """The drift check, told how many trainings and refreshes are under way. The same run asked again gives the same decision."""
+
+    def execute(self, context: Any) -> str:
+        running = sum(context["ti"].get_dr_count(dag_id=dag, states=["queued", "running"]) for dag in ("train", "refresh"))
+        self.arguments = ["monitor", "--run-id", context["run_id"], "--running", str(running)]
+        return super().execute(context)
+
+
 def _begun(arguments: list[str]) -> "subprocess.Popen[bytes]":
     python = os.environ.get("PIPELINE_PYTHON", str(ROOT / ".venv/bin/python"))
     return subprocess.Popen([python, "-m", "pipelines", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=_environment(python))
@@ -88,7 +97,7 @@ def _outcome(code: int, said: list[str]) -> str:
 def _environment(python: str) -> dict[str, str]:
     """What the command sees: no setting or secret of Airflow's own, and the pipeline's programs first."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW", "PYTHONPATH", "VIRTUAL_ENV"))}
-    return {**kept, "PATH": f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1"}
+    return {**kept, "PATH": f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1", "PIPELINE_TASK_PID": str(os.getpid())}
 
 
 class Approval(ApprovalOperator):

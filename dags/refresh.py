@@ -5,7 +5,7 @@ from airflow.sdk import DAG
 from dags import parts
 
 values = parts.settings()
-STAGES = ["ingest", "validate", "chunk", "embed", "index"]
+STAGES = ["ingest", "redact", "validate", "chunk", "embed", "index"]
 
 with DAG(
     "refresh",
@@ -21,4 +21,4 @@ with DAG(
     switch = parts.Command(task_id="switch", arguments=["checkout", "refresh", *parts.THIS_RUN], trigger_rule="none_failed")
     parts.between(checkout, stages, tidy)
     stages["index"] >> switch >> tidy
-    dag.params.update(parts.trigger_form(values, only=["ingest", "validate", "encoder", "chunk", "embed", "index", "gate"]))  # last: Airflow would copy them into every task
+    dag.params.update(parts.trigger_form(values, only=["ingest", "redact", "validate", "encoder", "chunk", "embed", "index", "gate"]))  # last: Airflow would copy them into every task

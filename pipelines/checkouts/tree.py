@@ -6,7 +6,6 @@ The branch is the run's memory: parameters, dvc.lock and the reports that Git ho
 
 import configparser
 import fcntl
-import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from pipelines import files, place
 from pipelines.checkouts import sharing
 from pipelines.checkouts.git import call, git
+from pipelines.checkouts.names import run_name
 from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 
 REPORTS = ["data/reports/validation_docs", "data/reports/worst_answers.html"]  # pages that DVC keeps; the others are in Git
@@ -40,8 +40,8 @@ class Run:
 
 
 def named(dag: str, run: str, remote: str | None = None) -> Run:
-    """The run of a DAG. Airflow's ids hold colons, which Git refuses in a branch's name; runs of different DAGs may have one id."""
-    return Run(re.sub(r"[^A-Za-z0-9-]+", "-", f"{dag}-{run}").strip("-"), remote)
+    """The run that Airflow calls so."""
+    return Run(run_name(dag, run), remote)
 
 
 def start(run: Run, revision: str) -> None:

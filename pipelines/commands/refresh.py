@@ -8,8 +8,8 @@ from pipelines.config.evaluate import EvaluateConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.scores import Interval
-from pipelines.serving.live import alias
-from pipelines.vectorstore import collections
+from pipelines.serving import live
+from pipelines.vectorstore import aliases, collections
 
 RECEIPT, CHUNKS, VECTORS, CHAMPION = Path("data/index.json"), Path("data/chunks.parquet"), Path("data/vectors.parquet"), Path("models/champion.json")
 REPORT = Path("data/reports/retrieval.json")
@@ -32,7 +32,8 @@ def run() -> None:
     if released is None:
         print("no release yet, so nothing answers from this index: `train` makes one")
         return
-    collections.point(alias(released.release_id), receipt.collection)
+    for name in (live.alias(released.release_id), live.KNOWLEDGE):
+        aliases.point(name, receipt.collection)
     print(f"{released.release_id} now reads its knowledge in {receipt.collection}")
 
 
@@ -41,8 +42,8 @@ def measure(receipt: Receipt, config: EvaluateConfig) -> dict[str, Interval]:
     questions = [question for question in golden.load(Path("data/golden")) if question.page]
     texts = [question.question for question in questions]
     encoder = encoding.load(encoding.locate(receipt.encoder.model, receipt.encoder.revision), receipt.encoder.precision, 16384)
-    with collections.opened(receipt, CHUNKS, VECTORS) as live:
-        found = [live.search(text, vector, config.top_k) for text, vector in zip(texts, encoder.encode(texts), strict=True)] if texts else []
+    with collections.opened(receipt, CHUNKS, VECTORS) as opened:
+        found = [opened.search(text, vector, config.top_k) for text, vector in zip(texts, encoder.encode(texts), strict=True)] if texts else []
     rows = [scoring.retrieval([passage.uri for passage in passages], question.page or "") for question, passages in zip(questions, found, strict=True)]
     return {name: scoring.interval([row[name] for row in rows], config.num_resamples, config.seed) for name in METRICS}
 

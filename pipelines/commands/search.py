@@ -18,5 +18,6 @@ def run(question: str, limit: int) -> None:
     encoder = encoding.load(encoding.locate(receipt.encoder.model, receipt.encoder.revision), "fp32", 16384)
     with opened(receipt, CHUNKS, VECTORS) as live:
         for number, passage in enumerate(live.search(question, encoder.encode([question])[0], limit), start=1):
-            where = " > ".join([passage.uri, *passage.headings])
+            pages = [f"page {'-'.join(map(str, sorted({passage.pages[0], passage.pages[-1]})))}"] if passage.pages else []
+            where = " > ".join([passage.uri, *pages, *passage.headings])
             print(f"\n{number}. {where}   (similarity {passage.similarity:.2f})\n{passage.text}")

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import suppress
 from types import FrameType
 
 from pipelines import ledger
@@ -10,7 +11,7 @@ from pipelines.config import params
 from pipelines.config.serve import ServeConfig
 from pipelines.serving import client, live
 from pipelines.serving.server import Triton
-from pipelines.vectorstore import collections
+from pipelines.vectorstore import aliases
 from pipelines.vectorstore import server as weaviate
 
 LOOK_SECONDS = 1.0
@@ -47,22 +48,25 @@ def _serve(config: ServeConfig, environment: dict[str, str]) -> None:
             answer = client.ask("What can you tell me?", tenant="start", triton=triton)
             print(f"{answer.release_id} answers")
         _explain(triton, bool(released))
+        dead: set[str] = set()
         while triton.process is not None and triton.process.poll() is None:
             time.sleep(LOOK_SECONDS)
             _mend()
+            with suppress(OSError):  # the server has just ended: the next look sees it
+                dead = live.heal(triton, dead)
 
 
 def prepare(release_id: str) -> None:
     """The release's files beside the others and its knowledge in Weaviate, where they are not there yet. What `refresh` moved it to stays."""
     if release_id not in live.installed():
         live.install(champion.folder_of(release_id), release_id)
-    if collections.pointed(live.alias(release_id)) is None:
+    if aliases.state(live.alias(release_id))[0] is None:
         restore_knowledge(release_id)
 
 
 def restore_knowledge(release_id: str) -> None:
     """Let the release read the collection that it was released with."""
-    collections.point(live.alias(release_id), champion.knowledge(release_id).collection)
+    aliases.point(live.alias(release_id), champion.knowledge(release_id).collection)
 
 
 def _mend() -> None:

@@ -1,5 +1,6 @@
 """`ingest` of params.yaml: where documents come from."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -9,16 +10,18 @@ from pipelines.config.section import Section
 
 
 class FilesSource(Section):
-    """Files of any format that there is a reader for, below one folder."""
+    """Files of any format that there is a reader for, below one folder or URL."""
 
     kind: Literal["files"] = Field(description="files: documents below a folder")
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri, e.g. handbook")
-    path: str = Field(description="folder below data/raw (which dvc.yaml tracks), relative to the repository's root")
+    path: str = Field(description="folder below data/raw (which dvc.yaml tracks), or a URL that fsspec opens, which `python -m pipelines fetch` brings")
     globs: list[str] = Field(min_length=1, description="patterns below the folder, e.g. **/*.md")
 
     @field_validator("path")
     @classmethod
     def _is_tracked(cls, path: str) -> str:
+        if "://" in path:
+            return _without_password(path)
         if PurePosixPath(path).parts[:2] != ("data", "raw") or ".." in PurePosixPath(path).parts:
             raise ValueError("a source's folder must lie below data/raw, which `dvc.yaml` lists as a dependency: else changed documents would not rerun the stages")
         return path
@@ -40,7 +43,65 @@ class PackagesSource(Section):
     packages: list[str] = Field(min_length=1, description="distribution names; versions are those of infra/requirements/pipeline.txt")
 
 
-Source = Annotated[FilesSource | PackagesSource, Field(discriminator="kind")]
+class WebSource(Section):
+    """Pages of one site, by its sitemap or by its links."""
+
+    kind: Literal["web"] = Field(description="web: pages of one site")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
+    start: str = Field(pattern=r"^https?://[^/@]+(/.*)?$", description="a sitemap (it ends with .xml), or the page from which links are followed; only addresses below its folder are read")
+    max_pages: int = Field(ge=1, description="pages at most")
+    requests_per_second: float = Field(gt=0, description="at most; the site's Crawl-delay counts where it is slower")
+
+
+class SqlSource(Section):
+    """Rows of one query."""
+
+    kind: Literal["sql"] = Field(description="sql: rows of a query")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
+    url: str = Field(description="SQLAlchemy URL; ${NAME} stands for an environment variable, which is how a password gets in")
+    query: str = Field(min_length=1, description="one SELECT")
+    id_column: str = Field(min_length=1, description="column that names a row for good")
+    text_column: str = Field(min_length=1, description="column with the text")
+    title_column: str | None = Field(description="column with the title, or null")
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        return _without_password(url)
+
+
+class HfSource(Section):
+    """Rows of a data set."""
+
+    kind: Literal["hf"] = Field(description="hf: rows of a data set")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
+    dataset: str = Field(min_length=1, description="hub id; or parquet, json, csv or arrow for local files")
+    revision: str | None = Field(description="commit of a hub id, 40 hex digits; null for local files")
+    data_files: list[str] = Field(description="local files or patterns; empty for a hub id")
+    split: str = Field(min_length=1, description="split, such as train")
+    id_column: str | None = Field(description="column that names a row for good; null: the row's number")
+    text_column: str = Field(min_length=1, description="column with the text")
+    title_column: str | None = Field(description="column with the title, or null")
+
+
+class GitSource(Section):
+    """Files of a Git repository at a revision."""
+
+    kind: Literal["git"] = Field(description="git: files of a repository")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
+    repository: str = Field(pattern=r"^[^-].*$", description="URL or folder")
+    revision: str = Field(pattern=r"^[^-].*$", description="branch, tag or commit")
+    globs: list[str] = Field(min_length=1, description="patterns of files, e.g. docs/**/*.md")
+
+
+def _without_password(url: str) -> str:
+    written = re.search(r"//[^/@:]*:([^/@]+)@", url)
+    if written and not re.fullmatch(r"\$\{\w+\}", written[1]):
+        raise ValueError("the password stands in the file, which is in Git: put it into an environment variable and write ${NAME}")
+    return url
+
+
+Source = Annotated[FilesSource | PackagesSource | WebSource | SqlSource | HfSource | GitSource, Field(discriminator="kind")]
 
 
 class Limits(Section):

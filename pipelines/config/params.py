@@ -22,12 +22,15 @@ from pipelines.config.gate import GateConfig
 from pipelines.config.index import IndexConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.monitor import MonitorConfig
+from pipelines.config.redact import RedactConfig
 from pipelines.config.release import ReleaseConfig
 from pipelines.config.section import Section
 from pipelines.config.serve import CanaryConfig, ProofConfig, ServeConfig
+from pipelines.config.survey import SurveyConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.errors import UserError
 
+KINDS = ("files", "python_packages", "web", "sql", "hf", "git")
 Location = tuple[str | int, ...]
 
 
@@ -35,10 +38,12 @@ class Params(Section):
     """The whole of params.yaml, in stage order."""
 
     ingest: IngestConfig = Field(description="documents in")
+    redact: RedactConfig = Field(description="personal data")
     validate_: ValidateConfig = Field(alias="validate", description="what documents must be like")
     encoder: EncoderConfig = Field(description="the embedding model")
     chunk: ChunkConfig = Field(description="passages")
     embed: EmbedConfig = Field(description="vectors")
+    survey: SurveyConfig = Field(description="the page that shows the corpus")
     index: IndexConfig = Field(description="Weaviate")
     base: BaseConfig = Field(description="the model before fine-tuning")
     examples: ExamplesConfig = Field(description="training examples")
@@ -105,9 +110,9 @@ def schema() -> str:
 
 
 def _explain(path: Path, lines: yaml.Node | None, problem: Any) -> str:
-    place = tuple(part for part in problem["loc"] if part not in ("files", "python_packages"))
+    place = tuple(part for part in problem["loc"] if part not in KINDS)
     if problem["type"] == "union_tag_not_found":
-        return f"{path}:{_line(lines, place)}: {_dotted((*place, 'kind'))}: is missing. It says which source this is: files or python_packages."
+        return f"{path}:{_line(lines, place)}: {_dotted((*place, 'kind'))}: is missing. It says which source this is: {', '.join(KINDS)}."
     where = f"{path}:{_line(lines, place)}: {_dotted(place)}"
     if problem["type"] == "extra_forbidden":
         known = _fields(place[:-1])

@@ -26,6 +26,8 @@ LIBRARIES = (
     "python-pptx",
 )  # fmt: skip
 
+PRELOAD = ("bs4", "datasketch", "ftfy.badness", "lxml.html", "markdown_it", "markdownify", "py3langid.langid")  # what most documents need
+
 
 class Entry(NamedTuple):
     """A document that a source has. `key` is what its reading is kept under; `problem` says why there is no content."""
@@ -85,7 +87,7 @@ def _read(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cache
     limits = workers.Limits(config.limits.seconds, config.limits.memory_mib * MIB)
     bounds = Bounds(config.limits.max_pages, config.limits.max_unpacked_mib * MIB)
     missing = _missing(found, bounds, cache, intake)
-    for key, row, problem in workers.run(reading.read, missing, limits, config.num_workers or os.cpu_count() or 1):
+    for key, row, problem in workers.run(reading.read, missing, limits, config.num_workers or os.cpu_count() or 1, PRELOAD):
         intake.num_read += 1
         _keep(cache, key, {"rejected": problem, "media_type": None} if problem else row)
 

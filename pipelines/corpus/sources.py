@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipelines import files
 from pipelines.config.ingest import FilesSource, PackagesSource, Source
+from pipelines.contracts.fetched import FETCHED, ROWS_A_BATCH
+from pipelines.corpus import remote
 from pipelines.corpus.detection import TEXTS
 from pipelines.errors import UserError
 
@@ -69,6 +72,15 @@ def read_packages(source: PackagesSource, pins: dict[str, str], max_bytes: int) 
         yield Found(uri, body.encode("utf-8", "replace"), media_type if media_type in TEXTS else "text/plain", title=f"{name}: {found['Summary']}")
 
 
+def read_snapshot(source: Source, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
+    """What `python -m pipelines fetch` brought of a remote source. Raises UserError where it has not been fetched."""
+    path = remote.snapshot(source.name)
+    if not path.exists():
+        raise UserError(f"params.yaml: ingest.sources: source {source.name} has not been fetched: `python -m pipelines fetch {source.name}`")
+    for row in files.read(path, FETCHED, ROWS_A_BATCH):
+        yield Found(row["uri"], row["content"], row["hint"], row["title"], row["problem"])
+
+
 _KINDS: dict[type, Callable[[Any, dict[str, str], int], Iterator[Found]]] = {FilesSource: read_files, PackagesSource: read_packages}
 
 
@@ -89,4 +101,4 @@ def _normal(name: str) -> str:
 
 def found(source: Source, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
     """Every document of a source; one that has more than `max_bytes` comes without its content."""
-    return _KINDS[type(source)](source, pins, max_bytes)
+    return (read_snapshot if remote.is_remote(source) else _KINDS[type(source)])(source, pins, max_bytes)

@@ -35,14 +35,14 @@ class Worker(Generic[Key]):
     deadline: float = 0.0
 
 
-def run(function: Callable[[Any], Any], inputs: Iterable[tuple[Key, Any]], limits: Limits, num_workers: int) -> Iterator[tuple[Key, Any, str | None]]:
+def run(function: Callable[[Any], Any], inputs: Iterable[tuple[Key, Any]], limits: Limits, num_workers: int, preload: Iterable[str] = ()) -> Iterator[tuple[Key, Any, str | None]]:
     """(key, result, problem) for every input, in the order in which they end; `problem` is the reason why there is no result.
 
     `inputs` is drawn as workers become free, so that no more than `num_workers` of them are in memory. An error that `function`
-    raises is a problem with its text; `function` must be importable.
+    raises is a problem with its text; `function` must be importable. `preload` names modules that are imported once, not by every worker.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([function.__module__])
+    context.set_forkserver_preload([function.__module__, *preload])
     waiting = iter(inputs)
     workers: list[Worker[Key]] = []
     try:

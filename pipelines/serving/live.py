@@ -14,6 +14,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ def repository() -> Path:
 def model_names(release_id: str) -> list[str]:
     """The names under which a release is loaded, in the order of loading: what the assistant asks comes first."""
     return [f"{model}-{release_id}" for model in MODELS]
+
+
+KNOWLEDGE = "Knowledge"  # alias of the live release's collection, for other programs
 
 
 def alias(release_id: str) -> str:
@@ -87,8 +91,10 @@ def installed() -> list[str]:
 def load(triton: Triton, release_id: str) -> None:
     """Load a release beside the others and let it answer once. Raises UserError with the server's message; others are not touched."""
     try:
-        for model in model_names(release_id):
-            triton.load(model)
+        *asked, asking = model_names(release_id)
+        with ThreadPoolExecutor(len(asked)) as pool:
+            list(pool.map(triton.load, asked))
+        triton.load(asking)
         triton.generate(f"{ASSISTANT}-{release_id}", {"question": "Are you there?"})
     except UserError:
         unload(triton, release_id)
@@ -108,6 +114,22 @@ def loaded(triton: Triton) -> list[str]:
     ready = triton.ready()
     names = {name.removeprefix(f"{ASSISTANT}-") for name in ready if name.startswith(f"{ASSISTANT}-")}
     return sorted(release for release in names if all(model in ready for model in model_names(release)))
+
+
+def heal(triton: Triton, dead_before: set[str]) -> set[str]:
+    """Load anew the models whose process was already dead a look ago; returns those that are dead now.
+
+    Triton 2.51 restarts a dead process when the next request comes, unless requests were under way when it died: then it waits for them for
+    ever, and so do all that come after. A load of the changed folder starts a new process beside the stuck one.
+    """
+    dead = {model for model in triton.ready() if not triton.processes(model)}
+    for model in dead & dead_before:
+        for code in (repository() / model).glob("*/model.py"):
+            code.touch()  # what has not changed Triton does not load anew, and a touched configuration alone it takes for the same
+        print(f"the process of {model} has died; loading it anew", flush=True)
+        with suppress(UserError):  # said by the server's log; the next look tries again
+            triton.load(model)
+    return dead - dead_before
 
 
 def set_routes(routes: Routes, canary_pid: int | None = None) -> None:

@@ -102,6 +102,16 @@ class Triton:
         found: list[dict[str, Any]] = json.loads(self._asked("POST", "/v2/repository/index", {})[1])
         return found
 
+    def processes(self, model: str) -> list[int]:
+        """The processes in which a model of the Python backend runs."""
+        found = []
+        for pid in _marked(self.mark):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+                if words[0].endswith("triton_python_backend_stub") and f"/{model}/" in words[1]:
+                    found.append(pid)
+        return found
+
     def statistics(self, model: str) -> list[dict[str, Any]]:
         """Triton's own counts of a model, an entry a version (`inference_count`, `execution_count`, `batch_stats` ...)."""
         status, body = self._asked("GET", f"/v2/models/{model}/stats")

@@ -13,7 +13,7 @@ from pipelines.corpus.sources import Found, found, pinned_versions
 from pipelines.errors import UserError
 
 
-def run(config: IngestConfig, raw: Path, pipeline: Path, documents: Path, rejections: Path, ingestion: Path) -> None:
+def run(config: IngestConfig, raw: Path, pipeline: Path, converted: Path, rejections: Path, ingestion: Path) -> None:
     """Read every source. Raises UserError where a source yields nothing or too much is rejected.
 
     `raw` is the folder below which files lie (config/ingest.py sees to it); `pipeline` pins the packages' versions.
@@ -24,7 +24,7 @@ def run(config: IngestConfig, raw: Path, pipeline: Path, documents: Path, reject
         _demand_documents(config, taken)
         files.write(rejections, REJECTIONS, sorted(taken.rejections, key=lambda row: str(row["uri"])))
         _demand_few_rejections(config, taken)
-        files.write(documents, DOCUMENTS, intake.documents(taken, cache))
+        files.write(converted, DOCUMENTS, intake.documents(taken, cache))
     stages = Counter(row["stage"] for row in taken.rejections)
     counts = {"documents": len(taken.kept), "read": taken.num_read, "aliases": sum(map(len, taken.aliases.values())), "rejected": len(taken.rejections)}
     files.write_json(ingestion, {**counts, "rejected_at": {stage: stages[stage] for stage in sorted(stages)}})

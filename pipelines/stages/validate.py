@@ -3,23 +3,25 @@
 A bad result does not fail this stage: its evidence must be recorded. The stages that it would harm refuse to start.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipelines import champions, files
+from pipelines import champions, files, pii, place, workcache
 from pipelines.config.ingest import IngestConfig
+from pipelines.config.redact import RedactConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.contracts.champion import Champion
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
 from pipelines.quality import Promise, Table, examine_tables
 
 
-def run(config: ValidateConfig, ingest: IngestConfig, documents: Path, rejections: Path, champion: Path, validation: Path, validation_docs: Path) -> None:
+def run(config: ValidateConfig, ingest: IngestConfig, redact: RedactConfig, documents: Path, rejections: Path, champion: Path, validation: Path, validation_docs: Path) -> None:
     """Check every promise of params.yaml's `validate` section over all documents, and how many were rejected."""
-    table = pd.DataFrame(_described(documents))
+    table = pd.DataFrame(_described(documents, redact))
     seen = pd.DataFrame(_seen(table, rejections))
     tables = [Table(table, promises(config, champions.read(champion)), "documents"), Table(seen, [_few_rejections(ingest.max_rejected_share)], "rejections")]
     report = examine_tables(tables, docs=validation_docs)
@@ -27,10 +29,24 @@ def run(config: ValidateConfig, ingest: IngestConfig, documents: Path, rejection
     print(f"{len(table)} documents, {len(seen) - len(table)} rejected: {report.reason}")
 
 
-def _described(documents: Path) -> Iterator[dict[str, Any]]:
-    for row in files.read(documents, DOCUMENTS):
-        described = {key: row[key] for key in ("doc_id", "uri", "title", "media_type", "language")}
-        yield described | {"characters": len(row["text"].strip()), "num_aliases": len(row["aliases"])}
+def _described(documents: Path, redact: RedactConfig) -> Iterator[dict[str, Any]]:
+    kind = workcache.kind("personal-data-left", pii.CODE, pii.settings(redact), pii.LIBRARIES)
+    redactor = once(lambda: pii.load(redact))  # loaded for the first text that the cache does not have
+    with workcache.opened(place.shared_state() / "work.sqlite", kind) as cache:
+        for row in files.read(documents, DOCUMENTS):
+            described = {key: row[key] for key in ("doc_id", "uri", "title", "media_type", "language")}
+            yield described | {"characters": len(row["text"].strip()), "num_aliases": len(row["aliases"]), "personal_data": _left(row, redactor, cache)}
+
+
+def _left(row: dict[str, Any], redactor: Callable[[], pii.Redactor], cache: workcache.Cache) -> str | None:
+    """Types of personal data in text, title and headings, which `redact` should have replaced; looked for anew in the text as it is."""
+    parts = [row["title"] or "", *(section["heading"] for section in row["sections"]), row["text"]]
+    key = files.text_digest("\n".join(parts))
+    found = cache.get(key)
+    if found is None:
+        found = sorted({find.type for part in parts for find in redactor().finds(part)})
+        cache.put({key: found})
+    return ", ".join(found) or None
 
 
 def _seen(table: pd.DataFrame, rejections: Path) -> Iterator[dict[str, Any]]:
@@ -61,5 +77,6 @@ def promises(config: ValidateConfig, champion: Champion | None) -> list[Promise]
         Promise("language", member, {"column": "language", "value_set": config.languages}, config.min_language_share),
         Promise("near-duplicates", "ExpectColumnMeanToBeBetween", {"column": "num_aliases", "max_value": config.max_duplicate_share}),
         Promise("has a title", filled, {"column": "title"}, 1 - config.max_untitled_share),
+        Promise("no personal data left", "ExpectColumnValuesToBeNull", {"column": "personal_data"}),
         Promise("media type", member, {"column": "media_type", "value_set": config.media_types}),
     ]

@@ -25,13 +25,14 @@ UNFINISHED = "unfinished"  # in a collection's description until every object is
 
 
 class Passage(NamedTuple):
-    """One hit. `similarity` is the cosine with the question; the order of hits is that of the hybrid search."""
+    """One hit, in the order of the hybrid search. `similarity` is the cosine with the question; `pages` are the numbers of the pages that it lies on, where there are pages."""
 
     chunk_id: str
     uri: str
     headings: list[str]
     text: str
     similarity: float
+    pages: tuple[int, ...] = ()
 
 
 def build(chunks: Path, vectors: Path, *, keep: int, sample: int, hybrid_alpha: float) -> Receipt:
@@ -59,30 +60,6 @@ def opened(receipt: Receipt, chunks: Path, vectors: Path, sample: int = 64) -> I
         with _alone():
             _ensure(client, receipt, chunks, vectors, sample)
         yield Index(client, receipt)
-
-
-def point(alias: str, collection: str) -> None:
-    """Let `alias` name this collection, in one call; searches through it change from one to the next. Raises UserError where there is no such collection."""
-    with session() as client:
-        if not client.collections.exists(collection):
-            raise UserError(f"Weaviate has no collection {collection}, so {alias} stays as it is: `dvc repro index` at that release's files makes it")
-        if alias in client.alias.list_all():
-            client.alias.update(alias_name=alias, new_target_collection=collection)
-        else:
-            client.alias.create(alias_name=alias, target_collection=collection)
-
-
-def pointed(alias: str) -> str | None:
-    """The collection that `alias` names, or None where there is no such alias."""
-    with session() as client:
-        found = client.alias.get(alias_name=alias)
-    return found.collection if found else None
-
-
-def unpoint(alias: str) -> None:
-    """Remove an alias; its collection stays until `index` retires it."""
-    with session() as client:
-        client.alias.delete(alias_name=alias)
 
 
 def missing(receipt: Receipt) -> str | None:
@@ -129,7 +106,7 @@ class Index:
 
 def _passage(hit: Any, vector: Vector) -> Passage:
     held = hit.properties
-    return Passage(held["chunk_id"], held["uri"], list(held["headings"]), held["text"], float(np.dot(hit.vector["default"], vector)))
+    return Passage(held["chunk_id"], held["uri"], list(held["headings"]), held["text"], float(np.dot(hit.vector["default"], vector)), tuple(held["pages"] or ()))
 
 
 def _ensure(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, sample: int) -> None:
@@ -158,7 +135,7 @@ def _fill(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Pat
         properties=[
             Property(name="chunk_id", data_type=DataType.TEXT, **exact), Property(name="uri", data_type=DataType.TEXT, **exact), Property(name="title", data_type=DataType.TEXT),
             Property(name="headings", data_type=DataType.TEXT_ARRAY), Property(name="text", data_type=DataType.TEXT),
-            Property(name="start", data_type=DataType.INT), Property(name="end", data_type=DataType.INT),
+            Property(name="start", data_type=DataType.INT), Property(name="end", data_type=DataType.INT), Property(name="pages", data_type=DataType.INT_ARRAY),
         ],
     )  # fmt: skip
     collection = client.collections.use(receipt.collection)
@@ -166,7 +143,7 @@ def _fill(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Pat
     with collection.batch.stream() as batch:
         for chunk, vector in rows:
             assert chunk["chunk_id"] == vector["chunk_id"], "chunks and vectors are in different orders"
-            held = {name: chunk[name] for name in ("chunk_id", "uri", "title", "headings", "text", "start", "end")}
+            held = {name: chunk[name] for name in ("chunk_id", "uri", "title", "headings", "text", "start", "end", "pages")}
             batch.add_object(properties=held, vector=vector["vector"], uuid=generate_uuid5(chunk["chunk_id"]))
     if collection.batch.failed_objects:
         first = collection.batch.failed_objects[0]

@@ -29,7 +29,7 @@ def test_params_yaml_of_this_repository_is_valid_and_every_section_is_found_by_i
 
 
 def test_a_section_that_there_is_not_is_named_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="params.yaml has no section `trian`; its sections are ingest, validate, encoder, "):
+    with pytest.raises(UserError, match="params.yaml has no section `trian`; its sections are ingest, redact, validate, encoder, "):
         params.load(ROOT / "params.yaml").section("trian")
 
 
@@ -122,13 +122,13 @@ def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, written: str) ->
 
 
 def test_an_unknown_kind_of_source_names_its_line_and_the_kinds_there_are(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, "ingest:\n  max_rejected_share: 0\n  sources:\n    - kind: web\n      name: x\n")
-    assert found == "params.yaml:4: ingest.sources[0]: Input tag 'web' found using 'kind' does not match any of the expected tags: 'files', 'python_packages'"
+    (found,) = problems(tmp_path, "ingest:\n  max_rejected_share: 0\n  sources:\n    - kind: ftp\n      name: x\n")
+    assert found == "params.yaml:4: ingest.sources[0]: Input tag 'ftp' found using 'kind' does not match any of the expected tags: 'files', 'python_packages', 'web', 'sql', 'hf', 'git'"
 
 
 def test_a_source_without_a_kind_is_told_to_have_one(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "ingest:\n  max_rejected_share: 0\n  sources:\n    - name: x\n")
-    assert found == "params.yaml:4: ingest.sources[0].kind: is missing. It says which source this is: files or python_packages."
+    assert found == "params.yaml:4: ingest.sources[0].kind: is missing. It says which source this is: files, python_packages, web, sql, hf, git."
 
 
 @pytest.mark.parametrize("path", ["docs", "data", "/data/raw", "data/raw/../secret", "data/rawer"])

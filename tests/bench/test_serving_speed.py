@@ -1,0 +1,114 @@
+"""Requests a second of the served assistant against a loop of `transformers.generate`, over the same model and golden questions, in one run.
+
+    python -m pytest tests/bench/test_serving_speed.py -s       (after `make run`; a few minutes; nothing else should run)
+
+The loop is what a user would write without a server: one question after the other, greedy, no retrieval. `generator` is the language
+model alone in Triton; `assistant` adds the guard, the encoder, Weaviate, citations and the traffic log.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pipelines import files, golden, prompts
+from pipelines.config import params
+from pipelines.contracts.receipt import Receipt
+from pipelines.contracts.release import ReleaseRecord
+from pipelines.serving import client, live
+from pipelines.serving.server import Triton
+from pipelines.vectorstore import aliases, collections
+from pipelines.vectorstore import server as weaviate
+
+TRITON, WEIGHTS = Path("models/triton"), Path("models/triton/generator/1/weights")
+CLIENTS, NUM_QUESTIONS = (1, 4, 16), 300
+Asking = Callable[[str], str]
+
+
+@pytest.fixture
+def questions() -> list[str]:
+    if not TRITON.exists():
+        pytest.skip("needs the exported assistant: `make run` first")
+    return [question.question for question in golden.load(Path("data/golden"))][:NUM_QUESTIONS]
+
+
+def test_sixteen_clients_get_at_least_four_times_the_rate_of_a_sequential_loop(questions: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = prompts.load(TRITON / "generator/1/prompt.yaml")
+    texts = [prompt.render(question, []) for question in questions]
+    record, receipt = files.read_json(TRITON / "release.json", ReleaseRecord), files.read_json(Path("data/index.json"), Receipt)
+    monkeypatch.setattr(live, "folder", lambda: tmp_path / "serving")
+    monkeypatch.setattr(live, "traffic_folder", lambda: tmp_path / "traffic")
+    live.install(TRITON, record.release_id)
+    with weaviate.addressed() as environment, collections.opened(receipt, Path("data/chunks.parquet"), Path("data/vectors.parquet")):
+        aliases.point(live.alias(record.release_id), receipt.collection)
+        with live.held(params.load().serve, [record.release_id], environment) as triton:
+            live.set_routes([(record.release_id, 1.0)])
+            loop, answers = sequential(texts)
+            print(f"\nsequential transformers.generate: {loop:.1f} requests/s")
+            rates = {}
+            for name, asking, asked in (("generator", generator(triton, record.release_id), texts), ("assistant", lambda text: client.ask(text, triton=triton).text, questions)):
+                for clients in CLIENTS:
+                    rates[name, clients], same = measured(name, clients, asking, asked, answers)
+                    print(f"    {rates[name, clients] / loop:.1f} times the loop; {same:.1%} of the answers are the loop's to the letter")
+                (counted,) = triton.statistics(f"generator-{record.release_id}")
+                print("    batch sizes so far: " + ", ".join(f"{batch['batch_size']} x {batch['compute_infer']['count']}" for batch in counted["batch_stats"]))
+            assert max(int(batch["batch_size"]) for batch in counted["batch_stats"]) >= 8
+    assert rates["generator", 16] >= 4 * loop
+
+
+def sequential(texts: list[str]) -> tuple[float, list[str]]:
+    """Requests a second of the loop, and its answers."""
+    tokenizer = AutoTokenizer.from_pretrained(WEIGHTS, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(WEIGHTS, dtype="auto", local_files_only=True).eval()
+    answers, began = [], 0.0
+    for number, text in enumerate([texts[0], *texts]):
+        if number == 1:
+            began = time.perf_counter()  # the first one warms up
+        inputs = tokenizer(text, return_tensors="pt")
+        with torch.inference_mode():
+            written = model.generate(**{name: inputs[name] for name in ("input_ids", "attention_mask")}, max_new_tokens=96, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        answers.append(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
+    return len(texts) / (time.perf_counter() - began), answers[1:]
+
+
+def generator(triton: Triton, release_id: str) -> Asking:
+    """Asks the language model alone, by one connection a thread."""
+    from pipelines.serving.inside import peer
+
+    held = threading.local()
+
+    def ask(text: str) -> str:
+        if not hasattr(held, "server"):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("ASSISTANT_GRPC", f"127.0.0.1:{triton.grpc_port}")
+                held.server = peer.Server()
+        (arrays,) = held.server.stream(f"generator-{release_id}", "", {"prompt": peer.text(text).reshape(1, 1)}, 60.0)
+        return str(np.asarray(arrays["answer"]).reshape(-1)[0].decode())
+
+    return ask
+
+
+def measured(name: str, clients: int, ask: Asking, texts: list[str], expected: list[str]) -> tuple[float, float]:
+    """Requests a second of so many clients, and the share of answers that are the loop's."""
+    seconds = [0.0] * len(texts)
+
+    def timed(place: int) -> str:
+        began = time.perf_counter()
+        answer = ask(texts[place])
+        seconds[place] = time.perf_counter() - began
+        return answer
+
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(timed, range(min(clients, len(texts)))))
+        began = time.perf_counter()
+        answers = list(pool.map(timed, range(len(texts))))
+        rate = len(texts) / (time.perf_counter() - began)
+    ordered = sorted(seconds)
+    print(f"{name} with {clients:2} clients: {rate:.1f} requests/s, p50 {1000 * ordered[len(ordered) // 2]:.0f} ms, p95 {1000 * ordered[int(0.95 * len(ordered))]:.0f} ms")
+    return rate, sum(one == other for one, other in zip(answers, expected, strict=True)) / len(texts)
