@@ -2,8 +2,6 @@
 the same columns, in one run. Ours draws monitor.max_tested rows of each side; what it embeds is embedded anew, the model's start included.
 
     .venv/bin/python -m pytest tests/bench/test_drift_report_speed.py -s -o norecursedirs=          (2 minutes on 2 cores)
-
-SEEN
 """
 
 import json
