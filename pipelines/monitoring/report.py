@@ -48,7 +48,7 @@ p is the chance that any signal would come this far without a change.</p>
 TREND_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Traffic and drift</title><style>{{ style }}</style></head><body>
 <h1>Traffic and drift</h1>
 {% if decisions %}<p class="lead {{ decisions[0].outcome }}">{{ decisions[0].reason }}</p>{% endif %}
-<h2>Every window against its threshold</h2><p>The highest signal of each window in units of its threshold (the dashed line): above it is drift. A vertical line is a start; a gap is a window that could not be judged.</p>
+<h2>Every window against its threshold</h2><p>The highest signal of each window in units of its threshold (the dashed line): above it, and more than a trifle, is drift (red). A vertical line is a start; a gap is a window that could not be judged.</p>
 <figure>{{ overall | safe }}</figure>
 <h2>Signals</h2><div class="plots">{% for name, plot in plots %}<figure><figcaption><b>{{ name }}</b> <span class="quiet">{{ meaning[name] }}</span></figcaption>{{ plot | safe }}</figure>{% endfor %}</div>
 <h2>Decisions</h2><table><tr><th>when</th><th>window</th><th>release</th><th>outcome</th><th>reaction</th><th>why</th></tr>
@@ -69,9 +69,10 @@ def trend(decisions: Sequence[Decision], verdicts: dict[str, Verdict]) -> str:
     """The page over the last windows. `verdicts` by window; a window whose verdict is gone is drawn as a gap."""
     last = list(decisions)[-SHOWN:]
     levels = {name: [_level(verdicts.get(decision.window), name) for decision in last] for name in GROUPS}
+    drifted = [{signal.name for signal in verdicts[decision.window].signals if signal.drifted} if decision.window in verdicts else set() for decision in last]
     highest = [max((level for level in (levels[name][place] for name in GROUPS) if level is not None), default=None) for place in range(len(last))]
-    plots = [(name, _plot(last, values, 340, 96)) for name, values in levels.items() if any(value is not None for value in values)]
-    return _rendered(TREND_PAGE, decisions=list(reversed(last)), overall=_plot(last, highest, 1100, 220), plots=plots, meaning=MEANING, outcomes=OUTCOMES)
+    plots = [(name, _plot(last, values, [name in names for names in drifted], 340, 96)) for name, values in levels.items() if any(value is not None for value in values)]
+    return _rendered(TREND_PAGE, decisions=list(reversed(last)), overall=_plot(last, highest, [bool(names) for names in drifted], 1100, 220), plots=plots, meaning=MEANING, outcomes=OUTCOMES)
 
 
 def _rendered(template: str, **values: Any) -> str:
@@ -85,7 +86,7 @@ def _level(verdict: Verdict | None, name: str) -> float | None:
     return None if found is None or found.threshold <= 0 else max(0.0, found.statistic / found.threshold)
 
 
-def _plot(decisions: Sequence[Decision], levels: Sequence[float | None], width: int, height: int) -> str:
+def _plot(decisions: Sequence[Decision], levels: Sequence[float | None], drifted: Sequence[bool], width: int, height: int) -> str:
     """An SVG line over windows; 1 is the threshold. Everything in it is a number or a fixed text, but the titles, which are escaped."""
     from markupsafe import escape
 
@@ -104,7 +105,7 @@ def _plot(decisions: Sequence[Decision], levels: Sequence[float | None], width: 
     scale = "".join(f'<text x="{left - 5}" y="{y(level) + 4:.1f}" text-anchor="end">{level:g}</text>' for level in (0, 1, HIGHEST))
     limit = f'<line x1="{left}" x2="{width - right}" y1="{y(1):.1f}" y2="{y(1):.1f}" stroke="#8c959f" stroke-dasharray="4 3"/>'
     parts = [
-        f'<circle cx="{x(place):.1f}" cy="{y(level):.1f}" r="3" fill="{COLOURS["drift"] if level > 1 else COLOURS["no_drift"]}"><title>{escape(decisions[place].window)}: {level:.2f}</title></circle>'
+        f'<circle cx="{x(place):.1f}" cy="{y(level):.1f}" r="3" fill="{COLOURS["drift"] if drifted[place] else COLOURS["no_drift"]}"><title>{escape(decisions[place].window)}: {level:.2f}</title></circle>'
         for place, level in enumerate(levels)
         if level is not None
     ]

@@ -7,7 +7,14 @@ drift, both with all 2,500 questions as reference, which is more than our baseli
 
     .venv/bin/python -m pytest tests/bench/test_drift_detection.py -s -o norecursedirs=          (about 30 minutes on 2 cores)
 
-EXPECTED_AND_SEEN
+Expected: that the distance to the nearest known question, or a linear classifier of vectors, would find 20 foreign questions in 100. Seen
+in trials of 30 to 100 windows (1,500 known questions, baseline of 500 or 1000, one foreign domain, thresholds at 0.2 %): nearest distance
+65 to 75 %, linear classifier 12 to 40 %, maximum mean discrepancy with any bandwidth 0 to 25 %; the last, with each question weighted by how
+unfamiliar it is (`new_topic`), 97 to 100 % at bandwidths 0.2 and 0.3.
+
+Seen by this benchmark, clinc150, n = 100, 20 % shifted, 40 windows: ours 100.0 % [91.2, 100.0], Evidently's text column 27.5 % [16.1, 42.8],
+its embeddings drift 85.0 % [70.9, 92.9]. Nothing shifted, 100 windows: ours 0.0 % [0.0, 3.7], text 0.0 % [0.0, 3.7], embeddings 10.0 % [5.5, 17.4].
+The other cells, and SQuAD, have not been run yet.
 """
 
 import functools

@@ -1,9 +1,7 @@
 """Our report of 100,000 requests against 100,000 (all signals, Evidently's verdicts beside, both pages) and Evidently's data drift preset as it comes on
 the same columns, in one run. Ours draws monitor.max_tested rows of each side; what it embeds is embedded anew, the model's start included.
 
-    .venv/bin/python -m pytest tests/bench/test_drift_report_speed.py -s -o norecursedirs=          (2 minutes on 2 cores)
-
-SEEN
+    .venv/bin/python -m pytest tests/bench/test_drift_report_speed.py -s -o norecursedirs=          (not run yet)
 """
 
 import json

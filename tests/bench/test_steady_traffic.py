@@ -2,9 +2,7 @@
 
 Questions are the FAQ's; half of them are known to the release, the other half is what users ask. Everything else is drawn at random.
 
-    .venv/bin/python -m pytest tests/bench/test_steady_traffic.py -s -o norecursedirs=          (2 minutes on 2 cores)
-
-STEADY_SEEN
+    .venv/bin/python -m pytest tests/bench/test_steady_traffic.py -s -o norecursedirs=          (not run yet)
 """
 
 import datetime
