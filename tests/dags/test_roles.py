@@ -79,7 +79,7 @@ def request(port: int, method: str, path: str, body: Any = None, token: str | No
 
 def test_everybody_sees_runs_data_scientists_start_them_approvers_decide(status: Callable[..., int]) -> None:
     runs, decision = "/api/v2/dags/train/dagRuns", "/api/v2/dags/train/dagRuns/one/taskInstances/approve/-1/hitlDetails"
-    start = {"logical_date": None, "conf": {}, "dag_run_id": "one"}
+    start: dict[str, Any] = {"logical_date": None, "conf": {}, "dag_run_id": "one"}
 
     assert {user: status(user, "GET", runs) for user in USERS} == dict.fromkeys(USERS, 200)
     assert {user: status(user, "POST", runs, start) for user in USERS} == {"vera": 403, "dan": 200, "ada": 403}
