@@ -108,7 +108,7 @@ def test_who_triggered_the_run_cannot_approve_it_but_somebody_else_can(airflow: 
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(airflow: Airflow, first: str) -> None:
-    same = airflow.trigger("train", {"finetune.seed": 9})
+    same = airflow.trigger("train", {"finetune.seed": 9, "release.approval": "auto"})
     failing = airflow.trigger("train", {"validate.max_characters": 2000})
 
     assert airflow.finished("train", failing) == "failed"
