@@ -69,6 +69,7 @@ def test_approval_and_release_follow_the_gate(bag: dict[str, Any]) -> None:
 
 
 def test_refresh_touches_no_model(bag: dict[str, Any]) -> None:
+    assert set(graph.leading_to(graph.read(ROOT / "dvc.yaml"), "index")) <= bag["tasks"]["refresh"].keys()
     assert not {"base", "finetune", "export", "release"} & bag["tasks"]["refresh"].keys()
 
 
