@@ -209,10 +209,10 @@ def end() -> Command:
     return Command(task_id="tidy", arguments=["checkout", "end", *THIS_RUN], doc="reports kept, old checkouts removed")
 
 
-def stage_tasks(values: Params, names: list[str] | None = None) -> dict[str, Command]:
-    """A task a stage of dvc.yaml (all, or `names`), grouped by phase, with dvc.yaml's edges."""
+def stage_tasks(values: Params, leading_to: str | None = None) -> dict[str, Command]:
+    """A task a stage of dvc.yaml (all, or one with what it needs), grouped by phase, with dvc.yaml's edges."""
     stages = graph.read(ROOT / "dvc.yaml")
-    chosen = {name: stage for name, stage in stages.items() if names is None or name in names}
+    chosen = {name: stages[name] for name in (graph.leading_to(stages, leading_to) if leading_to else stages)}
     groups = {phase: TaskGroup(phase, prefix_group_id=False) for phase in dict.fromkeys(stage.phase for stage in chosen.values()) if phase}
     tasks = {name: _stage_task(values, name, groups.get(stage.phase)) for name, stage in chosen.items()}
     for before, after in sorted(graph.edges(stages)):

@@ -5,7 +5,6 @@ from airflow.sdk import DAG
 from dags import parts
 
 values = parts.settings()
-STAGES = ["ingest", "redact", "validate", "chunk", "embed", "index"]
 
 with DAG(
     "refresh",
@@ -17,7 +16,7 @@ with DAG(
     tags=["pipeline"],
 ) as dag:
     checkout, tidy = parts.start(), parts.end()
-    stages = parts.stage_tasks(values, STAGES)
+    stages = parts.stage_tasks(values, leading_to="index")
     switch = parts.Command(task_id="switch", arguments=["checkout", "refresh", *parts.THIS_RUN], trigger_rule="none_failed")
     parts.between(checkout, stages, tidy)
     stages["index"] >> switch >> tidy

@@ -53,6 +53,14 @@ def edges(stages: dict[str, Stage]) -> set[tuple[str, str]]:
     return {(maker, stage.name) for stage in stages.values() for dep in stage.deps for out, maker in made if _overlap(dep, out) and maker != stage.name}
 
 
+def leading_to(stages: dict[str, Stage], name: str) -> list[str]:
+    """The stage and all that it needs, directly or through others, in the order of dvc.yaml."""
+    needed, before = {name}, edges(stages)
+    while more := {one for one, other in before if other in needed} - needed:
+        needed |= more
+    return [stage for stage in stages if stage in needed]
+
+
 def _overlap(one: str, other: str) -> bool:
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 

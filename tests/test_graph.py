@@ -97,3 +97,9 @@ def test_every_stage_of_this_repository_stands_after_those_it_reads_from() -> No
     order = {name: number for number, name in enumerate(stages)}
     assert "ingest" in order
     assert [edge for edge in graph.edges(stages) if order[edge[0]] >= order[edge[1]]] == []
+
+
+def test_a_stage_is_led_to_by_all_that_it_needs_in_order() -> None:
+    stages = {name: graph.Stage(name, deps, outs, ()) for name, deps, outs in (("a", (), ("1",)), ("b", ("1",), ("2",)), ("c", ("1",), ("3",)), ("d", ("2",), ("4",)))}
+
+    assert graph.leading_to(stages, "d") == ["a", "b", "d"]

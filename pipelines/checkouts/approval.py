@@ -18,10 +18,10 @@ NUM_WORST = 8
 
 
 def brief(folder: Path) -> str | None:
-    """Markdown about the exported candidate: scores against the champion, the verdict's reason, the worst answers. None where it is the champion already."""
+    """Markdown about the exported candidate: scores against the champion, the verdict's reason, the worst answers. None where the live release serves the same already."""
     record = files.read_json(folder / "models/triton/release.json", ReleaseRecord)
     live = champions.read(folder / "models/champion.json")
-    if live and live.release_id == record.release_id:
+    if live and not _is_new(record, folder / live.folder):
         return None
     verdict, scores = files.read_json(folder / "data/reports/verdict.json", Verdict), files.read_json(folder / "data/reports/scores.json", Scores)
     against = f"the champion `{live.release_id}` ({live.who}: {live.why})" if live else "no champion yet: this would be the first"
@@ -31,6 +31,13 @@ def brief(folder: Path) -> str | None:
     text = "\n".join([*head, *_table(scores), *worst])
     files.write_text(folder / BRIEF, text + "\n")
     return text
+
+
+def _is_new(record: ReleaseRecord, live: Path) -> bool:
+    """Whether the candidate differs from the live release in more than its measurement: against a newer champion the same model has other scores and another id."""
+    released = files.read_json(live / "release.json", ReleaseRecord)
+    measured = {"release_id", "scores", "verdict", "exact_match", "code_commit", "code_modified"}
+    return record.model_dump(exclude=measured) != released.model_dump(exclude=measured)
 
 
 def _table(scores: Scores) -> list[str]:
@@ -72,7 +79,7 @@ def release(run: tree.Run) -> bool:
         tree.fetch(folder, ["models/triton"])
         record = files.read_json(folder / "models/triton/release.json", ReleaseRecord)
         live = ledger.champion()
-        if live and live.release_id == record.release_id:
+        if live and live == champions.read(folder / "models/champion.json") and not _is_new(record, folder / live.folder):
             return False
         held_against = champions.read(folder / "models/champion.json")
         if live != held_against:

@@ -53,11 +53,11 @@ def test_a_person_changes_one_value_runs_and_another_person_approves(airflow: Ai
     for group in ("checkout", "knowledge", "model", "decision", "approve", "release"):
         expect(page.get_by_text(group, exact=True).first).to_be_visible()
     page.get_by_role("button", name="Trigger").first.click()
-    page.get_by_text("gate: acceptance").click()
+    page.get_by_text("export: Triton model repository").click()
     shot(page, "airflow-form")
-    field = page.locator("[name='element_gate.min_slice_score']")
-    expect(field).to_have_value("0")
-    field.fill("0.01")
+    field = page.locator("[name='element_export.max_batch_size']")
+    expect(field).to_have_value("16")
+    field.fill("8")
     field.blur()
     page.get_by_role("button", name="Trigger").last.click()
     page.wait_for_url("**/dags/train/runs/manual*")
@@ -87,7 +87,7 @@ def check_record(folder: Path) -> None:
     assert (last["kind"], last["who"], last["why"]) == ("released", "ada", "seen in the browser")
     newest = subprocess.run(["git", "for-each-ref", "--sort=-committerdate", "--count=1", "--format=%(refname:short)", "refs/heads/runs/"], cwd=folder, capture_output=True, text=True).stdout.strip()
     record = json.loads(subprocess.run(["git", "show", f"{newest}:data/reports/run.json"], cwd=folder, capture_output=True, text=True, check=True).stdout)
-    assert (record["who"], record["overrides"]) == ("admin", [{"key": "gate.min_slice_score", "before": 0.0, "after": 0.01}])
+    assert (record["who"], record["overrides"]) == ("admin", [{"key": "export.max_batch_size", "before": 16, "after": 8}])
 
 
 def check_reports(page: Page, here: str) -> None:
