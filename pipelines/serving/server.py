@@ -160,14 +160,14 @@ class Triton:
 @contextmanager
 def started(repository: Path, *, load: list[str], log: Path, environment: dict[str, str] | None = None, patient: bool = True) -> Iterator[Triton]:
     """A server on this repository with these models loaded; stopped when the block ends (`patient`: what it works on is finished first). Raises UserError with its own last message."""
-    triton = start(repository, load=load, log=log, environment=environment)
+    triton = start(repository, load=load, log=log, environment=environment, patient=patient)
     try:
         yield triton
     finally:
         stop(triton, patient=patient)
 
 
-def start(repository: Path, *, load: list[str], log: Path, environment: dict[str, str] | None = None) -> Triton:
+def start(repository: Path, *, load: list[str], log: Path, environment: dict[str, str] | None = None, patient: bool = True) -> Triton:
     """Start a server and wait until it and the models are ready."""
     program = home() / "bin/tritonserver"
     if not (home() / "backends/python" / stub().name).exists():
@@ -175,7 +175,7 @@ def start(repository: Path, *, load: list[str], log: Path, environment: dict[str
     ports = _free_ports(3)
     region = f"assistant-{os.getpid()}-{secrets.token_hex(4)}-"
     options = {
-        "model-repository": repository, "backend-directory": home() / "backends", "model-control-mode": "explicit", "exit-timeout-secs": STOP_SECONDS, "exit-on-error": "true", "log-verbose": 0,
+        "model-repository": repository, "backend-directory": home() / "backends", "model-control-mode": "explicit", "exit-timeout-secs": STOP_SECONDS if patient else 1, "exit-on-error": "true", "log-verbose": 0,
         "backend-config": f"python,shm-region-prefix-name={region}", "allow-gpu-metrics": "true", "allow-vertex-ai": "false",
         **{f"{kind}-address": "127.0.0.1" for kind in ("http", "grpc", "metrics")}, **dict(zip(("http-port", "grpc-port", "metrics-port"), ports, strict=True)),
     }  # fmt: skip
