@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test serve doctor lock clean
+.PHONY: help setup run test serve airflow doctor lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
@@ -19,6 +19,9 @@ test: setup ## lint, types, import rules, tests
 
 serve: setup ## Weaviate and Triton with the released assistant, until Ctrl-C
 	@python -m pipelines serve
+
+airflow: setup ## start Airflow on this machine and hold it until Ctrl-C
+	@$(PYTHON) infra/airflow.py
 
 doctor: ## what is installed, what is missing, the command that mends it
 	@$(PYTHON) infra/setup.py doctor

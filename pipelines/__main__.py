@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import graph
-from pipelines.errors import UserError
+from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 
 COMMANDS = {
     "run": "`dvc repro`, then the summary (what `make run` does after the set-up)",
     "check": "check params.yaml, dvc.yaml, FAQ, golden set, prompts and overrides without running anything",
+    "fetch": "bring what remote sources hold now into data/raw/fetched, for ingest to read",
     "summary": "print the summary of the last run",
     "search": "show the passages that the index finds for a question",
+    "knowledge": "the collection that the live release reads; --back: let it read the one before",
     "serve": "hold Weaviate and Triton with the current release until Ctrl-C",
     "ask": "ask the served assistant",
     "feedback": "a thumb, a correction or a comment about an answer",
@@ -34,7 +37,14 @@ COMMANDS = {
     "releases": "list what was released, refused, approved, overridden and rolled back",
     "decide": "put a person's approval or refusal of the candidate into the ledger",
     "champion": "bring models/champion to the clone's live release",
+    "traffic": "validate the requests that no window has judged yet, as `monitor` would",
+    "monitor": "judge the traffic since the last window, decide what follows, and put both on record",
+    "accept": "say that a window is what traffic should look like: the baseline begins anew with it",
+    "review": "decide on thumbs-down and corrections; what is accepted becomes FAQ and golden questions",
+    "simulate": "ask the served assistant what people would ask in a scenario",
     "schema": "print the JSON Schema of params.yaml",
+    "refresh": "measure retrieval on the new index; where it is good enough, the live release reads its knowledge there",
+    "checkout": "work in a run's own checkout (what the Airflow tasks call)",
 }
 
 
@@ -77,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
     made_verbs = {name: verbs.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     made_verbs["search"].add_argument("question")
     made_verbs["search"].add_argument("--limit", type=int, default=5, help="passages shown (default 5)")
+    made_verbs["fetch"].add_argument("source", nargs="?", help="name of one source (default: all that are remote)")
+    made_verbs["knowledge"].add_argument("--back", action="store_true", help="read the collection before instead")
     made_verbs["ask"].add_argument("question")
     made_verbs["ask"].add_argument("--tenant", default="default", help="who asks, for the traffic log")
     _add_feedback(made_verbs["feedback"])
@@ -85,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
         made_verbs[verb].add_argument("--who", required=True, help="who decides")
         made_verbs[verb].add_argument("--why", required=True, help="why, in a sentence")
     made_verbs["decide"].add_argument("--decision", required=True, choices=["approve", "refuse"])
+    _checkout_arguments(made_verbs["checkout"])
+    _monitoring_arguments(made_verbs)
     return made
 
 
@@ -94,6 +108,35 @@ def _add_feedback(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--thumb", choices=["up", "down"])
     verb.add_argument("--correction", help="the answer that should have come")
     verb.add_argument("--comment")
+
+
+def _checkout_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["start", "stage", "brief", "decide", "release", "refresh", "end"], help="what to do with the run")
+    parser.add_argument("--dag", required=True, help="train, refresh or another name")
+    parser.add_argument("--run-id", required=True, help="id of the run")
+    parser.add_argument("--revision", default="HEAD", help="start: the commit, branch or tag to check out (default HEAD)")
+    parser.add_argument("--overrides", default="{}", help='start: JSON of dotted keys, e.g. {"finetune.seed": 8}')
+    parser.add_argument("--name", default="", help="stage: its name")
+    parser.add_argument("--who", default="", help="start, decide: the person, or the schedule")
+    parser.add_argument("--why", default="", help="decide: the reason")
+    parser.add_argument("--decision", choices=["approved", "refused"], help="decide: what was decided")
+
+
+def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
+    verbs["monitor"].add_argument("--run-id", help="a name of this run: the same name gives the same decision again")
+    verbs["monitor"].add_argument("--running", type=int, help="trainings and refreshes that run or wait (default: the runs whose checkout is open on this machine)")
+    verbs["accept"].add_argument("window", help="the window's name")
+    verbs["accept"].add_argument("--who", required=True, help="who says so")
+    verbs["accept"].add_argument("--why", required=True, help="why, in a sentence")
+    verbs["review"].add_argument("--who", help="who reviews; without it the waiting feedback is listed")
+    verbs["review"].add_argument("--decision", choices=["accept", "edit", "reject"], help="decide on --request without being asked")
+    verbs["review"].add_argument("--request", action="append", default=[], help="a request id, or `all`; may be given several times")
+    verbs["review"].add_argument("--answer", help="the answer that --decision edit gives")
+    verbs["review"].add_argument("--page", help="uri of the document that supports the answer (default: the page that was retrieved first)")
+    verbs["review"].add_argument("--why", default="", help="why, in a sentence")
+    verbs["simulate"].add_argument("--scenario", required=True, help="a file of data/scenarios, without .yaml")
+    verbs["simulate"].add_argument("--requests", type=int, default=200, help="questions asked (default 200)")
+    verbs["simulate"].add_argument("--seed", type=int, default=7, help="the same seed asks the same questions (default 7)")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -106,26 +149,49 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 130 interrupted."""
+    """Exit codes: 0 done, 1 an error with its remedy, 2 wrong usage, 75 something did not answer and the same command may work later, 99 nothing to do, 130 interrupted, 141 nobody reads the output any more (`| head`)."""
     if importlib.util.find_spec("pydantic") is None:
         print("this Python has none of the pipeline's packages: `source .venv/bin/activate` (after `make setup`)", file=sys.stderr)
         return 2
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin made two trainings at once on 2 cores six times slower (40 s instead of 6.6 s)
     if not shutil.which("nvidia-smi"):
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns at every import that it found no GPU
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: _interrupt(interrupts, number))
     try:
-        return execute(parser().parse_args())
+        code = execute(parser().parse_args())
+        sys.stdout.flush()  # here, so that what goes wrong with it is said below
+        return code
     except UserError as error:
         print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command continues", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+        return TRY_AGAIN if isinstance(error, Unreachable) else 1
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or interrupts:  # a library's compiled code turns the interrupt into an error of its own
+            print("\ninterrupted: the same command continues", file=sys.stderr)
+            return 130
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 141
+        if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
             raise
         print(f"\nthe disk is full ({error.filename or error}): free some space, the same command continues\n", file=sys.stderr)
         return 1
+
+
+def _interrupt(interrupts: list[int], number: int) -> None:
+    interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def _nobody_reads() -> bool:
+    """Whether it is the standard output that broke; it is then turned off, since Python flushes it once more at its end."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 if __name__ == "__main__":

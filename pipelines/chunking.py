@@ -43,14 +43,20 @@ class Ruler:
         """Tokens that begin inside the span."""
         return bisect.bisect_left(self.starts, span.end) - bisect.bisect_left(self.starts, span.start)
 
-    def cut(self, span: Span, max_tokens: int) -> Iterator[Span]:
-        """The span in pieces of at most `max_tokens`, between words; between tokens where one word is longer."""
+    def fits(self, span: Span, sizes: "Sizes") -> bool:
+        """Whether the span is small enough for a chunk."""
+        return self.tokens(span) <= sizes.max_tokens and span.end - span.start <= sizes.max_characters
+
+    def cut(self, span: Span, sizes: "Sizes") -> Iterator[Span]:
+        """The span in pieces that fit, between words; between tokens or characters where one word is longer."""
         start = span.start
-        while self.tokens(Span(start, span.end)) > max_tokens:
+        while not self.fits(Span(start, span.end), sizes):
             first = bisect.bisect_left(self.starts, start)
-            limit = self.starts[first + max_tokens]
+            limit = start + sizes.max_characters
+            if first + sizes.max_tokens < len(self.starts):
+                limit = min(limit, self.starts[first + sizes.max_tokens])
             word = self.words[bisect.bisect_right(self.words, limit) - 1]
-            end = word if word > self.starts[first] else max(limit, start + 1)
+            end = word if word > start and (first >= len(self.starts) or word > self.starts[first]) else max(limit, start + 1)
             yield Span(start, end)
             start = end
         yield Span(start, span.end)
@@ -58,11 +64,12 @@ class Ruler:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Encoder tokens: of a chunk at most, of a chunk at least, repeated from the chunk before."""
+    """Encoder tokens: of a chunk at most, of a chunk at least, repeated from the chunk before; characters of a chunk at most."""
 
     max_tokens: int
     min_tokens: int
     overlap_tokens: int
+    max_characters: int
 
 
 def spans(text: str, sections: list[dict[str, Any]], tokenizer: "Tokenizer", sizes: Sizes) -> list[Span]:
@@ -70,9 +77,9 @@ def spans(text: str, sections: list[dict[str, Any]], tokenizer: "Tokenizer", siz
     ruler = Ruler.of(text, tokenizer)
     found: list[Span] = []
     for section in _sections(text, sections):
-        pieces = [piece for block in _blocks(text, section) for piece in _fitting(text, block, ruler, sizes.max_tokens)]
+        pieces = [piece for block in _blocks(text, section) for piece in _fitting(text, block, ruler, sizes)]
         packed = _pack(pieces, ruler, sizes)
-        joined = found and packed and ruler.tokens(found[-1]) < sizes.min_tokens and ruler.tokens(Span(found[-1].start, packed[0].end)) <= sizes.max_tokens
+        joined = found and packed and ruler.tokens(found[-1]) < sizes.min_tokens and ruler.fits(Span(found[-1].start, packed[0].end), sizes)
         if joined:
             packed[0] = Span(found.pop().start, packed[0].end)
         found.extend(packed)
@@ -87,6 +94,14 @@ def headings_at(sections: list[dict[str, Any]], span: Span) -> list[str]:
             break
         path = [above for above in path if above["level"] < section["level"]] + [section]
     return [str(section["heading"]) for section in path if section["heading"]]
+
+
+def pages_at(pages: list[int], span: Span) -> list[int]:
+    """Numbers of the pages, from 1, that a chunk lies on. `pages` is the character at which each page starts."""
+    if not pages:
+        return []
+    first = max(1, bisect.bisect_right(pages, span.start))
+    return list(range(first, max(first, bisect.bisect_left(pages, span.end)) + 1))
 
 
 def _sections(text: str, sections: list[dict[str, Any]]) -> list[Span]:
@@ -106,14 +121,14 @@ def _blocks(text: str, section: Span) -> list[Span]:
     return [Span(section.start + start, section.start + end) for start, end in zip(starts, ends, strict=True) if start < end]
 
 
-def _fitting(text: str, block: Span, ruler: Ruler, max_tokens: int) -> list[Span]:
+def _fitting(text: str, block: Span, ruler: Ruler, sizes: Sizes) -> list[Span]:
     """The block whole where it fits, else its sentences or lines, and of these what is too long cut between tokens."""
-    if ruler.tokens(block) <= max_tokens:
+    if ruler.fits(block, sizes):
         return [block]
     cuts = [block.start + match.end() for match in SENTENCE_END.finditer(text[block.start : block.end])]
     starts = [block.start, *(cut for cut in cuts if cut < block.end)]
     pieces = (Span(start, end) for start, end in zip(starts, [*starts[1:], block.end], strict=True))
-    return [part for piece in pieces for part in (ruler.cut(piece, max_tokens) if ruler.tokens(piece) > max_tokens else [piece])]
+    return [part for piece in pieces for part in ([piece] if ruler.fits(piece, sizes) else ruler.cut(piece, sizes))]
 
 
 def _pack(pieces: list[Span], ruler: Ruler, sizes: Sizes) -> list[Span]:
@@ -121,7 +136,7 @@ def _pack(pieces: list[Span], ruler: Ruler, sizes: Sizes) -> list[Span]:
     packed: list[Span] = []
     held: list[Span] = []
     for piece in pieces:
-        if held and ruler.tokens(Span(held[0].start, piece.end)) > sizes.max_tokens:
+        if held and not ruler.fits(Span(held[0].start, piece.end), sizes):
             packed.append(Span(held[0].start, held[-1].end))
             held = _overlap(held, piece, ruler, sizes)
         held.append(piece)
@@ -135,15 +150,15 @@ def _overlap(held: list[Span], piece: Span, ruler: Ruler, sizes: Sizes) -> list[
     kept: list[Span] = []
     room = min(sizes.overlap_tokens, sizes.max_tokens - ruler.tokens(piece))
     for last in reversed(held):
-        if ruler.tokens(Span(last.start, held[-1].end)) > room:
+        if ruler.tokens(Span(last.start, held[-1].end)) > room or piece.end - last.start > sizes.max_characters:
             break
         kept.insert(0, last)
-    if kept or room <= 0:
+    if kept or room <= 0 or ruler.tokens(held[-1]) <= room:
         return kept
     end = held[-1].end
     before = ruler.starts[bisect.bisect_left(ruler.starts, end) - room - 1]  # the last token for which there is no room
     place = bisect.bisect_right(ruler.words, before)
-    return [Span(ruler.words[place], end)] if place < len(ruler.words) and ruler.words[place] < end else []
+    return [Span(ruler.words[place], end)] if place < len(ruler.words) and ruler.words[place] < end and piece.end - ruler.words[place] <= sizes.max_characters else []
 
 
 def _stripped(text: str, span: Span) -> Span:

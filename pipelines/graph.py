@@ -20,6 +20,7 @@ class Stage:
     deps: tuple[str, ...]
     outs: tuple[str, ...]
     params: tuple[str, ...]
+    phase: str | None = None  # `meta: {phase: ...}`, which groups stages in Airflow
 
     def artifacts(self) -> dict[str, Path]:
         """File stem -> path, for every dependency that is no code and every output."""
@@ -43,7 +44,7 @@ def read(path: Path = Path("dvc.yaml")) -> dict[str, Stage]:
     stages = loaded.get("stages") if isinstance(loaded, dict) else None
     if not isinstance(stages, dict):
         raise UserError(f"{path} has no `stages:` section")
-    return {name: _stage(name, body) for name, body in stages.items()}
+    return {name: _stage(path, name, body) for name, body in stages.items()}
 
 
 def edges(stages: dict[str, Stage]) -> set[tuple[str, str]]:
@@ -56,11 +57,12 @@ def _overlap(one: str, other: str) -> bool:
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
-def _stage(name: str, body: Any) -> Stage:
+def _stage(path: Path, name: str, body: Any) -> Stage:
     if not isinstance(body, dict) or "cmd" not in body:
-        raise UserError(f"dvc.yaml: stage {name} has no `cmd`")
+        line = next((number for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1) if text.strip() == f"{name}:"), 1)
+        raise UserError(f"{path}:{line}: stage {name} has no `cmd`: add `cmd: python -m pipelines {name}`")
     outs = [_key(item) for kind in ("outs", "metrics", "plots") for item in body.get(kind) or []]
-    return Stage(name, tuple(map(_key, body.get("deps") or [])), tuple(outs), tuple(map(_key, body.get("params") or [])))
+    return Stage(name, tuple(map(_key, body.get("deps") or [])), tuple(outs), tuple(map(_key, body.get("params") or [])), (body.get("meta") or {}).get("phase"))
 
 
 def _key(item: str | dict[str, Any]) -> str:

@@ -26,8 +26,21 @@ class Promise(NamedTuple):
     share: float = 1.0
 
 
+class Table(NamedTuple):
+    """Rows, whose column `uri` names examples, and what they must be like. `label` names them in the data docs."""
+
+    rows: pd.DataFrame
+    promises: list[Promise]
+    label: str
+
+
 def examine(rows: pd.DataFrame, promises: list[Promise], label: str, docs: Path | None = None) -> Report:
-    """Validate `rows` (their column `uri` names examples). With `docs`, HTML data docs are written there.
+    """Validate one table; see examine_tables."""
+    return examine_tables([Table(rows, promises, label)], docs)
+
+
+def examine_tables(tables: list[Table], docs: Path | None = None) -> Report:
+    """One report about all tables. With `docs`, HTML data docs are written there.
 
     An expectation that could not be evaluated is a failed check with the exception's text.
     """
@@ -38,22 +51,29 @@ def examine(rows: pd.DataFrame, promises: list[Promise], label: str, docs: Path 
     with _workplace(docs) as folder:
         context = gx.get_context(mode="file", project_root_dir=str(folder)) if folder else gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)  # they count metrics, which tells a reader nothing
-        suite = context.suites.add(gx.ExpectationSuite(name=label))
-        impossible: dict[str, str] = {}
-        for promise in promises:
-            try:
-                suite.add_expectation(_expectation(gx, promise))
-            except ValueError as error:  # its arguments contradict one another, such as bounds that nothing can keep
-                impossible[promise.name] = str(error)
-        batch = context.data_sources.add_pandas(label).add_dataframe_asset(label).add_batch_definition_whole_dataframe("all")
-        definition = context.validation_definitions.add(gx.ValidationDefinition(name=label, data=batch, suite=suite))
-        checkpoint = context.checkpoints.add(gx.Checkpoint(name=label, validation_definitions=[definition], result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["uri"]}))
-        outcome = checkpoint.run(batch_parameters={"dataframe": rows})
-        results = next(iter(outcome.run_results.values())).results
+        checks = [check for table in tables for check in _checks(gx, context, table)]
         if folder:
             context.build_data_docs()
+    return Report.of(checks)
+
+
+def _checks(gx: Any, context: Any, table: Table) -> list[Check]:
+    """Run a table's promises in this context."""
+    label = table.label
+    suite = context.suites.add(gx.ExpectationSuite(name=label))
+    impossible: dict[str, str] = {}
+    for promise in table.promises:
+        try:
+            suite.add_expectation(_expectation(gx, promise))
+        except ValueError as error:  # its arguments contradict one another, such as bounds that nothing can keep
+            impossible[promise.name] = str(error)
+    batch = context.data_sources.add_pandas(label).add_dataframe_asset(label).add_batch_definition_whole_dataframe("all")
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=label, data=batch, suite=suite))
+    checkpoint = context.checkpoints.add(gx.Checkpoint(name=label, validation_definitions=[definition], result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["uri"]}))
+    outcome = checkpoint.run(batch_parameters={"dataframe": table.rows})
+    results = next(iter(outcome.run_results.values())).results
     by_name = {result.expectation_config.meta["name"]: result for result in results}
-    return Report.of([_check(promise, by_name.get(promise.name), impossible.get(promise.name)) for promise in promises])
+    return [_check(promise, by_name.get(promise.name), impossible.get(promise.name)) for promise in table.promises]
 
 
 def _expectation(gx: Any, promise: Promise) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.encoding import Vectors
+from pipelines.errors import UserError
 
 
 class Cache:
@@ -39,12 +40,16 @@ class Cache:
 
 @contextmanager
 def opened(path: Path, kind: str) -> Iterator[Cache]:
-    """The cache at `path`, made where it is missing; concurrent stages wait for each other's writes."""
+    """The cache at `path`, made where it is missing; concurrent stages wait for each other's writes. Raises UserError where it is damaged or cannot be used."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=60)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE IF NOT EXISTS vectors (kind TEXT, digest TEXT, vector BLOB, PRIMARY KEY (kind, digest)) WITHOUT ROWID")
         yield Cache(connection, kind)
+    except sqlite3.OperationalError as error:  # locked, disk full, no permission: the file itself is good
+        raise UserError(f"{path} cannot be written or read: {error}. Mend that and run the same command: what was stored is kept") from error
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path} is damaged ({error}): remove it and run the same command; it is a cache, so only time is lost") from error
     finally:
         connection.close()

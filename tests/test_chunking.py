@@ -11,7 +11,7 @@ from pipelines.config.encoder import EncoderConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Check, Report
-from pipelines.corpus.formats import sections
+from pipelines.corpus.markup import sections
 from pipelines.errors import Refusal
 from pipelines.stages.chunk import run
 
@@ -49,8 +49,8 @@ def test_chunks_of_any_document_cover_its_text_in_order_within_the_bounds_of_tok
     dice = random.Random(seed)
     text = document(dice)
     max_tokens = dice.choice([16, 17, 30, 64])
-    sizes = Sizes(max_tokens, dice.randrange(max_tokens), dice.randrange(max_tokens // 2))
-    found = spans(text, sections(text, "text/markdown"), tokenizer, sizes)
+    sizes = Sizes(max_tokens, dice.randrange(max_tokens), dice.randrange(max_tokens // 2), 2000)
+    found = spans(text, sections(text), tokenizer, sizes)
     covered = {place for span in found for place in range(span.start, span.end)}
     assert [place for place, sign in enumerate(text) if not sign.isspace() and place not in covered] == []
     assert all(text[span.start : span.end] == text[span.start : span.end].strip() != "" for span in found)
@@ -74,7 +74,7 @@ def test_fences_and_tables_stay_whole_where_they_fit_wherever_they_stand(tokeniz
     table = "| name | size |\n|---|---|\n| one | 1 |\n| two | 2 |"
     words = "Some words of a paragraph. " * count
     text = f"# Title\n\n{words}\n\n{fence}\n\n{words}\n\n{table}\n"
-    found = [text[span.start : span.end] for span in spans(text, sections(text, "text/markdown"), tokenizer, Sizes(50, 0, 8))]
+    found = [text[span.start : span.end] for span in spans(text, sections(text), tokenizer, Sizes(50, 0, 8, 2000))]
     assert len(found) > 1
     assert any(fence in chunk for chunk in found)
     assert any(table in chunk for chunk in found)
@@ -82,7 +82,7 @@ def test_fences_and_tables_stay_whole_where_they_fit_wherever_they_stand(tokeniz
 
 def test_a_fence_that_does_not_fit_is_cut_between_its_lines(tokenizer: Tokenizer) -> None:
     text = "```\n" + "".join(f"make target{number} with some words\n" for number in range(20)) + "```\n"
-    found = [text[span.start : span.end] for span in spans(text, [], tokenizer, Sizes(30, 0, 0))]
+    found = [text[span.start : span.end] for span in spans(text, [], tokenizer, Sizes(30, 0, 0, 2000))]
     assert len(found) > 3
     assert "\n".join(found) + "\n" == text
 
@@ -91,7 +91,7 @@ def test_the_end_of_a_chunk_is_repeated_in_the_next_one_of_its_section_alone(tok
     text = (
         "# One\n\nThe first has words. The second has words. The third has words. The fourth has words. The fifth has words.\n\n# Two\n\nAnother section that is not joined with the one before it.\n"
     )
-    found = [text[span.start : span.end] for span in spans(text, sections(text, "text/markdown"), tokenizer, Sizes(16, 0, 6))]
+    found = [text[span.start : span.end] for span in spans(text, sections(text), tokenizer, Sizes(16, 0, 6, 2000))]
     assert found == [
         "# One\n\nThe first has words. The second has words.",
         "The second has words. The third has words. The fourth has words.",
@@ -102,27 +102,27 @@ def test_the_end_of_a_chunk_is_repeated_in_the_next_one_of_its_section_alone(tok
 
 def test_a_chunk_below_the_minimum_is_joined_with_the_next_section(tokenizer: Tokenizer) -> None:
     text = "# One\n\nShort.\n\n## Two\n\nAlso short.\n"
-    assert [text[span.start : span.end] for span in spans(text, sections(text, "text/markdown"), tokenizer, Sizes(40, 10, 0))] == [text.strip()]
-    assert len(spans(text, sections(text, "text/markdown"), tokenizer, Sizes(40, 0, 0))) == 2
+    assert [text[span.start : span.end] for span in spans(text, sections(text), tokenizer, Sizes(40, 10, 0, 2000))] == [text.strip()]
+    assert len(spans(text, sections(text), tokenizer, Sizes(40, 0, 0, 2000))) == 2
 
 
 def test_a_chunk_without_any_fitting_place_to_cut_is_cut_between_words(tokenizer: Tokenizer) -> None:
     text = "embeddings tokenization " * 20
-    found = [text[span.start : span.end] for span in spans(text, [], tokenizer, Sizes(16, 0, 0))]
+    found = [text[span.start : span.end] for span in spans(text, [], tokenizer, Sizes(16, 0, 0, 2000))]
     assert len(found) > 3
     assert {word for chunk in found for word in chunk.split()} == {"embeddings", "tokenization"}
 
 
 def test_characters_that_give_several_tokens_do_not_break_the_bound(tokenizer: Tokenizer) -> None:
     text = "한국어문서는여기 " * 30  # BERT's normal form takes each syllable apart
-    found = spans(text, [], tokenizer, Sizes(17, 0, 5))
+    found = spans(text, [], tokenizer, Sizes(17, 0, 5, 2000))
     assert len(found) > 3
     assert max(len(tokenizer.encode(text[span.start : span.end], add_special_tokens=False).ids) for span in found) <= 17
 
 
 @pytest.mark.parametrize("text", ["", " \n\t\n"])
 def test_a_text_of_white_space_alone_gives_no_chunk(tokenizer: Tokenizer, text: str) -> None:
-    assert spans(text, [], tokenizer, Sizes(16, 0, 0)) == []
+    assert spans(text, [], tokenizer, Sizes(16, 0, 0, 2000)) == []
 
 
 def test_the_path_of_headings_ends_where_a_heading_of_the_same_level_begins() -> None:
@@ -142,13 +142,26 @@ def test_the_stage_writes_spans_of_one_document_each(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     texts = {"book/a.md": "# Apple\n\n" + "An apple is a fruit. " * 20, "book/b.md": "# Pear\n\nA pear is short.\n", "book/c.txt": "Plum."}
     rows = [
-        {"doc_id": uri[-4:], "uri": uri, "title": None, "text": text, "sections": sections(text, "text/markdown"), "pages": [], "media_type": "text/markdown", "source": "book", "digest": ""}
+        {
+            "doc_id": uri[-4:],
+            "uri": uri,
+            "title": None,
+            "text": text,
+            "sections": sections(text),
+            "pages": [],
+            "media_type": "text/markdown",
+            "source": "book",
+            "digest": "",
+            "content_digest": "",
+            "language": "en",
+            "aliases": [],
+        }
         for uri, text in texts.items()
     ]
     files.write(Path("documents.parquet"), DOCUMENTS, rows)
     files.write_json(Path("validation.json"), Report.of([Check(name="uri is unique", passed=True, observed="0 rows", expected="0 rows")]))
     encoder = EncoderConfig(model=ENCODER, revision=None)
-    run(ChunkConfig(max_tokens=32, min_tokens=10, overlap_tokens=6), encoder, Path("documents.parquet"), Path("validation.json"), Path("chunks.parquet"))
+    run(ChunkConfig(max_tokens=32, min_tokens=10, overlap_tokens=6, max_characters=2000), encoder, Path("documents.parquet"), Path("validation.json"), Path("chunks.parquet"))
     chunks = list(files.read(Path("chunks.parquet"), CHUNKS))
     assert [chunk["uri"] for chunk in chunks] == [*["book/a.md"] * (len(chunks) - 2), "book/b.md", "book/c.txt"]
     assert len(chunks) > 4
@@ -160,7 +173,7 @@ def test_the_stage_writes_spans_of_one_document_each(tmp_path: Path, monkeypatch
 
 def test_the_stage_refuses_documents_that_did_not_pass(tmp_path: Path) -> None:
     files.write_json(tmp_path / "validation.json", Report.of([Check(name="uri is unique", passed=False, observed="2 rows", expected="0 rows")]))
-    config, encoder = ChunkConfig(max_tokens=32, min_tokens=10, overlap_tokens=6), EncoderConfig(model=ENCODER, revision=None)
+    config, encoder = ChunkConfig(max_tokens=32, min_tokens=10, overlap_tokens=6, max_characters=2000), EncoderConfig(model=ENCODER, revision=None)
     with pytest.raises(Refusal, match="uri is unique: 2 rows, expected 0 rows"):
         run(config, encoder, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
     assert not (tmp_path / "chunks.parquet").exists()

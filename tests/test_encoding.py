@@ -3,6 +3,7 @@ import subprocess
 import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 
@@ -64,15 +65,25 @@ def test_a_batch_holds_no_more_padded_tokens_than_allowed_longest_texts_first_an
     sizes = []
     seen: list[int] = []
     for places, vectors in fp32.batches(texts):
-        padded = fp32.model.preprocess([texts[place] for place in places])["input_ids"].shape
-        assert padded[0] == len(places) == len(vectors)
-        sizes.append(tuple(padded))
+        rows, longest = fp32.model.preprocess([texts[place] for place in places])["input_ids"].shape
+        assert rows == len(places) == len(vectors)
+        sizes.append((rows, -(-longest // 16) * 16))
         seen += places
     assert sorted(seen) == list(range(30))
     assert max(rows * width for rows, width in sizes) <= 512
     assert [width for _, width in sizes] == sorted((width for _, width in sizes), reverse=True)
-    # A batch ends only where one text more, as long as its longest, would be too many.
-    assert all((rows + 1) * width > 512 for rows, width in sizes[:-1])
+    # A batch ends only where one text more would be too many, or the next one is of another width.
+    assert all((rows + 1) * width > 512 or width != after for (rows, width), (_, after) in pairwise(sizes))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_texts_vector_is_the_same_to_the_last_bit_whatever_stands_beside_it(fp32: Encoder, bf16: Encoder, precision: str) -> None:
+    encoder = {"fp32": fp32, "bf16": bf16}[precision]
+    texts = [f"{'a recipe for soup and bread ' * (number % 9)} number {number}" for number in range(40)]
+    together = encoder.encode(texts)
+    assert (together[::-1] == encoder.encode(texts[::-1])).all()
+    assert (together[:5] == np.vstack([encoder.encode([text]) for text in texts[:5]])).all()
+    assert (together[::3] == encoder.encode(texts[::3])).all()
 
 
 def test_a_text_that_alone_exceeds_the_bound_is_a_batch_of_its_own(fp32: Encoder) -> None:

@@ -80,8 +80,8 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
         (b"", "dvc.yaml has no `stages:` section"),
         (b"- stages", "dvc.yaml has no `stages:` section"),
         (b"stages: [ingest]", "dvc.yaml has no `stages:` section"),
-        (b"stages:\n  ingest:\n    outs: [a]", "dvc.yaml: stage ingest has no `cmd`"),
-        (b"stages:\n  ingest:", "dvc.yaml: stage ingest has no `cmd`"),
+        (b"stages:\n  ingest:\n    outs: [a]", "dvc.yaml:2: stage ingest has no `cmd`"),
+        (b"stages:\n  ingest:", "dvc.yaml:2: stage ingest has no `cmd`"),
     ],
 )
 def test_a_file_without_readable_stages_is_named_with_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str) -> None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,11 @@ def test_a_stage_that_dvc_yaml_does_not_have_is_named_with_those_it_has(tmp_path
     Path("dvc.yaml").write_text("stages:\n  ingest: {cmd: python -m pipelines ingest}\n  chunk: {cmd: python -m pipelines chunk}\n")
     with pytest.raises(UserError, match="dvc.yaml has no stage `chnk`; its stages are ingest, chunk"):
         run_stage("chnk")
+
+
+def test_a_reader_that_goes_away_ends_a_command_without_a_traceback() -> None:
+    started = subprocess.Popen([sys.executable, "-m", "pipelines", "schema"], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert started.stdout is not None
+    started.stdout.close()
+    _, said = started.communicate(timeout=60)
+    assert (started.returncode, said) == (141, b"")

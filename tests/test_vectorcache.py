@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pipelines import vectorcache
+from pipelines.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 WRITE = """
@@ -99,3 +101,37 @@ def test_a_killed_writer_leaves_what_it_had_put_and_the_next_one_continues(tmp_p
     with sqlite3.connect(tmp_path / "vectors.sqlite") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT count(*) % 10 FROM vectors WHERE digest != 'next'").fetchone() == (0,)  # whole batches alone
+
+
+def test_a_damaged_cache_is_an_error_that_names_the_file_and_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.sqlite"
+    with vectorcache.opened(path, "one encoder") as cache:
+        cache.put([f"digest {number}" for number in range(2000)], np.ones((2000, 4), dtype=np.float32))
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 8192)
+
+    with pytest.raises(UserError, match=r"vectors\.sqlite is damaged .*: remove it and run the same command"), vectorcache.opened(path, "one encoder") as cache:
+        cache.get([f"digest {number}" for number in range(2000)])
+
+    path.unlink()
+    with vectorcache.opened(path, "one encoder") as cache:
+        assert cache.get(["digest 1"]) == {}
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_and_keeps_what_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.sqlite"
+    vectors = np.ones((50, 4000), dtype=np.float32)
+    with vectorcache.opened(path, "one encoder") as cache:
+        cache.put(["first"], vectors[:1])
+
+    def fill() -> None:
+        with vectorcache.opened(path, "one encoder") as cache:
+            cache._connection.execute("PRAGMA max_page_count = 10")
+            cache.put([f"digest {number}" for number in range(50)], vectors)
+
+    with pytest.raises(UserError, match=r"vectors\.sqlite cannot be written or read: database or disk is full"):
+        fill()
+
+    with vectorcache.opened(path, "one encoder") as cache:
+        assert list(cache.get(["first"])) == ["first"]

@@ -8,7 +8,7 @@ from pipelines.contracts.verdict import Verdict
 from pipelines.errors import UserError
 
 VERDICT, SCORES = Path("data/reports/verdict.json"), Path("data/reports/scores.json")
-SHOWN = [VERDICT, SCORES, Path("data/reports/validation.json"), Path("data/reports/worst_answers.html"), Path("data/index.json")]
+SHOWN = [VERDICT, SCORES, Path("data/reports/validation.json"), Path("data/reports/worst_answers.html"), Path("data/index.json"), Path("data/reports/approval_brief.md")]
 KINDS = {"approve": "approved", "refuse": "refused"}
 
 

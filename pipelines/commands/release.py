@@ -22,13 +22,12 @@ from pipelines.contracts.verdict import Verdict
 from pipelines.errors import Refusal, UserError
 from pipelines.serving import canary, client, live, proof
 from pipelines.serving.server import Triton
-from pipelines.vectorstore import collections
+from pipelines.vectorstore import aliases, collections
 from pipelines.vectorstore import server as weaviate
 
 TRITON, FOLDER, CHAMPION = Path("models/triton"), Path("models/champion"), Path("models/champion.json")
 VERDICT, SCORES, ANSWERED = Path("data/reports/verdict.json"), Path("data/reports/scores.json"), Path("data/answers.parquet")
 INDEX, CHUNKS, VECTORS = Path("data/index.json"), Path("data/chunks.parquet"), Path("data/vectors.parquet")
-KNOWLEDGE = "Knowledge"  # alias in Weaviate of the live release's collection
 
 
 def run(who: str, why: str) -> None:
@@ -105,7 +104,7 @@ def _prove(values: Params, record: ReleaseRecord) -> None:
 def take_over(values: Params, triton: Triton, new: str, old: str | None) -> None:
     """Load the new release beside the old and move the requests; on any refusal the old one has everything back and the new one is gone."""
     live.install(TRITON, new)
-    collections.point(live.alias(new), files.read_json(INDEX, Receipt).collection)
+    aliases.point(live.alias(new), files.read_json(INDEX, Receipt).collection)
     print(f"loading {new} beside {old or 'nothing'} ...", flush=True)
     try:
         live.load(triton, new)
@@ -124,9 +123,9 @@ def settle(values: Params, triton: Triton | None, new: str, old: str | None) -> 
     """After the record: the routes are the new release's for good, Weaviate's alias follows, what is too old goes."""
     if triton:
         live.set_routes([(new, 1.0)])
-        collections.point(KNOWLEDGE, champion.knowledge(new).collection)
+        aliases.point(live.KNOWLEDGE, champion.knowledge(new).collection)
     for gone in live.tidy(triton, values.serve, [release for release in (new, old) if release]):
-        collections.unpoint(live.alias(gone))
+        aliases.remove(live.alias(gone))
 
 
 def _event(kind: str, step: str, record: ReleaseRecord, measured: Scores, who: str, why: str) -> ledger.Event:

@@ -1,4 +1,4 @@
-"""`python -m pipelines rollback [release-id]`: make an earlier release live again: model, prompt and knowledge together."""
+"""`python -m pipelines rollback [release-id]`: make an earlier release live again: model, prompt and the knowledge it was released with."""
 
 from pipelines import ledger
 from pipelines.commands import champion, release, serve
@@ -18,6 +18,7 @@ def run(release_id: str | None, who: str, why: str) -> None:
     if wanted.release_id == now.release_id:
         print(f"{wanted.release_id} is the live release already")
         return
+    serve.restore_knowledge(wanted.release_id)
     triton = live.running()
     if triton:
         if wanted.release_id not in live.loaded(triton):

@@ -11,12 +11,13 @@ RECEIPT, CHUNKS, VECTORS = Path("data/index.json"), Path("data/chunks.parquet"),
 
 
 def run(question: str, limit: int) -> None:
-    """Print the passages nearest to the question, best first."""
+    """Print the passages that `evaluate` and the assistant would find for the question, best first."""
     if not question.strip() or limit < 1:
         raise UserError("search needs a question that is not empty and a limit of at least 1")
     receipt = files.read_json(RECEIPT, Receipt)
     encoder = encoding.load(encoding.locate(receipt.encoder.model, receipt.encoder.revision), "fp32", 16384)
     with opened(receipt, CHUNKS, VECTORS) as live:
-        for number, passage in enumerate(live.nearest(encoder.encode([question])[0].tolist(), limit), start=1):
-            where = " > ".join([passage.uri, *passage.headings])
+        for number, passage in enumerate(live.search(question, encoder.encode([question])[0], limit), start=1):
+            pages = [f"page {'-'.join(map(str, sorted({passage.pages[0], passage.pages[-1]})))}"] if passage.pages else []
+            where = " > ".join([passage.uri, *pages, *passage.headings])
             print(f"\n{number}. {where}   (similarity {passage.similarity:.2f})\n{passage.text}")

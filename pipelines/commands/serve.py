@@ -11,7 +11,7 @@ from pipelines.config import params
 from pipelines.config.serve import ServeConfig
 from pipelines.serving import client, live
 from pipelines.serving.server import Triton
-from pipelines.vectorstore import collections
+from pipelines.vectorstore import aliases
 from pipelines.vectorstore import server as weaviate
 
 LOOK_SECONDS = 1.0
@@ -57,10 +57,16 @@ def _serve(config: ServeConfig, environment: dict[str, str]) -> None:
 
 
 def prepare(release_id: str) -> None:
-    """The release's files beside the others and its knowledge in Weaviate, where they are not there yet."""
+    """The release's files beside the others and its knowledge in Weaviate, where they are not there yet. What `refresh` moved it to stays."""
     if release_id not in live.installed():
         live.install(champion.folder_of(release_id), release_id)
-    collections.point(live.alias(release_id), champion.knowledge(release_id).collection)
+    if aliases.state(live.alias(release_id))[0] is None:
+        restore_knowledge(release_id)
+
+
+def restore_knowledge(release_id: str) -> None:
+    """Let the release read the collection that it was released with."""
+    aliases.point(live.alias(release_id), champion.knowledge(release_id).collection)
 
 
 def _mend() -> None:

@@ -9,6 +9,7 @@ from pipelines import graph
 REPORTS = Path("data/reports")
 LOOK = {
     "data/reports/worst_answers.html": "the candidate's answers, worst first",
+    "data/reports/corpus.html": "the corpus: counts, rejections, a map of the passages",
     "data/reports/validation_docs/index.html": "Great Expectations' data docs",
     "data/reports/verdict.json": "every rule of the gate",
     "models/triton": "the Triton model repository",
@@ -43,6 +44,14 @@ def _loaded(path: Path) -> dict[str, Any]:
 def _documents() -> None:
     validation, embedding, index = _loaded(REPORTS / "validation.json"), _loaded(REPORTS / "embedding.json"), _loaded(Path("data/index.json"))
     count = next((check["observed"] for check in validation.get("checks", []) if check["name"] == "number of documents"), "none")
+    taken = _loaded(REPORTS / "ingestion.json")
+    if taken.get("rejected"):
+        stages = ", ".join(f"{number} at {stage}" for stage, number in taken["rejected_at"].items())
+        print(f"rejected    {taken['rejected']} ({stages}): data/rejections.parquet says why")
+    redaction = _loaded(REPORTS / "redaction.json")
+    if redaction.get("documents_changed"):
+        types = ", ".join(f"{number} {name}" for name, number in redaction["by_type"].items() if number)
+        print(f"redacted    {types} in {redaction['documents_changed']} documents")
     print(f"documents   {count}; validation: {validation.get('reason', 'not run')}")
     if embedding:
         print(f"chunks      {embedding['chunks']}; vectors reused {embedding['reused']}, made {embedding['made']} ({embedding['precision']})")

@@ -11,6 +11,7 @@ class ChunkConfig(Section):
     max_tokens: int = Field(ge=16, le=8192, description="encoder tokens a chunk, its headings not counted")
     min_tokens: int = Field(ge=0, description="encoder tokens; a shorter chunk is joined with the next section of its document")
     overlap_tokens: int = Field(ge=0, description="encoder tokens repeated from the chunk before, within a section")
+    max_characters: int = Field(ge=100, description="characters a chunk; bounds what the encoder's tokens do not, such as a long run of base64, which is one unknown token")
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "ChunkConfig":

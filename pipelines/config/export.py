@@ -16,7 +16,6 @@ class ExportConfig(Section):
     max_queue_delay_microseconds: int = Field(ge=0, description="how long a question may wait for others")
     num_instances: int = Field(ge=1, description="copies of the language model on the device")
     max_texts: int = Field(ge=1, description="texts encoded at once")
-    hybrid_alpha: float = Field(ge=0, le=1, description="share of the vector in the search; 1: the vector alone, as evaluate retrieves")
     max_question_characters: int = Field(ge=1, description="characters of the longest question")
     max_prompt_tokens: int = Field(ge=1, description="tokens of the longest prompt, passages included")
     max_new_tokens: int = Field(ge=1, description="tokens of the longest answer")

@@ -1,4 +1,4 @@
-"""`index` of params.yaml: how the Weaviate collection is kept."""
+"""`index` of params.yaml: how the Weaviate collection is kept and searched."""
 
 from pydantic import Field
 
@@ -6,7 +6,8 @@ from pipelines.config.section import Section
 
 
 class IndexConfig(Section):
-    """Retention and verification."""
+    """Retention, verification and the weighing of words and vectors."""
 
     keep: int = Field(ge=1, description="collections that stay, the new one included")
+    hybrid_alpha: float = Field(ge=0, le=1, description="hybrid search: share of the vector in a passage's score; 0 is BM25 alone, 1 the vector alone")
     verify_sample: int = Field(ge=1, description="objects read back and compared with their vectors")

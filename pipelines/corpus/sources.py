@@ -1,7 +1,7 @@
 """Knows where documents come from: one function a source kind.
 
-A source yields (uri, media type, content, title) for every document it has; `documents` turns these into rows and rejections.
-A new kind: one function here, one model in config/ingest.py, one line in `_KINDS`.
+A source yields a Found for every document that it has, one after the other. A new kind: one function here, one model in
+config/ingest.py, one line in `_KINDS`.
 """
 
 import importlib.metadata
@@ -10,30 +10,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.config.ingest import FilesSource, PackagesSource
-from pipelines.corpus.formats import MEDIA_TYPES, Unreadable, convert, sections
+from pipelines import files
+from pipelines.config.ingest import FilesSource, PackagesSource, Source
+from pipelines.contracts.fetched import FETCHED, ROWS_A_BATCH
+from pipelines.corpus import remote
+from pipelines.corpus.detection import TEXTS
 from pipelines.errors import UserError
-from pipelines.files import text_digest
 
 
 class Found(NamedTuple):
     """One document as its source gives it. `problem` says why there is no content."""
 
     uri: str
-    media_type: str
     content: bytes
+    hint: str | None = None  # media type that the source says; it decides between kinds of text alone
     title: str | None = None
     problem: str | None = None
 
 
-class Reading(NamedTuple):
-    """One document read: a row of documents.parquet, or of rejections.parquet."""
-
-    document: dict[str, Any] | None
-    rejection: dict[str, Any] | None
-
-
-def read_files(source: FilesSource, pins: dict[str, str]) -> Iterator[Found]:
+def read_files(source: FilesSource, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
     """Files below a folder that match the globs. Raises UserError where the folder is missing or nothing matches."""
     folder = Path(source.path)
     if not folder.is_dir():
@@ -43,13 +38,12 @@ def read_files(source: FilesSource, pins: dict[str, str]) -> Iterator[Found]:
         raise UserError(f"params.yaml: ingest.sources: source {source.name}: no file in {folder} matches {source.globs}")
     for path in names:
         uri = f"{source.name}/{path.relative_to(folder).as_posix()}"
-        media_type = MEDIA_TYPES.get(path.suffix.lower())
         if not _is_utf8(uri):
-            yield Found(uri.encode("utf-8", "backslashreplace").decode(), "", b"", problem="its file name is not UTF-8: rename it")
-        elif media_type is None:
-            yield Found(uri, "", b"", problem=f"no reader for {path.suffix or 'a file without suffix'}; there are readers for {', '.join(MEDIA_TYPES)}")
+            yield Found(uri.encode("utf-8", "backslashreplace").decode(), b"", problem="its file name is not UTF-8: rename it")
+        elif path.stat().st_size > max_bytes:
+            yield Found(uri, b"", problem=f"has {path.stat().st_size:,} bytes, more than ingest.limits.max_document_mib allows ({max_bytes:,} bytes)")
         else:
-            yield Found(uri, media_type, path.read_bytes())
+            yield Found(uri, path.read_bytes())
 
 
 def _is_utf8(name: str) -> bool:
@@ -60,7 +54,7 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def read_packages(source: PackagesSource, pins: dict[str, str]) -> Iterator[Found]:
+def read_packages(source: PackagesSource, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
     """Descriptions of installed packages, in the version that the lock pins."""
     for name in sorted(source.packages):
         uri = f"{source.name}/{name}"
@@ -71,14 +65,23 @@ def read_packages(source: PackagesSource, pins: dict[str, str]) -> Iterator[Foun
                 f"params.yaml: ingest.sources: source {source.name}: package `{name}` is not installed. Remove it from the list, or add it to pyproject.toml and run `make lock setup`"
             ) from error
         if pins.get(_normal(name)) not in (None, found["Version"]):
-            yield Found(uri, "", b"", problem=f"version {found['Version']} is installed, infra/requirements/pipeline.txt pins {pins[_normal(name)]}: run `make setup`")
+            yield Found(uri, b"", problem=f"version {found['Version']} is installed, infra/requirements/pipeline.txt pins {pins[_normal(name)]}: run `make setup`")
             continue
         media_type = (found["Description-Content-Type"] or "text/x-rst").split(";")[0].strip()
         body = str(found.get_payload() or found["Description"] or "")
-        yield Found(uri, media_type if media_type in MEDIA_TYPES.values() else "text/plain", body.encode("utf-8", "replace"), title=f"{name}: {found['Summary']}")
+        yield Found(uri, body.encode("utf-8", "replace"), media_type if media_type in TEXTS else "text/plain", title=f"{name}: {found['Summary']}")
 
 
-_KINDS: dict[type, Callable[[Any, dict[str, str]], Iterator[Found]]] = {FilesSource: read_files, PackagesSource: read_packages}
+def read_snapshot(source: Source, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
+    """What `python -m pipelines fetch` brought of a remote source. Raises UserError where it has not been fetched."""
+    path = remote.snapshot(source.name)
+    if not path.exists():
+        raise UserError(f"params.yaml: ingest.sources: source {source.name} has not been fetched: `python -m pipelines fetch {source.name}`")
+    for row in files.read(path, FETCHED, ROWS_A_BATCH):
+        yield Found(row["uri"], row["content"], row["hint"], row["title"], row["problem"])
+
+
+_KINDS: dict[type, Callable[[Any, dict[str, str], int], Iterator[Found]]] = {FilesSource: read_files, PackagesSource: read_packages}
 
 
 def pinned_versions(lock: Path) -> dict[str, str]:
@@ -96,21 +99,6 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def documents(source: FilesSource | PackagesSource, pins: dict[str, str]) -> Iterator[Reading]:
-    """Every document of a source as a row, or as a rejection with its reason."""
-    for found in _KINDS[type(source)](source, pins):
-        try:
-            if found.problem:
-                raise Unreadable(found.problem)
-            yield Reading(_row(found, source.name), None)
-        except Unreadable as error:
-            yield Reading(None, {"uri": found.uri, "source": source.name, "reason": str(error)})
-
-
-def _row(found: Found, source: str) -> dict[str, Any]:
-    text = convert(found.content, found.media_type)
-    parts = sections(text, found.media_type)
-    title = found.title or next((part["heading"] for part in parts if part["heading"]), None)
-    digest = text_digest(text)
-    row = {"doc_id": text_digest(found.uri)[:16], "uri": found.uri, "title": title, "text": text, "sections": parts}
-    return {**row, "pages": [], "media_type": found.media_type, "source": source, "digest": digest}
+def found(source: Source, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
+    """Every document of a source; one that has more than `max_bytes` comes without its content."""
+    return (read_snapshot if remote.is_remote(source) else _KINDS[type(source)])(source, pins, max_bytes)

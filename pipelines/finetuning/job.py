@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.config.finetune import FinetuneConfig
 
+FINISHED = "finished"  # written into a checkpoint after everything else
 STAGE_LOCK = "stage.lock"  # in `checkpoints`; the stage holds it as long as it lives
 
 

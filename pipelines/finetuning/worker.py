@@ -13,10 +13,8 @@ from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.errors import UserError
-from pipelines.finetuning.job import STAGE_LOCK, Job
+from pipelines.finetuning.job import FINISHED, STAGE_LOCK, Job
 from pipelines.hardware import computes_in_bf16, has_gpu
-
-FINISHED = "finished"  # written into a checkpoint after everything else
 
 
 def deepspeed_settings(config: FinetuneConfig) -> dict[str, Any]:
@@ -37,7 +35,9 @@ def deepspeed_settings(config: FinetuneConfig) -> dict[str, Any]:
 
 def run(job: Job) -> None:
     """Train from the last finished checkpoint; rank 0 saves adapter and history to `job.result`."""
-    from transformers import Trainer, TrainingArguments, set_seed
+    from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+
+    from pipelines.finetuning.callbacks import Marker, Progress
 
     config = job.config
     set_seed(config.seed)
@@ -45,12 +45,13 @@ def run(job: Job) -> None:
     arguments = TrainingArguments(
         output_dir=str(job.checkpoints), deepspeed=deepspeed_settings(config), num_train_epochs=config.num_epochs, per_device_train_batch_size=config.batch_size, per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps, learning_rate=config.learning_rate, lr_scheduler_type="linear", warmup_steps=config.warmup_share, weight_decay=config.weight_decay,
-        bf16=half, fp16=config.precision == "fp16", use_cpu=not has_gpu(), gradient_checkpointing=config.gradient_checkpointing, max_grad_norm=1.0, seed=config.seed, data_seed=config.seed,
-        save_strategy="steps", save_steps=config.checkpoint_steps, save_total_limit=2, eval_strategy="epoch", logging_steps=10, report_to=[], dataloader_num_workers=0, remove_unused_columns=False, disable_tqdm=False,
+        bf16=half, fp16=config.precision == "fp16", use_cpu=not has_gpu(), activation_checkpointing=config.gradient_checkpointing, max_grad_norm=1.0, seed=config.seed, data_seed=config.seed,
+        save_strategy="steps", save_steps=config.checkpoint_steps, save_total_limit=2, eval_strategy="epoch", logging_steps=10, report_to=[], dataloader_num_workers=0, remove_unused_columns=False, disable_tqdm=True,
     )  # fmt: skip
     tokenizer, train, validation = _data(job)
     model = _model(job, half)
-    trainer = Trainer(model=model, args=arguments, train_dataset=train, eval_dataset=validation, data_collator=_collator(config, tokenizer), callbacks=[_marker()])
+    trainer = Trainer(model=model, args=arguments, train_dataset=train, eval_dataset=validation, data_collator=_collator(config, tokenizer), callbacks=[Marker(), Progress()])
+    trainer.remove_callback(PrinterCallback)  # Progress shows what it would print
     trainer.train(resume_from_checkpoint=last_checkpoint(job.checkpoints))
     trainer.save_model(str(job.result))
     if trainer.is_world_process_zero():
@@ -66,17 +67,6 @@ def last_checkpoint(folder: Path) -> str | None:
             return str(path)
         shutil.rmtree(path, ignore_errors=True)
     return None
-
-
-def _marker() -> Any:
-    from transformers import TrainerCallback
-
-    class Marker(TrainerCallback):  # type: ignore[misc]  # the one way in which the Trainer lets others take part
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero:
-                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / FINISHED).write_text("")
-
-    return Marker()
 
 
 def _data(job: Job) -> tuple[Any, list[dict[str, Any]], list[dict[str, Any]]]:

@@ -49,6 +49,9 @@ def model_names(release_id: str) -> list[str]:
     return [f"{model}-{release_id}" for model in MODELS]
 
 
+KNOWLEDGE = "Knowledge"  # alias of the live release's collection, for other programs
+
+
 def alias(release_id: str) -> str:
     """The name in Weaviate by which a release reads its knowledge; `refresh` may point it at a newer collection."""
     return "Knowledge_" + release_id.replace("-", "_")

@@ -79,7 +79,7 @@ def _write_weights(parts: Parts, folder: Path) -> Path:
 def _settings(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts) -> dict[str, Any]:
     """What the assistant goes by: the retrieval that evaluate measured, the limits, the template."""
     return {
-        "collection": parts.receipt.collection, "top_k": evaluate.top_k, "num_passages": evaluate.num_passages, "hybrid_alpha": config.hybrid_alpha, "grounded_similarity": evaluate.grounded_similarity,
+        "collection": parts.receipt.collection, "top_k": evaluate.top_k, "num_passages": evaluate.num_passages, "hybrid_alpha": parts.receipt.hybrid_alpha, "grounded_similarity": evaluate.grounded_similarity,
         "max_new_tokens": config.max_new_tokens, "max_question_characters": config.max_question_characters, "timeout_seconds": config.timeout_seconds,
         "search_timeout_seconds": config.search_timeout_seconds, "max_requests_at_once": config.max_requests_at_once, "max_texts": config.max_texts,
         "prompt": parts.prompt.prompt, "passage": parts.prompt.passage, "refusals": parts.refusals,

@@ -1,17 +1,26 @@
 """chunk: documents -> passages, measured in the encoder's own tokens."""
 
+import json
 from collections.abc import Iterator
+from functools import cache as once
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines import encoding, files
-from pipelines.chunking import Sizes, Span, headings_at, spans
+from pipelines import chunking, encoding, files, place, workcache
+from pipelines.chunking import Sizes, headings_at, pages_at, spans
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.encoder import EncoderConfig
+from pipelines.contracts import chunks as chunks_contract
 from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Report
 from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+BATCH = 256  # documents looked up in the cache at once
 
 
 def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation: Path, chunks: Path) -> None:
@@ -22,23 +31,41 @@ def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation
     if config.max_tokens > limit - 2:
         raise UserError(f"params.yaml: chunk.max_tokens: {config.max_tokens} is more than the encoder {encoder.model} reads ({limit - 2} tokens): the rest of each chunk would not be found. Lower it")
     schema = CHUNKS.with_metadata({"encoder_model": encoder.model, "encoder_revision": encoder.revision or ""})
-    sizes = Sizes(config.max_tokens, config.min_tokens, config.overlap_tokens)
+    sizes = Sizes(config.max_tokens, config.min_tokens, config.overlap_tokens, config.max_characters)
     count = files.write(chunks, schema, _rows(documents, folder, sizes))
     print(f"{count} chunks of at most {config.max_tokens} tokens")
 
 
 def _rows(documents: Path, folder: Path, sizes: Sizes) -> Iterator[dict[str, Any]]:
-    tokenizer = encoding.tokenizer(folder)
-    for document in files.read(documents, DOCUMENTS):
-        cut = spans(document["text"], document["sections"], tokenizer, sizes)
-        texts = [document["text"][span.start : span.end] for span in cut]
-        counted = tokenizer.encode_batch(texts, add_special_tokens=False)
-        for number, (span, text, tokens) in enumerate(zip(cut, texts, counted, strict=True)):
-            yield _row(document, number, span, text, len(tokens.ids))
+    """Rows of chunks.parquet. What a document was cut into is kept by its digest, so that one that has not changed is not cut again."""
+    code = (Path(__file__), Path(chunking.__file__), Path(chunks_contract.__file__))
+    kind = workcache.kind("chunk", code, f"{sizes}{files.digest(folder / 'tokenizer.json')}", ("markdown-it-py", "tokenizers"))
+    tokenizer = once(lambda: encoding.tokenizer(folder))
+    with workcache.opened(place.shared_state() / "work.sqlite", kind) as cache:
+        for batch in _batches(files.read(documents, DOCUMENTS)):
+            keys = [files.text_digest(json.dumps([row["digest"], row["title"], row["sections"], row["pages"]])) for row in batch]
+            known = cache.many(keys)
+            fresh = {key: _cut(row, tokenizer(), sizes) for row, key in zip(batch, keys, strict=True) if key not in known}
+            cache.put(fresh)
+            for row, key in zip(batch, keys, strict=True):
+                for number, cut in enumerate((known | fresh)[key]):
+                    where = {"chunk_id": f"{row['doc_id']}-{number:04}", "doc_id": row["doc_id"], "uri": row["uri"], "title": row["title"] or ""}
+                    yield where | cut | {"text": row["text"][cut["start"] : cut["end"]]}
 
 
-def _row(document: dict[str, Any], number: int, span: Span, text: str, num_tokens: int) -> dict[str, Any]:
-    title, headings = document["title"] or "", headings_at(document["sections"], span)
-    digest = files.text_digest(embedded_text(title, headings, text))
-    where = {"chunk_id": f"{document['doc_id']}-{number:04}", "doc_id": document["doc_id"], "uri": document["uri"]}
-    return where | {"title": title, "headings": headings, "text": text, "start": span.start, "end": span.end, "num_tokens": num_tokens, "digest": digest}
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _cut(document: dict[str, Any], tokenizer: "Tokenizer", sizes: Sizes) -> list[dict[str, Any]]:
+    """What chunks.parquet says of each passage, but for the document's names and the text, which are in the document."""
+    title, found = document["title"] or "", []
+    cut = spans(document["text"], document["sections"], tokenizer, sizes)
+    texts = [document["text"][span.start : span.end] for span in cut]
+    counted = tokenizer.encode_batch(texts, add_special_tokens=False)
+    for span, text, tokens in zip(cut, texts, counted, strict=True):
+        headings = headings_at(document["sections"], span)
+        digest = files.text_digest(embedded_text(title, headings, text))
+        found.append({"headings": headings, "start": span.start, "end": span.end, "pages": pages_at(document["pages"], span), "num_tokens": len(tokens.ids), "digest": digest})
+    return found

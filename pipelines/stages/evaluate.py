@@ -37,7 +37,7 @@ def run(
     began = time.monotonic()
     with opened(receipt, chunks, vectors) as live:
         asked = encoder.encode([question.question for question in questions])
-        found = [live.nearest(vector.tolist(), config.top_k) for vector in asked]
+        found = [live.search(question.question, vector, config.top_k) for question, vector in zip(questions, asked, strict=True)]
     seconds["retrieval"] = time.monotonic() - began
     rows = []
     released = champions.verified(champion)

@@ -7,23 +7,24 @@ from typing import Any
 import pandas as pd
 
 from pipelines import faq as faq_files
-from pipelines import files, wording
+from pipelines import files, pii, wording
 from pipelines import golden as golden_files
 from pipelines.config.examples import ExamplesConfig
+from pipelines.config.redact import RedactConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.faq import Topic
 from pipelines.prompts import Prompt, completion, load, save
 from pipelines.quality import Promise, examine
 
 
-def run(config: ExamplesConfig, faq: Path, golden: Path, prompts: Path, chunks: Path, examples: Path, examples_validation: Path) -> None:
+def run(config: ExamplesConfig, redact: RedactConfig, faq: Path, golden: Path, prompts: Path, chunks: Path, examples: Path, examples_validation: Path) -> None:
     """Render every question of every topic. A golden question among them fails the report, which finetune obeys."""
     template = load(prompts / f"{config.template}.yaml")
     topics = faq_files.load(faq)
     passages = _passages(topics, chunks, config.num_passages) if template.shows_passages else {}
     questions = [question.question for question in golden_files.load(golden)]
     rows = [row | {"prompt": template.render(row["question"], passages.get(row["topic"], []))} for row in _rows(topics, config, questions)]
-    report = examine(_described(rows), _promises(config), "examples")
+    report = examine(_described(rows, pii.load(redact)), _promises(config), "examples")
     files.write_json(examples_validation, report)
     _save(examples, rows, topics, template)
     print(f"{len(topics)} topics, {sum(row['split'] == 'train' for row in rows)} training and {sum(row['split'] == 'validation' for row in rows)} validation examples: {report.reason}")
@@ -47,13 +48,15 @@ def _rows(topics: list[Topic], config: ExamplesConfig, golden: list[str]) -> lis
     return kept
 
 
-def _described(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _described(rows: list[dict[str, Any]], redactor: pii.Redactor) -> pd.DataFrame:
     """What the expectations look at: originals alone, since variants repeat them by intention."""
     originals = [row for row in rows if not row["is_variant"]]
+    left = {text: ", ".join(sorted({find.type for find in redactor.finds(text)})) or None for text in {part for row in originals for part in (row["prompt"], row["completion"])}}
     counts = pd.Series([row["topic"] for row in originals]).value_counts()
     return pd.DataFrame([{
         "uri": f"{row['topic']}: {row['question']}" + (f" ~ golden: {row['golden']}" if row["similarity"] > 0.5 else ""), "normal": wording.normal(row["question"]) or row["question"],
         "characters": len(row["question"].strip()), "similarity": row["similarity"], "topic_questions": int(counts[row["topic"]]),
+        "personal_data": left[row["prompt"]] or left[row["completion"]],
     } for row in originals])  # fmt: skip
 
 
@@ -64,6 +67,7 @@ def _promises(config: ExamplesConfig) -> list[Promise]:
         Promise("no question occurs twice", "ExpectColumnValuesToBeUnique", {"column": "normal"}),
         Promise("questions a topic", between, {"column": "topic_questions", "min_value": config.min_questions}),
         Promise("no golden question in training", between, {"column": "similarity", "max_value": config.near_duplicate_similarity, "strict_max": True}),
+        Promise("no personal data", "ExpectColumnValuesToBeNull", {"column": "personal_data"}),
     ]
 
 

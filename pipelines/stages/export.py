@@ -51,12 +51,12 @@ def run(
 
 def _record(digests: dict[str, str], version: int, scores: Scores, documents: Path, receipt: Receipt, prompt: str) -> ReleaseRecord:
     commit, modified = _code()
-    match = scores.systems[CANDIDATE].metrics["exact_match"].value
-    if match is None:
-        raise UserError("the scores hold no exact match: `dvc repro evaluate`")
+    measured = scores.systems[CANDIDATE].metrics.get("exact_match")
+    if measured is None or measured.value is None:
+        raise UserError("data/reports/scores.json: systems: candidate: exact_match: is missing, and a release records it (an override cannot stand in for it): `dvc repro evaluate` measures it")
     return ReleaseRecord(
         release_id="r-" + files.text_digest("/".join(f"{name}={digests[name]}" for name in sorted(digests)))[:12], version=version, num_documents=sum(1 for _ in files.read(documents, DOCUMENTS)),
-        collection=receipt.collection, encoder=receipt.encoder.model, prompt=prompt, exact_match=match, code_commit=commit, code_modified=modified, **digests,
+        collection=receipt.collection, encoder=receipt.encoder.model, prompt=prompt, exact_match=measured.value, code_commit=commit, code_modified=modified, **digests,
     )  # fmt: skip
 
 

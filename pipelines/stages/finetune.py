@@ -54,11 +54,11 @@ def _curves(history: list[dict[str, Any]], training: Path) -> None:
     """The loss curves for `dvc plots`, by DVCLive, from the whole history: complete after a resumed training too."""
     from dvclive import Live
 
-    with files.replacing(training) as target, Live(str(target), save_dvc_exp=False, dvcyaml=None, cache_images=False) as live:
-        for row in history:
-            live.step = row["step"]
-            for name in ("loss", "eval_loss", "learning_rate", "grad_norm"):
-                if name in row:
-                    live.log_metric(name, float(row[name]))
-        live.end()
-        (target / "metrics.json").unlink(missing_ok=True)  # the last values again, which `dvc plots` cannot draw
+    with files.replacing(training) as target:
+        with Live(str(target), save_dvc_exp=False, dvcyaml=None, cache_images=False) as live:
+            for row in history:
+                live.step = row["step"]
+                for name in ("loss", "eval_loss", "learning_rate", "grad_norm"):
+                    if name in row:
+                        live.log_metric(name, float(row[name]))
+        (target / "metrics.json").unlink()  # the last values again, written at the end; `dvc plots` cannot draw them

@@ -9,4 +9,4 @@ from pipelines.vectorstore.collections import build
 
 def run(config: IndexConfig, chunks: Path, vectors: Path, index: Path) -> None:
     """Fill and verify the collection; `index` is enough to open, verify or rebuild it."""
-    files.write_json(index, build(chunks, vectors, config.keep, config.verify_sample))
+    files.write_json(index, build(chunks, vectors, keep=config.keep, sample=config.verify_sample, hybrid_alpha=config.hybrid_alpha))

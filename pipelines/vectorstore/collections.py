@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines import files, place
 from pipelines.contracts.chunks import CHUNKS
@@ -18,21 +19,23 @@ from pipelines.vectorstore.server import session
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
 
+Vector = npt.NDArray[np.float32]
 PREFIX = "Chunks_"
 UNFINISHED = "unfinished"  # in a collection's description until every object is in it and verified
 
 
 class Passage(NamedTuple):
-    """One hit. `similarity` is the cosine with the question."""
+    """One hit, in the order of the hybrid search. `similarity` is the cosine with the question; `pages` are the numbers of the pages that it lies on, where there are pages."""
 
     chunk_id: str
     uri: str
     headings: list[str]
     text: str
     similarity: float
+    pages: tuple[int, ...] = ()
 
 
-def build(chunks: Path, vectors: Path, keep: int, sample: int) -> Receipt:
+def build(chunks: Path, vectors: Path, *, keep: int, sample: int, hybrid_alpha: float) -> Receipt:
     """The collection of these chunks and vectors, made where it is not there yet, and the older ones beyond `keep` removed."""
     facts = files.metadata(vectors)
     encoder = Encoder(model=facts["encoder_model"], revision=facts["encoder_revision"] or None, digest=facts["encoder_digest"], precision="bf16" if facts["precision"] == "bf16" else "fp32")
@@ -41,7 +44,7 @@ def build(chunks: Path, vectors: Path, keep: int, sample: int) -> Receipt:
     with session() as client, _alone():
         receipt = Receipt(
             collection=PREFIX + content[:12], digest=content, num_objects=sum(1 for _ in files.read(chunks, CHUNKS)), dimensions=int(facts["dimensions"]),
-            encoder=encoder, server_version=str(client.get_meta()["version"]), **digests,
+            encoder=encoder, hybrid_alpha=hybrid_alpha, server_version=str(client.get_meta()["version"]), **digests,
         )  # fmt: skip
         _ensure(client, receipt, chunks, vectors, sample)
         _retire(client, receipt.collection, keep)
@@ -57,23 +60,6 @@ def opened(receipt: Receipt, chunks: Path, vectors: Path, sample: int = 64) -> I
         with _alone():
             _ensure(client, receipt, chunks, vectors, sample)
         yield Index(client, receipt)
-
-
-def point(alias: str, collection: str) -> None:
-    """Let `alias` name this collection, in one call; searches through it change from one to the next. Raises UserError where there is no such collection."""
-    with session() as client:
-        if not client.collections.exists(collection):
-            raise UserError(f"Weaviate has no collection {collection}, so {alias} stays as it is: `dvc repro index` at that release's files makes it")
-        if alias in client.alias.list_all():
-            client.alias.update(alias_name=alias, new_target_collection=collection)
-        else:
-            client.alias.create(alias_name=alias, target_collection=collection)
-
-
-def unpoint(alias: str) -> None:
-    """Remove an alias; its collection stays until `index` retires it."""
-    with session() as client:
-        client.alias.delete(alias_name=alias)
 
 
 def missing(receipt: Receipt) -> str | None:
@@ -105,17 +91,22 @@ class Index:
         self._collection = client.collections.use(receipt.collection)
         self.receipt = receipt
 
-    def nearest(self, vector: Any, limit: int) -> list[Passage]:
-        """The `limit` passages nearest to a unit vector, best first."""
-        from weaviate.classes.query import MetadataQuery
+    def search(self, question: str, vector: Vector, limit: int) -> list[Passage]:
+        """The `limit` passages that answer best to the question's words (BM25) and to its unit vector, best first.
 
-        found = self._collection.query.near_vector(near_vector=vector, limit=limit, return_metadata=MetadataQuery(distance=True))
-        return [_passage(hit) for hit in found.objects]
+        Both scores are scaled to 0..1 over the candidates and added with the weight of the receipt's `hybrid_alpha` (Weaviate's relative score fusion).
+        """
+        from weaviate.classes.query import HybridFusion
+
+        found = self._collection.query.hybrid(
+            question, vector=vector.tolist(), alpha=self.receipt.hybrid_alpha, fusion_type=HybridFusion.RELATIVE_SCORE, query_properties=["text"], limit=limit, include_vector=True
+        )
+        return [_passage(hit, vector) for hit in found.objects]
 
 
-def _passage(hit: Any) -> Passage:
+def _passage(hit: Any, vector: Vector) -> Passage:
     held = hit.properties
-    return Passage(held["chunk_id"], held["uri"], list(held["headings"]), held["text"], 1.0 - float(hit.metadata.distance))
+    return Passage(held["chunk_id"], held["uri"], list(held["headings"]), held["text"], float(np.dot(hit.vector["default"], vector)), tuple(held["pages"] or ()))
 
 
 def _ensure(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, sample: int) -> None:
@@ -144,7 +135,7 @@ def _fill(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Pat
         properties=[
             Property(name="chunk_id", data_type=DataType.TEXT, **exact), Property(name="uri", data_type=DataType.TEXT, **exact), Property(name="title", data_type=DataType.TEXT),
             Property(name="headings", data_type=DataType.TEXT_ARRAY), Property(name="text", data_type=DataType.TEXT),
-            Property(name="start", data_type=DataType.INT), Property(name="end", data_type=DataType.INT),
+            Property(name="start", data_type=DataType.INT), Property(name="end", data_type=DataType.INT), Property(name="pages", data_type=DataType.INT_ARRAY),
         ],
     )  # fmt: skip
     collection = client.collections.use(receipt.collection)
@@ -152,7 +143,7 @@ def _fill(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Pat
     with collection.batch.stream() as batch:
         for chunk, vector in rows:
             assert chunk["chunk_id"] == vector["chunk_id"], "chunks and vectors are in different orders"
-            held = {name: chunk[name] for name in ("chunk_id", "uri", "title", "headings", "text", "start", "end")}
+            held = {name: chunk[name] for name in ("chunk_id", "uri", "title", "headings", "text", "start", "end", "pages")}
             batch.add_object(properties=held, vector=vector["vector"], uuid=generate_uuid5(chunk["chunk_id"]))
     if collection.batch.failed_objects:
         first = collection.batch.failed_objects[0]

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import place
-from pipelines.errors import UserError
+from pipelines.errors import Unreachable, UserError
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -87,12 +87,14 @@ def _start_keeper(folder: Path, connection: dict[str, Any]) -> None:
         keeper = subprocess.Popen([sys.executable, "-m", __spec__.name if __name__ == "__main__" else __name__, str(folder)], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[2])  # fmt: skip
     deadline = time.monotonic() + START_SECONDS
     while not _answers(connection):
-        if keeper.poll() is not None or time.monotonic() > deadline:
+        ended = keeper.poll()
+        if ended is not None or time.monotonic() > deadline:
             with suppress(ProcessLookupError):
                 keeper.kill()
             last = "\n  ".join(log.read_text(errors="replace").splitlines()[-6:])
-            raise UserError(
-                f"the embedded Weaviate did not start within {START_SECONDS} s. Last lines of {log}:\n  {last}\nRemedy: `make doctor`; where its data is damaged, remove {folder / 'data'} (the next run rebuilds the collection)"
+            what = f"did not start within {START_SECONDS} s" if ended is None else f"ended at once (exit code {ended})"
+            raise Unreachable(
+                f"the embedded Weaviate {what}. Last lines of {log}:\n  {last}\nRemedy: `make doctor`; where its data is damaged, remove {folder / 'data'} (the next run rebuilds the collection)"
             )
         time.sleep(0.1)
 
@@ -185,7 +187,7 @@ def _connected(connection: dict[str, Any], name: str) -> Iterator["WeaviateClien
             auth_credentials=Auth.api_key(key) if key else None, additional_config=AdditionalConfig(timeout=Timeout(init=20, query=60, insert=120)),
         )  # fmt: skip
     except (WeaviateBaseError, OSError) as error:
-        raise UserError(f"{name} cannot be reached: {error}\nRemedy: check WEAVIATE_URL, WEAVIATE_GRPC_PORT and WEAVIATE_API_KEY, or unset them to use the embedded server") from error
+        raise Unreachable(f"{name} cannot be reached: {error}\nRemedy: check WEAVIATE_URL, WEAVIATE_GRPC_PORT and WEAVIATE_API_KEY, or unset them to use the embedded server") from error
     try:
         yield client
     finally:

@@ -23,7 +23,7 @@ from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.serving import client, live
 from pipelines.serving.server import Triton
-from pipelines.vectorstore import collections
+from pipelines.vectorstore import aliases, collections
 from pipelines.vectorstore import server as weaviate
 
 TRITON, WEIGHTS = Path("models/triton"), Path("models/triton/generator/1/weights")
@@ -46,7 +46,7 @@ def test_sixteen_clients_get_at_least_four_times_the_rate_of_a_sequential_loop(q
     monkeypatch.setattr(live, "traffic_folder", lambda: tmp_path / "traffic")
     live.install(TRITON, record.release_id)
     with weaviate.addressed() as environment, collections.opened(receipt, Path("data/chunks.parquet"), Path("data/vectors.parquet")):
-        collections.point(live.alias(record.release_id), receipt.collection)
+        aliases.point(live.alias(record.release_id), receipt.collection)
         with live.held(params.load().serve, [record.release_id], environment) as triton:
             live.set_routes([(record.release_id, 1.0)])
             loop, answers = sequential(texts)

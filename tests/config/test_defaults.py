@@ -12,7 +12,7 @@ def test_every_default_package_is_installed_in_the_pinned_version() -> None:
     pins = dict(line.split(";")[0].strip().split("==") for line in lock.splitlines() if "==" in line and ";" not in line)
     sources = [source for source in params.load().ingest.sources if isinstance(source, PackagesSource)]
 
-    found = [document for source in sources for document in read_packages(source, pins)]
+    found = [document for source in sources for document in read_packages(source, pins, 1 << 26)]
 
     assert len(found) >= 90
     assert [document.uri for document in found if document.problem] == []

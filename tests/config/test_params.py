@@ -29,7 +29,7 @@ def test_params_yaml_of_this_repository_is_valid_and_every_section_is_found_by_i
 
 
 def test_a_section_that_there_is_not_is_named_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="params.yaml has no section `trian`; its sections are ingest, validate, encoder, "):
+    with pytest.raises(UserError, match="params.yaml has no section `trian`; its sections are ingest, redact, validate, encoder, "):
         params.load(ROOT / "params.yaml").section("trian")
 
 
@@ -60,7 +60,7 @@ def test_a_misspelt_section_names_the_section_that_was_meant(tmp_path: Path) -> 
 
 
 def test_a_key_like_no_other_names_the_keys_that_are_known_there(tmp_path: Path) -> None:
-    assert problems(tmp_path, "index:\n  zzz: 1\n") == ["params.yaml:2: index.zzz: no such key. Known here: keep, verify_sample."]
+    assert problems(tmp_path, "index:\n  zzz: 1\n") == ["params.yaml:2: index.zzz: no such key. Known here: hybrid_alpha, keep, verify_sample."]
 
 
 def test_a_misspelt_key_of_a_source_names_line_and_the_key_that_was_meant(tmp_path: Path) -> None:
@@ -122,13 +122,13 @@ def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, written: str) ->
 
 
 def test_an_unknown_kind_of_source_names_its_line_and_the_kinds_there_are(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, "ingest:\n  max_rejected_share: 0\n  sources:\n    - kind: web\n      name: x\n")
-    assert found == "params.yaml:4: ingest.sources[0]: Input tag 'web' found using 'kind' does not match any of the expected tags: 'files', 'python_packages'"
+    (found,) = problems(tmp_path, "ingest:\n  max_rejected_share: 0\n  sources:\n    - kind: ftp\n      name: x\n")
+    assert found == "params.yaml:4: ingest.sources[0]: Input tag 'ftp' found using 'kind' does not match any of the expected tags: 'files', 'python_packages', 'web', 'sql', 'hf', 'git'"
 
 
 def test_a_source_without_a_kind_is_told_to_have_one(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "ingest:\n  max_rejected_share: 0\n  sources:\n    - name: x\n")
-    assert found == "params.yaml:4: ingest.sources[0].kind: is missing. It says which source this is: files or python_packages."
+    assert found == "params.yaml:4: ingest.sources[0].kind: is missing. It says which source this is: files, python_packages, web, sql, hf, git."
 
 
 @pytest.mark.parametrize("path", ["docs", "data", "/data/raw", "data/raw/../secret", "data/rawer"])
@@ -156,8 +156,8 @@ FINETUNE = """
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("chunk: {max_tokens: 100, min_tokens: 0, overlap_tokens: 50}", "chunk: overlap_tokens (50) must be less than half of max_tokens (100)"),
-        ("chunk: {max_tokens: 100, min_tokens: 100, overlap_tokens: 0}", "chunk: min_tokens (100) must be less than max_tokens (100)"),
+        ("chunk: {max_tokens: 100, min_tokens: 0, overlap_tokens: 50, max_characters: 2000}", "chunk: overlap_tokens (50) must be less than half of max_tokens (100)"),
+        ("chunk: {max_tokens: 100, min_tokens: 100, overlap_tokens: 0, max_characters: 2000}", "chunk: min_tokens (100) must be less than max_tokens (100)"),
         (f"base:\n  made: {{{MADE}}}", "base.made: hidden_size (100) must be a multiple of 2 x num_heads (3)"),
         (
             f"base: {{source: x/y, revision: main, seed: 0, made: {{{MADE.replace('num_heads: 3', 'num_heads: 2')}}}}}",
@@ -206,7 +206,7 @@ def test_a_missing_file_names_two_remedies(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_section_cannot_be_changed_after_reading() -> None:
-    config = IndexConfig(keep=3, verify_sample=64)
+    config = IndexConfig(keep=3, hybrid_alpha=0.7, verify_sample=64)
     with pytest.raises(ValidationError, match="frozen"):
         config.keep = 4
     assert config.keep == 3

@@ -9,7 +9,7 @@ from pipelines.config import params
 from pipelines.config.base import MadeModel
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.errors import UserError
-from pipelines.finetuning import launch, worker
+from pipelines.finetuning import job, launch, worker
 
 TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
 ROWS = [{"topic": "t", "question": f"where is number {number}", "prompt": f"Question: where is number {number}\nAnswer:", "completion": f" in file {number}"} for number in range(24)]
@@ -89,7 +89,7 @@ def test_only_the_completion_counts_in_the_loss(inputs: tuple[Path, Path]) -> No
 def test_an_unfinished_checkpoint_is_not_continued_from(tmp_path: Path) -> None:
     for step in (10, 20):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    files.write_text(tmp_path / "checkpoint-10" / worker.FINISHED, "")
+    files.write_text(tmp_path / "checkpoint-10" / job.FINISHED, "")
 
     assert worker.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
     assert not (tmp_path / "checkpoint-20").exists()

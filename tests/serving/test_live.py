@@ -18,7 +18,7 @@ from pipelines.errors import UserError
 from pipelines.serving import client, live, traffic
 from pipelines.serving.client import Answer, AskError
 from pipelines.serving.server import Triton
-from pipelines.vectorstore import collections
+from pipelines.vectorstore import aliases, collections
 from pipelines.vectorstore import server as weaviate
 
 SERVE = ServeConfig(max_requests_at_once=16, max_waiting=64, max_seconds=20.0, keep_loaded=2, keep_files=3, prices=Prices(prompt_tokens_per_million=1000.0, new_tokens_per_million=2000.0, request=0.5))
@@ -27,7 +27,7 @@ SERVE = ServeConfig(max_requests_at_once=16, max_waiting=64, max_seconds=20.0, k
 @pytest.fixture(scope="module")
 def receipt(serving: Path, models: Path) -> Receipt:
     """The collection of the tiny assistant in this module's Weaviate."""
-    return collections.build(models / "chunks.parquet", models / "vectors.parquet", 3, 4)
+    return collections.build(models / "chunks.parquet", models / "vectors.parquet", keep=3, sample=4, hybrid_alpha=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def triton(serving: Path, receipt: Receipt, export: Callable[..., ReleaseRecord]
     for release_id in ("r-one", "r-two"):
         export(Path(f"export-{release_id}"), receipt, release_id)
         live.install(Path(f"export-{release_id}"), release_id)
-        collections.point(live.alias(release_id), receipt.collection)
+        aliases.point(live.alias(release_id), receipt.collection)
     with weaviate.addressed() as environment, live.held(SERVE, ["r-one"], environment) as held:
         live.set_routes([("r-one", 1.0)])
         yield held
@@ -205,11 +205,11 @@ def test_a_second_holder_is_refused(triton: Triton) -> None:
 
 
 def test_a_knowledge_index_that_is_gone_is_a_clear_error_and_never_a_made_up_answer(triton: Triton) -> None:
-    collections.unpoint(live.alias("r-one"))
+    aliases.remove(live.alias("r-one"))
     try:
         with pytest.raises(AskError, match="failed: the knowledge index refused the search"):
             client.ask("What is a release?", request_id="no-index")
         assert logged("no-index")["answer"] is None
     finally:
-        collections.point(live.alias("r-one"), json.loads(Path("export-r-one/release.json").read_text())["collection"])
+        aliases.point(live.alias("r-one"), json.loads(Path("export-r-one/release.json").read_text())["collection"])
     assert client.ask("What is a release?").release_id == "r-one"

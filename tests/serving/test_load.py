@@ -21,7 +21,7 @@ from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.serving import client, live, traffic
 from pipelines.serving.server import Triton
-from pipelines.vectorstore import collections
+from pipelines.vectorstore import aliases, collections
 from pipelines.vectorstore import server as weaviate
 
 SERVE = ServeConfig(max_requests_at_once=32, max_waiting=128, max_seconds=15.0, keep_loaded=2, keep_files=3, prices=Prices(prompt_tokens_per_million=0.0, new_tokens_per_million=0.0, request=0.0))
@@ -30,14 +30,14 @@ NUM_REQUESTS = int(os.environ.get("LOAD_REQUESTS", "10000"))
 
 @pytest.fixture(scope="module")
 def receipt(serving: Path, models: Path) -> Receipt:
-    return collections.build(models / "chunks.parquet", models / "vectors.parquet", 3, 4)
+    return collections.build(models / "chunks.parquet", models / "vectors.parquet", keep=3, sample=4, hybrid_alpha=0.7)
 
 
 @pytest.fixture(scope="module")
 def triton(serving: Path, receipt: Receipt, export: Callable[..., ReleaseRecord]) -> Iterator[Triton]:
     export(Path("export"), receipt, "r-one")
     live.install(Path("export"), "r-one")
-    collections.point(live.alias("r-one"), receipt.collection)
+    aliases.point(live.alias("r-one"), receipt.collection)
     with weaviate.addressed() as environment, live.held(SERVE, ["r-one"], environment) as held:
         live.set_routes([("r-one", 1.0)])
         yield held

@@ -25,7 +25,7 @@ WEIGHTS = "generator/1/weights/model.safetensors"
 @pytest.fixture(scope="module")
 def good(serving: Path, models: Path, export: Callable[..., ReleaseRecord], evaluated: Callable[[Receipt], list[dict[str, Any]]]) -> tuple[ReleaseRecord, list[dict[str, Any]]]:
     """A sound export in `good`, and what evaluate recorded."""
-    receipt = collections.build(models / "chunks.parquet", models / "vectors.parquet", 3, 4)
+    receipt = collections.build(models / "chunks.parquet", models / "vectors.parquet", keep=3, sample=4, hybrid_alpha=0.7)
     return export(Path("good"), receipt, "r-good"), evaluated(receipt)
 
 

@@ -57,7 +57,7 @@ def shop(serving: Path, models: Path) -> Path:
         [sys.executable, "-m", "dvc", "init", "-q"],
     ):
         subprocess.run(words, check=True)
-    files.write_json(Path("data/index.json"), collections.build(Path("data/chunks.parquet"), Path("data/vectors.parquet"), 3, 4))
+    files.write_json(Path("data/index.json"), collections.build(Path("data/chunks.parquet"), Path("data/vectors.parquet"), keep=3, sample=4, hybrid_alpha=0.7))
     met = Interval(value=0.81, low=0.76, high=0.85, num=300)
     systems = {"candidate": System(metrics={"exact_match": met}, slices={})}
     files.write_json(Path("data/reports/scores.json"), Scores(candidate="d", champion=None, num_questions=300, golden_digest="g", systems=systems, differences={}))

@@ -19,7 +19,7 @@ from pipelines.prompts import Prompt
 from pipelines.serving import repository
 
 CONFIG = ExportConfig(
-    backend="python", version=3, max_batch_size=16, max_queue_delay_microseconds=2000, num_instances=2, max_texts=64, hybrid_alpha=1.0, max_question_characters=300, max_prompt_tokens=200,
+    backend="python", version=3, max_batch_size=16, max_queue_delay_microseconds=2000, num_instances=2, max_texts=64, max_question_characters=300, max_prompt_tokens=200,
     max_new_tokens=9, timeout_seconds=20.0, search_timeout_seconds=2.0, max_requests_at_once=32,
 )  # fmt: skip
 EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, num_resamples=200, grounded_similarity=0.5, seed=7)
@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def parts(folder: Path, digest: str = "") -> repository.Parts:
     encoder = Encoder(model="mini", revision=None, digest=digest or files.digest(folder / "encoder"), precision="bf16")
-    receipt = Receipt(collection="Chunks_1", digest="i", num_objects=2, dimensions=3, encoder=encoder, chunks_digest="c", vectors_digest="v", server_version="1")
+    receipt = Receipt(collection="Chunks_1", digest="i", num_objects=2, dimensions=3, encoder=encoder, chunks_digest="c", vectors_digest="v", hybrid_alpha=0.7, server_version="1")
     return repository.Parts(folder / "base", folder / "adapter", folder / "encoder", receipt, PROMPT, ["I cannot help with that."])
 
 

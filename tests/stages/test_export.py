@@ -24,7 +24,7 @@ from pipelines.serving import repository
 from pipelines.stages.export import run
 
 CONFIG = ExportConfig(
-    backend="python", version=1, max_batch_size=4, max_queue_delay_microseconds=0, num_instances=1, max_texts=64, hybrid_alpha=1.0, max_question_characters=300, max_prompt_tokens=200,
+    backend="python", version=1, max_batch_size=4, max_queue_delay_microseconds=0, num_instances=1, max_texts=64, max_question_characters=300, max_prompt_tokens=200,
     max_new_tokens=9, timeout_seconds=20.0, search_timeout_seconds=2.0, max_requests_at_once=32,
 )  # fmt: skip
 EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, num_resamples=200, grounded_similarity=0.5, seed=7)
@@ -51,13 +51,28 @@ def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, models: Path) -> str:
     """Everything that export reads, in a Git clone with one commit; returns the candidate's digest. The verdict is the test's own."""
     monkeypatch.chdir(folder)
     shutil.copytree(models, ".", dirs_exist_ok=True)
-    row: dict[str, Any] = {"doc_id": "1", "uri": "a.md", "title": None, "text": "a", "sections": [], "pages": [], "media_type": "text/plain", "source": "book", "digest": "d"}
+    row: dict[str, Any] = {
+        "doc_id": "1",
+        "uri": "a.md",
+        "title": None,
+        "text": "a",
+        "sections": [],
+        "pages": [],
+        "media_type": "text/plain",
+        "source": "book",
+        "digest": "d",
+        "content_digest": "c",
+        "language": "en",
+        "aliases": [],
+    }
     files.write(Path("documents.parquet"), DOCUMENTS, [row, row | {"doc_id": "2"}])
     Path("chunks.parquet").write_text("chunks")
     encoder = Encoder(model=str(models / "encoder"), revision=None, digest=files.digest(models / "encoder"), precision="fp32")
     Path("examples").mkdir()
     Path("examples/facts.json").write_text('{"refusals": ["No."]}')
-    files.write_json(Path("index.json"), Receipt(collection="Chunks_1", digest="i", num_objects=2, dimensions=3, encoder=encoder, chunks_digest="c", vectors_digest="v", server_version="1"))
+    files.write_json(
+        Path("index.json"), Receipt(collection="Chunks_1", digest="i", num_objects=2, dimensions=3, encoder=encoder, chunks_digest="c", vectors_digest="v", hybrid_alpha=0.7, server_version="1")
+    )
     met = Interval(value=0.81, low=0.76, high=0.85, num=300)
     digest = files.digest(Path("adapter"))
     systems = {"candidate": System(metrics={"exact_match": met}, slices={})}
@@ -131,3 +146,13 @@ def test_without_a_commit_no_release_is_made_and_nothing_half_written_is_left(tm
     with pytest.raises(UserError, match="the code's commit cannot be told, so no release can be made"):
         run(CONFIG, EVALUATE, *PATHS)
     assert [path.name for path in tmp_path.iterdir() if "triton" in path.name] == []
+
+
+def test_scores_without_an_exact_match_make_no_release_even_where_an_override_let_them_pass(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = prepare(monkeypatch, tmp_path, models)
+    files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
+    scores = files.read_json(Path("scores.json"), Scores)
+    files.write_json(Path("scores.json"), scores.model_copy(update={"systems": {"candidate": System(metrics={}, slices={})}}))
+    with pytest.raises(UserError, match="scores.json: systems: candidate: exact_match: is missing"):
+        run(CONFIG, EVALUATE, *PATHS)
+    assert not Path("triton").exists()

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from pipelines import files
@@ -26,14 +27,14 @@ BUILD = """
 import sys
 from pathlib import Path
 from pipelines.vectorstore.collections import build
-print(build(Path(sys.argv[1]), Path(sys.argv[2]), keep=9, sample=4).model_dump_json())
+print(build(Path(sys.argv[1]), Path(sys.argv[2]), keep=9, sample=4, hybrid_alpha=0.7).model_dump_json())
 """
 
 
 def written(folder: Path, vectors: dict[str, list[float]]) -> tuple[Path, Path]:
     """chunks.parquet and vectors.parquet of these texts; their chunk ids are c-0, c-1 ..."""
     passages = [
-        {"chunk_id": f"c-{number}", "doc_id": "c", "uri": f"book/{text}.md", "title": "Book", "headings": ["Book", text], "text": text, "start": 10 * number, "end": 10 * number + 9, "num_tokens": 3, "digest": text}
+        {"chunk_id": f"c-{number}", "doc_id": "c", "uri": f"book/{text}.md", "title": "Book", "headings": ["Book", text], "text": text, "start": 10 * number, "end": 10 * number + 9, "pages": [], "num_tokens": 3, "digest": text}
         for number, text in enumerate(vectors)
     ]  # fmt: skip
     files.write(folder / "chunks.parquet", CHUNKS, passages)
@@ -48,10 +49,10 @@ def ours(client: "WeaviateClient") -> set[str]:
 
 def test_the_nearest_passages_come_best_first_with_their_cosine_and_no_more_than_asked_for(serving: Path, tmp_path: Path) -> None:
     chunks, vectors = written(tmp_path, {"north": [0, 1, 0], "north-east": [0.6, 0.8, 0], "east": [1, 0, 0], "up": [0, 0, 1]})
-    receipt = collections.build(chunks, vectors, keep=9, sample=4)
+    receipt = collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7)
     with collections.opened(receipt, chunks, vectors) as index:
-        found = index.nearest([1.0, 0.0, 0.0], 2)
-        assert len(index.nearest([1.0, 0.0, 0.0], 10)) == 4
+        found = index.search("east", np.array([1.0, 0.0, 0.0], dtype=np.float32), 2)
+        assert len(index.search("east", np.array([1.0, 0.0, 0.0], dtype=np.float32), 10)) == 4
     assert [(passage.chunk_id, passage.uri, passage.headings, passage.text) for passage in found] == [
         ("c-2", "book/east.md", ["Book", "east"], "east"),
         ("c-1", "book/north-east.md", ["Book", "north-east"], "north-east"),
@@ -59,11 +60,33 @@ def test_the_nearest_passages_come_best_first_with_their_cosine_and_no_more_than
     assert [passage.similarity for passage in found] == pytest.approx([1.0, 0.6], abs=1e-6)
 
 
+def test_hybrid_alpha_weighs_the_words_of_a_question_against_its_vector(serving: Path, tmp_path: Path) -> None:
+    chunks, vectors = written(tmp_path, {"the harbour": [1, 0, 0], "the lighthouse": [0.8, 0.6, 0], "the mountain": [0, 1, 0]})
+    like_harbour = np.array([1.0, 0.0, 0.0], dtype=np.float32)
+    best = {}
+    for alpha in (0.0, 0.3, 1.0):
+        receipt = collections.build(chunks, vectors, keep=9, sample=3, hybrid_alpha=alpha)
+        with collections.opened(receipt, chunks, vectors) as index:
+            best[alpha] = [passage.text for passage in index.search("where is the lighthouse", like_harbour, 3)]
+    assert best[0.0][0] == "the lighthouse"
+    assert best[0.3][0] == "the lighthouse"
+    assert best[1.0] == ["the harbour", "the lighthouse", "the mountain"]
+
+
+def test_a_passage_knows_the_pages_that_it_lies_on(serving: Path, tmp_path: Path) -> None:
+    row = {"doc_id": "c", "uri": "book/a.pdf", "title": "", "headings": [], "start": 0, "end": 9, "num_tokens": 3, "digest": ""}
+    files.write(tmp_path / "chunks.parquet", CHUNKS, [{**row, "chunk_id": "c-0", "text": "paged", "pages": [2, 3]}, {**row, "chunk_id": "c-1", "text": "not paged", "pages": []}])
+    files.write(tmp_path / "vectors.parquet", schema_of(3).with_metadata(FACTS), [{"chunk_id": "c-0", "vector": [1, 0, 0]}, {"chunk_id": "c-1", "vector": [0, 1, 0]}])
+    receipt = collections.build(tmp_path / "chunks.parquet", tmp_path / "vectors.parquet", keep=9, sample=4, hybrid_alpha=0.7)
+    with collections.opened(receipt, tmp_path / "chunks.parquet", tmp_path / "vectors.parquet") as index:
+        assert [(passage.text, passage.pages) for passage in index.search("paged", np.array([1.0, 0.1, 0.0], dtype=np.float32), 2)] == [("paged", (2, 3)), ("not paged", ())]
+
+
 def test_a_receipt_says_what_was_built_of_what_and_is_the_same_in_another_clone(serving: Path, tmp_path: Path, other_clone: Callable[[str], AbstractContextManager[Path]]) -> None:
     chunks, vectors = written(tmp_path, {"north": [0, 1, 0], "east": [1, 0, 0]})
-    here = collections.build(chunks, vectors, keep=9, sample=4)
+    here = collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7)
     with other_clone("other"):
-        assert collections.build(chunks, vectors, keep=1, sample=1) == here
+        assert collections.build(chunks, vectors, keep=1, sample=1, hybrid_alpha=0.7) == here
         with server.session() as client:
             assert ours(client) == {here.collection}
     assert here.collection == f"Chunks_{here.digest[:12]}"
@@ -77,11 +100,11 @@ def test_a_collection_that_is_there_is_not_written_again(serving: Path, tmp_path
     from weaviate.classes.query import MetadataQuery
 
     chunks, vectors = written(tmp_path, {"once": [0, 1, 0], "only": [1, 0, 0]})
-    receipt = collections.build(chunks, vectors, keep=9, sample=4)
+    receipt = collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7)
     with server.session() as client:
         times = MetadataQuery(creation_time=True, last_update_time=True)
         before = client.collections.use(receipt.collection).query.fetch_objects(return_metadata=times).objects
-        assert collections.build(chunks, vectors, keep=9, sample=4) == receipt
+        assert collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7) == receipt
         after = client.collections.use(receipt.collection).query.fetch_objects(return_metadata=times).objects
     assert [(held.uuid, held.metadata) for held in before] == [(held.uuid, held.metadata) for held in after]
     assert len(after) == 2
@@ -93,7 +116,7 @@ def test_a_collection_that_is_not_what_the_files_say_is_rebuilt_from_them_when_i
     from weaviate.util import generate_uuid5
 
     chunks, vectors = written(tmp_path, {"north": [0, 1, 0], "east": [1, 0, 0], damage: [0, 0, 1]})
-    receipt = collections.build(chunks, vectors, keep=9, sample=4)
+    receipt = collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7)
     with server.session() as client:
         collection = client.collections.use(receipt.collection)
         match damage:
@@ -109,7 +132,7 @@ def test_a_collection_that_is_not_what_the_files_say_is_rebuilt_from_them_when_i
                 client.collections.delete(receipt.collection)
         capsys.readouterr()
         with collections.opened(receipt, chunks, vectors) as index:
-            assert [passage.text for passage in index.nearest([1.0, 0.1, 0.0], 9)] == ["east", "north", damage]
+            assert [passage.text for passage in index.search("east", np.array([1.0, 0.1, 0.0], dtype=np.float32), 9)] == ["east", "north", damage]
         assert capsys.readouterr().out == f"{receipt.collection}: 3 objects written and verified\n"
         assert collection.config.get().description == receipt.digest
 
@@ -126,7 +149,7 @@ def test_a_build_killed_in_the_middle_is_begun_anew_by_the_next_one(serving: Pat
             process.send_signal(signal.SIGKILL)
         (name,) = ours(client) - before
         assert client.collections.use(name).config.get().description == "unfinished"
-        receipt = collections.build(chunks, vectors, keep=9, sample=4)
+        receipt = collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7)
         assert receipt.collection == name
         assert client.collections.use(name).config.get().description == receipt.digest
         assert len(client.collections.use(name)) == 3000
@@ -138,14 +161,14 @@ def test_two_processes_that_build_the_same_collection_at_once_both_get_it(servin
     builders = [subprocess.Popen([sys.executable, "-c", BUILD, str(chunks), str(vectors)], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     receipts = {builder.communicate(timeout=60)[0].splitlines()[-1] for builder in builders}
     assert [builder.returncode for builder in builders] == [0, 0]
-    assert receipts == {collections.build(chunks, vectors, keep=9, sample=4).model_dump_json()}
+    assert receipts == {collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7).model_dump_json()}
 
 
 def test_other_files_than_the_receipt_was_made_from_are_refused_with_the_command_that_mends_it(serving: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     chunks, vectors = written(tmp_path, {"north": [0, 1, 0]})
     other_chunks, other_vectors = written(tmp_path / "other", {"south": [0, -1, 0]})
-    receipt = collections.build(chunks, vectors, keep=9, sample=4)
+    receipt = collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7)
     for pair in ((other_chunks, vectors), (chunks, other_vectors)):
         with pytest.raises(UserError, match=rf"the receipt of {receipt.collection} was made from other files than .+: `dvc repro index`"), collections.opened(receipt, *pair):
             pass
@@ -158,12 +181,12 @@ def test_more_collections_than_keep_lose_the_oldest_and_those_of_others_stay(ser
         pairs[name] = written(tmp_path / name, {name: vector})
     with server.session() as client:
         client.collections.create("Somebodys")
-        names = {name: collections.build(*pair, keep=2, sample=4).collection for name, pair in pairs.items()}
+        names = {name: collections.build(*pair, keep=2, sample=4, hybrid_alpha=0.7).collection for name, pair in pairs.items()}
         assert ours(client) == {names["second"], names["third"]}
         assert f"{names['first']}: removed (index.keep)\n" in capsys.readouterr().out
-        collections.build(*pairs["first"], keep=2, sample=4)
+        collections.build(*pairs["first"], keep=2, sample=4, hybrid_alpha=0.7)
         assert ours(client) == {names["third"], names["first"]}
-        collections.build(*pairs["third"], keep=1, sample=4)
+        collections.build(*pairs["third"], keep=1, sample=4, hybrid_alpha=0.7)
         assert ours(client) == {names["third"]}
         assert client.collections.exists("Somebodys")
 
@@ -173,5 +196,5 @@ def test_a_vector_that_weaviate_cannot_take_is_told_with_its_words_and_nothing_h
     with server.session() as client:
         before = ours(client)
         with pytest.raises(UserError, match="Weaviate (refused|did not keep)"):
-            collections.build(chunks, vectors, keep=9, sample=4)
+            collections.build(chunks, vectors, keep=9, sample=4, hybrid_alpha=0.7)
         assert ours(client) == before

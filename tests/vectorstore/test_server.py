@@ -250,7 +250,7 @@ def test_a_server_that_ends_at_once_is_told_with_its_last_words_and_nobody_waits
     binary.write_text("#!/bin/sh\necho the disk is on fire\nexit 3\n")
     binary.chmod(0o755)
     began = time.monotonic()
-    with pytest.raises(UserError, match=r"(?s)the embedded Weaviate did not start.*server\.log:\n  the disk is on fire\nRemedy: `make doctor`"), server.held():
+    with pytest.raises(UserError, match=r"(?s)the embedded Weaviate ended at once \(exit code \d+\).*server\.log:\n  the disk is on fire\nRemedy: `make doctor`"), server.held():
         pass
     assert time.monotonic() - began < 10
 

@@ -5,6 +5,7 @@ The address and the key come from the environment (WEAVIATE_URL, WEAVIATE_API_KE
 
 import http.client
 import json
+import operator
 import os
 import threading
 from typing import Any
@@ -29,16 +30,16 @@ class Index:
         self._collection, self._timeout, self._held = collection, timeout_seconds, threading.local()
 
     def passages(self, question: str, vector: list[float], alpha: float, limit: int) -> list[dict[str, Any]]:
-        """The best passages, best first, with `score` from 0 to 1. `alpha` 1: the vector alone; 0: words alone."""
-        asked = f"query: {json.dumps(question)}, vector: {json.dumps(vector)}, alpha: {alpha}"
-        wanted = "chunk_id uri headings text start end _additional { score }"
+        """The best passages, best first, as the pipeline's own search finds them; `score` is the cosine with the question. `alpha` 1: the vector alone; 0: words alone."""
+        asked = f'query: {json.dumps(question)}, vector: {json.dumps(vector)}, alpha: {alpha}, fusionType: relativeScoreFusion, properties: ["text"]'
+        wanted = "chunk_id uri headings text start end _additional { vectors { default } }"
         query = f"{{ Get {{ {self._collection}(hybrid: {{{asked}}}, limit: {limit}) {{ {wanted} }} }} }}"
         answer = self._asked(json.dumps({"query": query}))
         if answer.get("errors"):
             raise SearchError(f"the knowledge index refused the search: {answer['errors'][0].get('message')}")
         found = answer["data"]["Get"][self._collection]
-        scores = [float(hit.pop("_additional")["score"]) for hit in found]
-        return [{**hit, "score": min(1.0, max(0.0, score))} for hit, score in zip(found, scores, strict=True)]
+        stored = [hit.pop("_additional")["vectors"]["default"] for hit in found]
+        return [{**hit, "score": sum(map(operator.mul, vector, other))} for hit, other in zip(found, stored, strict=True)]
 
     def _asked(self, body: str) -> dict[str, Any]:
         """A kept connection may have been closed by the server meanwhile: then a new one is tried, once."""

@@ -2,10 +2,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.corpus.formats import Unreadable, convert, decode, line_starts, sections
+from pipelines.corpus.formats import Bounds
+from pipelines.corpus.formats import convert as converted
+from pipelines.corpus.markup import html, line_starts, sections
+from pipelines.corpus.parts import Unreadable
 
-HOSTILE = Path(__file__).parents[2].parent / "shared/data/hostile_inputs/utf8"
-needs_hostile = pytest.mark.skipif(not HOSTILE.is_dir(), reason="the hostile UTF-8 files are not beside this checkout")
+HTTPD = Path(__file__).parents[2].parent / "shared/data/docs/httpd_html"
+MENU = '<a href="/a">Modules</a> | <a href="/b">Directives</a> | <a href="/c">Glossary</a>'
+
+
+def convert(content: bytes, media_type: str) -> str:
+    return converted(content, media_type, Bounds(max_pages=1, max_unpacked_bytes=1)).text
 
 
 def test_markdown_and_plain_text_stay_as_they_are() -> None:
@@ -64,66 +71,9 @@ def test_a_document_without_text_is_a_rejection(content: bytes, media_type: str)
         convert(content, media_type)
 
 
-def test_utf8_and_utf16_marks_are_dropped_and_line_ends_are_unix() -> None:
-    assert decode(b"\xef\xbb\xbfa\r\nb\rc\n") == "a\nb\nc\n"
-    assert decode("ä\r\n".encode("utf-16-le").join([b"\xff\xfe", b""])) == "ä\n"
-    assert decode("ä\n".encode("utf-16-be").join([b"\xfe\xff", b""])) == "ä\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"abc\xff", "not utf-8: invalid start byte at byte 3"),
-        ("Grüße".encode("latin-1"), "not utf-8: invalid start byte at byte 2"),
-        (b"\xe2\x82", "not utf-8: unexpected end of data at byte 0"),
-        (b"\xed\xa0\x80", "not utf-8: invalid continuation byte at byte 0"),
-        (b"\xff\xfea", "not utf-16: truncated data at byte 2"),
-        (b"ab\0c", "holds a NUL character at 2: not a text file"),
-    ],
-)
-def test_content_in_another_encoding_is_a_rejection_with_the_first_wrong_byte(content: bytes, reason: str) -> None:
-    with pytest.raises(Unreadable) as caught:
-        decode(content)
-    assert str(caught.value) == reason
-
-
-@needs_hostile
-def test_every_valid_sequence_of_the_hostile_table_is_read_and_every_invalid_one_refused() -> None:
-    cases = [line.split(":") for line in (HOSTILE / "utf8tests/utf8tests.txt").read_text().splitlines() if " hex:" in line and line[0] != "#"]
-    wrong = []
-    for number, kind, hexadecimal, *_ in cases:
-        content = b"x" + bytes.fromhex(hexadecimal)
-        try:
-            refused = decode(content).encode() != content
-        except Unreadable:
-            refused = True
-        if refused != ("invalid" in kind or b"\0" in content):
-            wrong.append(number)
-    assert len(cases) > 100
-    assert wrong == []
-
-
-@needs_hostile
-@pytest.mark.filterwarnings("ignore::bs4.XMLParsedAsHTMLWarning")
-def test_every_file_of_the_hostile_folder_becomes_text_or_a_rejection() -> None:
-    read, rejected = 0, 0
-    for path in sorted(item for item in HOSTILE.rglob("*") if item.is_file()):
-        try:
-            text = convert(path.read_bytes(), "text/html" if path.suffix == ".html" else "text/markdown")
-        except Unreadable:
-            rejected += 1
-            continue
-        read += 1
-        assert text.encode()
-        found = sections(text, "text/markdown")
-        assert [section["end"] for section in found] == [*(section["start"] for section in found), len(text)][1:]
-    assert read > 10
-    assert rejected > 3
-
-
 def test_sections_tile_the_text_from_the_first_heading_to_the_end() -> None:
     text = "# One\n\na\n\n## Two\nb\n\n```\n# no heading\n```\n\nThree\n=====\n\nc 🎉\n"
-    found = sections(text, "text/markdown")
+    found = sections(text)
     assert [(section["level"], text[section["start"] : section["end"]]) for section in found] == [
         (1, "# One\n\na\n\n"),
         (2, "## Two\nb\n\n```\n# no heading\n```\n\n"),
@@ -133,17 +83,57 @@ def test_sections_tile_the_text_from_the_first_heading_to_the_end() -> None:
 
 
 def test_text_before_the_first_heading_belongs_to_no_section() -> None:
-    assert sections("preface\n\n# One\n", "text/markdown") == [{"heading": "One", "level": 1, "start": 9, "end": 15}]
+    assert sections("preface\n\n# One\n") == [{"heading": "One", "level": 1, "start": 9, "end": 15}]
 
 
 def test_a_heading_loses_its_markup_and_keeps_its_words() -> None:
     text = "# Set `max_tokens` *and* __my_name__\n\n## [Link](http://x) <b>bold</b>\n\nTwo\nlines\n---\n"
-    assert [section["heading"] for section in sections(text, "text/markdown")] == ["Set max_tokens and my_name", "Link bold", "Two lines"]
+    assert [section["heading"] for section in sections(text)] == ["Set max_tokens and my_name", "Link bold", "Two lines"]
 
 
 def test_text_without_headings_and_plain_text_have_no_sections() -> None:
-    assert sections("just text\n", "text/markdown") == []
-    assert sections("# a comment of a plain file\n", "text/plain") == []
+    assert sections("just text\n") == []
+    assert converted(b"# a comment of a plain file\n", "text/plain", Bounds(1, 1)).sections == []
+
+
+@pytest.mark.parametrize(
+    "furniture",
+    [
+        f'<div class="menu">{MENU}</div>', f"<p>{MENU}</p>", f'<div role="navigation">{MENU}</div>', f"<aside>{MENU}</aside>", f'<div id="siteFooter">{MENU}</div>', f'<ul class="breadcrumb"><li>{MENU}</li></ul>',
+        f"<header><p>Company</p>{MENU}</header>", '<form><input><button>Search</button></form>', '<div class="cookie-banner">We use cookies</div>', f"<table><tr><td>{MENU}</td></tr></table>",
+    ],
+)  # fmt: skip
+def test_menus_breadcrumbs_footers_and_banners_go_wherever_they_stand_and_whatever_they_are_called(furniture: str) -> None:
+    text = '<h1>Soup</h1><p>Boil the <a href="/w">water</a>, then add <a href="/s">salt</a> and wait.</p>'
+    page = f"<html><head><title>Kitchen</title></head><body>{furniture}{text}{furniture}</body></html>"
+    assert html(page).text == "# Soup\n\nBoil the water, then add salt and wait.\n"
+
+
+def test_lists_of_links_with_a_sentence_each_stay_and_so_does_a_page_of_nothing_but_links() -> None:
+    told = "<ul>" + "".join(f'<li><a href="/{name}">{name}</a> cooks the {name} for a long while until it is soft enough.</li>' for name in ("pea", "bean", "leek")) + "</ul>"
+    assert "pea cooks the pea" in html(f"<body><h1>Soups</h1>{told}</body>").text
+    assert html('<body><p><a href="/a">Peas</a> <a href="/b">Beans</a> <a href="/c">Leeks</a></p></body>').text == "Peas Beans Leeks\n"
+
+
+def test_a_page_without_headings_is_titled_by_its_title_element() -> None:
+    found = html("<html><head><title>Kitchen</title></head><body><p>text</p></body></html>")
+    assert (found.title, found.text) == ("Kitchen", "text\n")
+
+
+@pytest.mark.skipif(not HTTPD.is_dir(), reason="the httpd manual is not beside this checkout")
+def test_the_httpd_manual_keeps_its_text_and_headings_and_loses_its_navigation() -> None:
+    pages = sorted(HTTPD.rglob("*.html"))
+    read = {path.relative_to(HTTPD).as_posix(): html(path.read_text()) for path in [*pages[::8], HTTPD / "mod/mod_alias.html"]}  # all 262 take 15 s
+    for name, found in read.items():
+        assert "Modules | Directives" not in found.text, name
+        assert "Available Languages" not in found.text, name
+        assert "Apache > HTTP Server" not in found.text, name
+        assert found.sections, name
+    alias = read["mod/mod_alias.html"]
+    assert alias.title == "Apache Module mod_alias"
+    assert "| Description: | Provides for mapping different parts of the host filesystem in the document tree and for URL redirection |" in alias.text
+    assert "The `Redirect`\ndirectives are used to instruct clients to make a new request with\na different URL." in alias.text
+    assert {"Summary", "Order of Processing", "AliasMatch Directive"} <= {section["heading"] for section in alias.sections}
 
 
 def test_line_starts_end_with_the_length_of_the_text() -> None:

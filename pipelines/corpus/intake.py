@@ -1,0 +1,156 @@
+"""Knows the way of documents from their sources into the corpus: read what is new, judge, leave out near-duplicates.
+
+A document's reading is kept by the digest of its content (workcache.py), so that one that has not changed is not read again.
+Of every document a line is held in memory (uri, keys, signature); texts are in the cache and come from there one by one.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from pipelines import workcache
+from pipelines.config.ingest import IngestConfig, Quality
+from pipelines.corpus import duplicates, reading, workers
+from pipelines.corpus.formats import Bounds
+from pipelines.corpus.reading import Task
+from pipelines.corpus.sources import Found
+from pipelines.files import text_digest
+from pipelines.workcache import Cache
+
+MIB = 1 << 20
+CODE = ("detection.py", "formats.py", "letters.py", "markup.py", "office.py", "parts.py", "pdf.py", "reading.py", "workers.py")
+LIBRARIES = (
+    "beautifulsoup4", "charset-normalizer", "datasketch", "docutils", "ftfy", "lxml", "markdown-it-py", "markdownify", "openpyxl", "pdfminer.six", "pdfplumber", "puremagic", "py3langid", "python-docx",
+    "python-pptx",
+)  # fmt: skip
+
+PRELOAD = ("bs4", "datasketch", "ftfy.badness", "lxml.html", "markdown_it", "markdownify", "py3langid.langid")  # what most documents need
+
+
+class Entry(NamedTuple):
+    """A document that a source has. `key` is what its reading is kept under; `problem` says why there is no content."""
+
+    uri: str
+    source: str
+    key: str
+    content_digest: str | None
+    problem: str | None
+
+
+@dataclass
+class Intake:
+    """What became of all documents. `rejections` as contracts/documents.py has them."""
+
+    entries: list[Entry] = field(default_factory=list)
+    kept: list[Entry] = field(default_factory=list)
+    rejections: list[dict[str, Any]] = field(default_factory=list)
+    aliases: dict[str, list[str]] = field(default_factory=dict)
+    num_read: int = 0
+
+
+def kind(config: IngestConfig) -> str:
+    """Name of this reading in the cache: another code, limit or library reads anew."""
+    folder = Path(__file__).parent
+    return workcache.kind("read", [folder / name for name in CODE], config.limits.model_dump_json(), LIBRARIES)
+
+
+def take_in(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cache) -> Intake:
+    """Read, judge and compare every (source name, document)."""
+    intake = Intake()
+    _read(found, config, cache, intake)
+    facts = _facts(cache, intake.entries)
+    good = [entry for entry in intake.entries if _judged(entry, facts, config.quality, intake)]
+    candidates = (duplicates.Candidate(entry.uri, facts[entry.key]["digest"], facts[entry.key]["signature"]) for entry in good)
+    left_out = duplicates.aliases(candidates, config.near_duplicate_similarity)
+    for uri, stands_for_it in sorted(left_out.items()):
+        intake.aliases.setdefault(stands_for_it, []).append(uri)
+    intake.kept = sorted((entry for entry in good if entry.uri not in left_out), key=lambda entry: doc_id(entry.uri))
+    return intake
+
+
+def documents(intake: Intake, cache: Cache) -> Iterator[dict[str, Any]]:
+    """Rows of documents.parquet, sorted by doc_id."""
+    for entry in intake.kept:
+        row = cache.get(entry.key)
+        named = {"doc_id": doc_id(entry.uri), "uri": entry.uri, "source": entry.source, "content_digest": entry.content_digest, "aliases": intake.aliases.get(entry.uri, [])}
+        yield {**row, **named, "digest": text_digest(row["text"])}
+
+
+def doc_id(uri: str) -> str:
+    return text_digest(uri)[:16]
+
+
+def _read(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cache, intake: Intake) -> None:
+    """Fill `intake.entries`; read in worker processes what the cache does not have."""
+    limits = workers.Limits(config.limits.seconds, config.limits.memory_mib * MIB)
+    bounds = Bounds(config.limits.max_pages, config.limits.max_unpacked_mib * MIB)
+    missing = _missing(found, bounds, cache, intake)
+    for key, row, problem in workers.run(reading.read, missing, limits, config.num_workers or os.cpu_count() or 1, PRELOAD):
+        intake.num_read += 1
+        _keep(cache, key, {"rejected": problem, "media_type": None} if problem else row)
+
+
+def _keep(cache: Cache, key: str, row: dict[str, Any]) -> None:
+    """The row, and apart from it the facts by which it is judged, which are read for every document at every run."""
+    if "rejected" in row:
+        cache.put({f"{key}/facts": row})
+        return
+    facts = {name: row.pop(name) for name in ("measures", "signature")}
+    facts |= {"digest": text_digest(row["text"]), "num_words": len(row["text"].split())}
+    cache.put({key: row, f"{key}/facts": facts})
+
+
+def _missing(found: Iterable[tuple[str, Found]], bounds: Bounds, cache: Cache, intake: Intake) -> Iterator[tuple[str, Task]]:
+    queued: set[str] = set()
+    for source, document in found:
+        if document.problem:
+            intake.entries.append(Entry(document.uri, source, "", None, document.problem))
+            continue
+        digest = content_digest(document.content)
+        suffix = PurePosixPath(document.uri).suffix.lower()
+        key = text_digest("\0".join([digest, suffix, document.hint or "", document.title or ""]))
+        intake.entries.append(Entry(document.uri, source, key, digest, None))
+        if key not in queued and not cache.known([f"{key}/facts"]):
+            queued.add(key)
+            yield key, Task(document.content, f"document{suffix}", document.hint, document.title, bounds)
+
+
+def content_digest(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def _facts(cache: Cache, entries: list[Entry]) -> dict[str, dict[str, Any]]:
+    found = cache.many({f"{entry.key}/facts" for entry in entries if entry.key})
+    return {key.removesuffix("/facts"): value for key, value in found.items()}
+
+
+def _judged(entry: Entry, facts: dict[str, dict[str, Any]], quality: Quality, intake: Intake) -> bool:
+    """Whether the document stays; its rejection is on record where it does not."""
+    stage, reason = "source", entry.problem
+    if entry.key:
+        fact = facts[entry.key]
+        stage, reason = ("convert", fact["rejected"]) if "rejected" in fact else ("quality", broken_rule(fact, quality))
+    if reason:
+        intake.rejections.append({"uri": entry.uri, "source": entry.source, "stage": stage, "reason": reason, "digest": entry.content_digest})
+    return not reason
+
+
+def broken_rule(facts: dict[str, Any], quality: Quality) -> str | None:
+    """The first rule that a document's measures break, with value and bound; None where it keeps all."""
+    measures = facts["measures"]
+    if facts["num_words"] < quality.min_words:
+        return f"has {facts['num_words']} words, fewer than ingest.quality.min_words ({quality.min_words})"
+    if measures["letter_share"] < quality.min_letter_share:
+        return f"{measures['letter_share']:.1%} of its characters are letters, less than ingest.quality.min_letter_share ({quality.min_letter_share:.1%})"
+    for name, what, most in (
+        ("repeated_line_share", "of its characters are in lines that occurred before", quality.max_repeated_line_share),
+        ("replacement_share", "of its characters are replacement characters", quality.max_replacement_share),
+        ("mojibake_share", "of its characters look wrongly decoded", quality.max_mojibake_share),
+    ):
+        if measures[name] > most:
+            return f"{measures[name]:.1%} {what}, more than ingest.quality.max_{name} ({most:.1%})"
+    return None

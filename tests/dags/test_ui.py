@@ -1,0 +1,109 @@
+"""Airflow's UI in headless Chromium, over what test_train.py has left: a person starts a run, watches it, somebody else approves it."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.dags.conftest import Airflow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SHOTS = os.environ.get("AIRFLOW_SCREENSHOTS")  # folder for the handbook's pictures
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def login(airflow: Airflow) -> Iterator[Callable[[str], Page]]:
+    """A page of the UI where this user is logged in."""
+    passwords = json.loads((airflow.folder / ".state/airflow/passwords.json").read_text())
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+        def logged_in(user: str) -> Page:
+            page = browser.new_context(viewport={"width": 1120, "height": 760}).new_page()
+            page.set_default_timeout(60_000)
+            page.goto(f"http://127.0.0.1:{airflow.port}/")
+            page.fill("input[name=username]", user)
+            page.fill("input[name=password]", passwords[user])
+            page.get_by_role("button", name="Sign in").click()
+            page.wait_for_url("**/")
+            return page
+
+        yield logged_in
+        browser.close()
+
+
+def shot(page: Page, name: str) -> None:
+    if SHOTS:
+        page.wait_for_timeout(1500)
+        page.screenshot(path=f"{SHOTS}/{name}.png")
+
+
+def test_a_person_changes_one_value_runs_and_another_person_approves(airflow: Airflow, login: Callable[[str], Page]) -> None:
+    site = f"http://127.0.0.1:{airflow.port}"
+    page = login("admin")
+    page.goto(f"{site}/dags/train")
+    for group in ("checkout", "knowledge", "model", "decision", "approve", "release"):
+        expect(page.get_by_text(group, exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Trigger").first.click()
+    page.get_by_text("gate: acceptance").click()
+    shot(page, "airflow-form")
+    field = page.locator("[name='element_gate.min_slice_score']")
+    expect(field).to_have_value("0")
+    field.fill("0.01")
+    field.blur()
+    page.get_by_role("button", name="Trigger").last.click()
+    page.wait_for_url("**/dags/train/runs/manual*")
+    run = airflow.call("GET", "/api/v2/dags/train/dagRuns?order_by=-run_after&limit=1")[1]["dag_runs"][0]["dag_run_id"]
+    here = f"{site}/dags/train/runs/{quote(run, safe='')}"
+    airflow.wait("approve", lambda: airflow.states("train", run).get("approve") == "awaiting_input", 300)
+
+    other = login("ada")
+    other.goto(f"{here}/tasks/approve/required_actions")
+    expect(other.get_by_text("worst answers")).to_be_visible()
+    shot(other, "airflow-approval")
+    other.locator("[name='element_why']").fill("seen in the browser")
+    other.locator("[name='element_why']").blur()
+    other.get_by_role("button", name="Approve").last.click()
+    assert airflow.finished("train", run) == "success"
+
+    page.goto(here)
+    expect(page.get_by_text("Success").first).to_be_visible()
+    check_record(airflow.folder)
+    check_reports(page, here)
+
+
+def check_record(folder: Path) -> None:
+    """The ledger says who approved, and why; the run's branch holds the one overridden value."""
+    ledger = subprocess.run(["git", "show", "releases:models/releases.jsonl"], cwd=folder, capture_output=True, text=True, check=True).stdout.splitlines()
+    last = json.loads(ledger[-1])
+    assert (last["kind"], last["who"], last["why"]) == ("released", "ada", "seen in the browser")
+    newest = subprocess.run(["git", "for-each-ref", "--sort=-committerdate", "--count=1", "--format=%(refname:short)", "refs/heads/runs/"], cwd=folder, capture_output=True, text=True).stdout.strip()
+    record = json.loads(subprocess.run(["git", "show", f"{newest}:data/reports/run.json"], cwd=folder, capture_output=True, text=True, check=True).stdout)
+    assert (record["who"], record["overrides"]) == ("admin", [{"key": "gate.min_slice_score", "before": 0.0, "after": 0.01}])
+
+
+def check_reports(page: Page, here: str) -> None:
+    """The run's tab Reports lists its reports, and one of them opens."""
+    page.goto(f"{here}/plugin/reports")
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_text("worst_answers.html")).to_be_visible()
+    with page.context.expect_page() as opened:
+        frame.get_by_text("worst_answers.html").click()
+    expect(opened.value.get_by_text("Answers of the candidate, worst first")).to_be_visible()
+
+
+def test_reports_are_for_users_who_are_logged_in_and_never_outside_their_folder(airflow: Airflow) -> None:
+    run = airflow.call("GET", "/api/v2/dags/train/dagRuns?limit=1")[1]["dag_runs"][0]["dag_run_id"]
+    path = f"/reports/train/{quote(run, safe='')}"
+
+    assert airflow.call("GET", f"{path}/run.json")[0] == 200
+    assert airflow.call("GET", f"{path}/..%2F..%2F..%2Fairflow%2Fsecrets.json")[0] == 404
+    assert airflow.call("GET", f"{path}/run.json", user="nobody")[0] == 401
