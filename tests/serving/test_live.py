@@ -68,7 +68,8 @@ def test_answers_and_citations_are_evaluates_and_come_from_the_release(triton: T
     assert {question: [cited["chunk_id"] for cited in answer.citations] for question, answer in answers.items()} == {question: row["cited"] for question, row in expected.items()}
     assert {answer.release_id for answer in answers.values()} == {"r-one"}
     first = next(iter(answers.values())).citations[0]
-    assert set(first) == {"chunk_id", "uri", "headings", "start", "end", "score"}
+    assert set(first) == {"chunk_id", "uri", "headings", "pages", "start", "end", "score"}
+    assert first["pages"] == [int(first["chunk_id"].removeprefix("doc-")) + 1]
     assert first["headings"][0] == "T"
 
 
