@@ -81,11 +81,11 @@ class Triton:
 
     def load(self, model: str) -> None:
         """Load or reload a model of the repository. Raises UserError with the server's own message."""
-        self._commanded(f"/v2/repository/models/{model}/load", f"Triton did not load {model}")
+        self._commanded("load_model", model, f"Triton did not load {model}")
 
     def unload(self, model: str) -> None:
         """Returns when the model has finished what it was working on and is gone."""
-        self._commanded(f"/v2/repository/models/{model}/unload", f"Triton did not unload {model}")
+        self._commanded("unload_model", model, f"Triton did not unload {model}")
         deadline = time.monotonic() + START_SECONDS
         while any(entry["name"] == model and entry.get("state") == "UNLOADING" for entry in self._index()) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -135,13 +135,17 @@ class Triton:
     def last_lines(self, count: int = 12) -> str:
         return "\n  ".join(self.log.read_text(errors="replace").splitlines()[-count:]) if self.log.exists() else "(no log)"
 
-    def _commanded(self, path: str, failure: str) -> None:
+    def _commanded(self, command: str, model: str, failure: str) -> None:
+        """By gRPC: a load by HTTP holds one of that server's threads, and users' requests on the same thread wait until it ends."""
+        from tritonclient.utils import InferenceServerException
+
+        client = self.client()
         try:
-            status, body = self._asked("POST", path, {}, seconds=START_SECONDS)
-        except OSError as error:
-            raise UserError(f"{failure}: {error or type(error).__name__}. Last lines of {self.log}:\n  {self.last_lines()}") from error
-        if status != 200:
-            raise UserError(f"{failure}: {_message(body)}")
+            getattr(client, command)(model, client_timeout=START_SECONDS)
+        except InferenceServerException as error:
+            raise UserError(f"{failure}: {error.message() or error}") from error
+        finally:
+            client.close()
 
     def _asked(self, method: str, path: str, body: dict[str, Any] | None = None, seconds: float = 10.0, port: int | None = None) -> tuple[int, bytes]:
         import http.client
