@@ -12,5 +12,6 @@ def run(question: str, tenant: str) -> None:
         print(f"\n\nrelease {part.release_id}, request {part.request_id}, {part.num_new_tokens} tokens")
         for number, cited in enumerate(part.citations, start=1):
             where = " > ".join([cited["uri"], *cited["headings"]])
-            print(f"  [{number}] {where}   characters {cited['start']} to {cited['end']} (score {cited['score']:.2f})")
+            pages = f"   page {', '.join(map(str, cited['pages']))}" if cited["pages"] else ""
+            print(f"  [{number}] {where}{pages}   characters {cited['start']} to {cited['end']} (score {cited['score']:.2f})")
         print(f"feedback: python -m pipelines feedback {part.request_id} --who YOU --thumb up|down [--correction TEXT] [--comment TEXT]")

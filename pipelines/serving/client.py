@@ -39,7 +39,7 @@ class AskError(UserError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `citations`: chunk_id, uri, headings, start and end (characters in the document), score."""
+    """What came back. `citations`: chunk_id, uri, headings, pages, start and end (characters in the document), score."""
 
     text: str
     request_id: str

@@ -81,11 +81,11 @@ class Triton:
 
     def load(self, model: str) -> None:
         """Load or reload a model of the repository. Raises UserError with the server's own message."""
-        self._commanded(f"/v2/repository/models/{model}/load", f"Triton did not load {model}")
+        self._commanded("load_model", model, f"Triton did not load {model}")
 
     def unload(self, model: str) -> None:
         """Returns when the model has finished what it was working on and is gone."""
-        self._commanded(f"/v2/repository/models/{model}/unload", f"Triton did not unload {model}")
+        self._commanded("unload_model", model, f"Triton did not unload {model}")
         deadline = time.monotonic() + START_SECONDS
         while any(entry["name"] == model and entry.get("state") == "UNLOADING" for entry in self._index()) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -135,13 +135,17 @@ class Triton:
     def last_lines(self, count: int = 12) -> str:
         return "\n  ".join(self.log.read_text(errors="replace").splitlines()[-count:]) if self.log.exists() else "(no log)"
 
-    def _commanded(self, path: str, failure: str) -> None:
+    def _commanded(self, command: str, model: str, failure: str) -> None:
+        """By gRPC: a load by HTTP holds one of that server's threads, and users' requests on the same thread wait until it ends."""
+        from tritonclient.utils import InferenceServerException
+
+        client = self.client()
         try:
-            status, body = self._asked("POST", path, {}, seconds=START_SECONDS)
-        except OSError as error:
-            raise UserError(f"{failure}: {error or type(error).__name__}. Last lines of {self.log}:\n  {self.last_lines()}") from error
-        if status != 200:
-            raise UserError(f"{failure}: {_message(body)}")
+            getattr(client, command)(model, client_timeout=START_SECONDS)
+        except InferenceServerException as error:
+            raise UserError(f"{failure}: {error.message() or error}") from error
+        finally:
+            client.close()
 
     def _asked(self, method: str, path: str, body: dict[str, Any] | None = None, seconds: float = 10.0, port: int | None = None) -> tuple[int, bytes]:
         import http.client
@@ -160,14 +164,14 @@ class Triton:
 @contextmanager
 def started(repository: Path, *, load: list[str], log: Path, environment: dict[str, str] | None = None, patient: bool = True) -> Iterator[Triton]:
     """A server on this repository with these models loaded; stopped when the block ends (`patient`: what it works on is finished first). Raises UserError with its own last message."""
-    triton = start(repository, load=load, log=log, environment=environment)
+    triton = start(repository, load=load, log=log, environment=environment, patient=patient)
     try:
         yield triton
     finally:
         stop(triton, patient=patient)
 
 
-def start(repository: Path, *, load: list[str], log: Path, environment: dict[str, str] | None = None) -> Triton:
+def start(repository: Path, *, load: list[str], log: Path, environment: dict[str, str] | None = None, patient: bool = True) -> Triton:
     """Start a server and wait until it and the models are ready."""
     program = home() / "bin/tritonserver"
     if not (home() / "backends/python" / stub().name).exists():
@@ -175,7 +179,7 @@ def start(repository: Path, *, load: list[str], log: Path, environment: dict[str
     ports = _free_ports(3)
     region = f"assistant-{os.getpid()}-{secrets.token_hex(4)}-"
     options = {
-        "model-repository": repository, "backend-directory": home() / "backends", "model-control-mode": "explicit", "exit-timeout-secs": STOP_SECONDS, "exit-on-error": "true", "log-verbose": 0,
+        "model-repository": repository, "backend-directory": home() / "backends", "model-control-mode": "explicit", "exit-timeout-secs": STOP_SECONDS if patient else 1, "exit-on-error": "true", "log-verbose": 0,
         "backend-config": f"python,shm-region-prefix-name={region}", "allow-gpu-metrics": "true", "allow-vertex-ai": "false",
         **{f"{kind}-address": "127.0.0.1" for kind in ("http", "grpc", "metrics")}, **dict(zip(("http-port", "grpc-port", "metrics-port"), ports, strict=True)),
     }  # fmt: skip

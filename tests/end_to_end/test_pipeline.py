@@ -36,6 +36,9 @@ SMALL = {
     "gate.min_gain_over_base": 0.05,
     "gate.min_slice_score": 0.0,
     "gate.min_questions": 20,
+    "proof.num_questions": 20,
+    "proof.min_same_answers": 0.8,
+    "proof.min_same_citations": 0.8,
 }
 
 

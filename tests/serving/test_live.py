@@ -1,6 +1,7 @@
 """The live server: two releases side by side in a real Triton, over a real Weaviate, asked as users ask."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from pipelines.serving.server import Triton
 from pipelines.vectorstore import aliases, collections
 from pipelines.vectorstore import server as weaviate
 
+ROOT = Path(__file__).parents[2]
 SERVE = ServeConfig(max_requests_at_once=16, max_waiting=64, max_seconds=20.0, keep_loaded=2, keep_files=3, prices=Prices(prompt_tokens_per_million=1000.0, new_tokens_per_million=2000.0, request=0.5))
 
 
@@ -66,7 +68,8 @@ def test_answers_and_citations_are_evaluates_and_come_from_the_release(triton: T
     assert {question: [cited["chunk_id"] for cited in answer.citations] for question, answer in answers.items()} == {question: row["cited"] for question, row in expected.items()}
     assert {answer.release_id for answer in answers.values()} == {"r-one"}
     first = next(iter(answers.values())).citations[0]
-    assert set(first) == {"chunk_id", "uri", "headings", "start", "end", "score"}
+    assert set(first) == {"chunk_id", "uri", "headings", "pages", "start", "end", "score"}
+    assert first["pages"] == [int(first["chunk_id"].removeprefix("doc-")) + 1]
     assert first["headings"][0] == "T"
 
 
@@ -213,3 +216,14 @@ def test_a_knowledge_index_that_is_gone_is_a_clear_error_and_never_a_made_up_ans
     finally:
         aliases.point(live.alias("r-one"), json.loads(Path("export-r-one/release.json").read_text())["collection"])
     assert client.ask("What is a release?").release_id == "r-one"
+
+
+def test_every_metric_of_the_grafana_dashboard_is_one_that_the_server_gives(triton: Triton) -> None:
+    client.ask("Who are you?")
+    given = {re.split(r"[{ ]", line)[0] for line in triton.metrics().splitlines() if line and not line.startswith("#")} | {
+        line.split()[2] for line in triton.metrics().splitlines() if line.startswith("# HELP")
+    }
+    dashboard = json.loads((ROOT / "infra/grafana/assistant.json").read_text())
+    wanted = {name for panel in dashboard["panels"] for target in panel["targets"] for name in re.findall(r"\b(?:assistant|nv)_[a-z_]+", target["expr"])}
+    assert len(wanted) >= 8
+    assert wanted <= given

@@ -100,8 +100,8 @@ def test_a_sound_export_passes_every_check(good: tuple[ReleaseRecord, list[dict[
         (make_infinite, "answers equal evaluate's", "0 of 8"),
         (swap_tokens, "answers equal evaluate's", "of 8"),
         (make_other_version, "exactly this version is loaded", "assistant 2, embedder 2, generator 2"),
-        (change_prompt, "answers equal evaluate's", "of 8"),
-        (make_another_release, "this release answered, as the server says", "8 of 8 by another"),
+        pytest.param(change_prompt, "answers equal evaluate's", "of 8", marks=pytest.mark.slow),
+        pytest.param(make_another_release, "this release answered, as the server says", "8 of 8 by another", marks=pytest.mark.slow),
     ],
 )
 def test_a_bad_export_is_refused_with_what_the_server_says(damage: Callable[[Path], None], check: str, said: str, good: tuple[ReleaseRecord, list[dict[str, Any]]]) -> None:
@@ -114,6 +114,7 @@ def test_a_bad_export_is_refused_with_what_the_server_says(damage: Callable[[Pat
     shutil.rmtree(bad)
 
 
+@pytest.mark.slow
 def test_questions_that_were_not_evaluated_prove_nothing(good: tuple[ReleaseRecord, list[dict[str, Any]]]) -> None:
     found = failed(proven(Path("good"), (good[0], [])))
     assert "golden questions were asked" in found

@@ -161,8 +161,8 @@ class TritonPythonModel:
         return np.concatenate(found)
 
     def _citations(self, passages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Document, headings and character span of each passage that evaluate counts as cited."""
-        return [{name: passage[name] for name in ("chunk_id", "uri", "headings", "start", "end", "score")} for passage in passages[: self.settings["num_passages"]]]
+        """Document, headings, pages (null where the document has none) and character span of each passage that evaluate counts as cited."""
+        return [{name: passage[name] for name in ("chunk_id", "uri", "headings", "pages", "start", "end", "score")} for passage in passages[: self.settings["num_passages"]]]
 
     def _groundedness(self, answer: str, passages: list[dict[str, Any]]) -> float | None:
         """As evaluate's: share of the answer's sentences near a sentence of a cited passage. None where answers are waiting for the processor."""

@@ -116,6 +116,7 @@ class _Counters:
             "assistant_milliseconds_total": family("assistant_milliseconds_total", "Time of answered requests by release and step"),
             "assistant_answer_milliseconds_bucket": family("assistant_answer_milliseconds_bucket", "Answered requests that took at most le milliseconds, by release"),
         }
+        self._add("assistant_overloaded_total", 0.0)  # there from the start, so that its rate is known
 
     def overloaded(self) -> None:
         self._add("assistant_overloaded_total", 1.0)

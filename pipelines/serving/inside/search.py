@@ -32,7 +32,7 @@ class Index:
     def passages(self, question: str, vector: list[float], alpha: float, limit: int) -> list[dict[str, Any]]:
         """The best passages, best first, as the pipeline's own search finds them; `score` is the cosine with the question. `alpha` 1: the vector alone; 0: words alone."""
         asked = f'query: {json.dumps(question)}, vector: {json.dumps(vector)}, alpha: {alpha}, fusionType: relativeScoreFusion, properties: ["text"]'
-        wanted = "chunk_id uri headings text start end _additional { vectors { default } }"
+        wanted = "chunk_id uri headings pages text start end _additional { vectors { default } }"
         query = f"{{ Get {{ {self._collection}(hybrid: {{{asked}}}, limit: {limit}) {{ {wanted} }} }} }}"
         answer = self._asked(json.dumps({"query": query}))
         if answer.get("errors"):
