@@ -74,7 +74,7 @@ def _error(said: list[str], name: str, code: int) -> str:
     while own and not own[-1].strip():
         own.pop()
     start = max((number for number, line in enumerate(own) if not line.strip()), default=-1) + 1
-    if code < 0 or code > 128:
+    if code < 0 or 128 < code < 128 + signal.NSIG:  # DVC's own failures end with 255
         return f"stage {name} was killed by signal {-code if code < 0 else code - 128}"
     return "\n".join(own[start:]) or f"stage {name} ended with exit code {code} and said nothing"
 

@@ -11,7 +11,7 @@ import pandas as pd
 from pipelines import files, quality
 from pipelines.config import params
 from pipelines.config.monitor import WindowConfig
-from pipelines.contracts.drift import Decision
+from pipelines.contracts.drift import ENOUGH, Decision
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.traffic import STATUSES
 from pipelines.contracts.window import WINDOW
@@ -94,7 +94,7 @@ def _name(rows: pd.DataFrame) -> str:
 
 def _examined(rows: pd.DataFrame, config: WindowConfig, at: datetime.datetime) -> list[Check]:
     if rows.empty:
-        return [Check(name="number of requests", passed=False, observed="0", expected=f"at least {config.min_requests}")]
+        return [Check(name=ENOUGH, passed=False, observed="0", expected=f"at least {config.min_requests}")]
     return quality.examine(windows.described(rows, at), _promises(config), "traffic").checks
 
 
@@ -102,7 +102,7 @@ def _promises(config: WindowConfig) -> list[Promise]:
     """What a log must be like to tell anything. Shape is the contract's job (windows.read)."""
     between, highest = "ExpectColumnValuesToBeBetween", "ExpectColumnMaxToBeBetween"
     return [
-        Promise("number of requests", "ExpectTableRowCountToBeBetween", {"min_value": config.min_requests}),
+        Promise(ENOUGH, "ExpectTableRowCountToBeBetween", {"min_value": config.min_requests}),
         Promise("request ids are unique", "ExpectColumnValuesToBeUnique", {"column": "request_id"}, 1 - config.max_duplicate_share),
         Promise("status is a known one", "ExpectColumnValuesToBeInSet", {"column": "status", "value_set": list(STATUSES)}),
         Promise("an answered request has an answer", "ExpectColumnValuesToBeInSet", {"column": "answered", "value_set": [True]}),

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.contracts.report import Report
 
+ENOUGH = "number of requests"  # the check that a window has enough of them
 Outcome = Literal["drift", "no_drift", "cannot_tell"]
 Reaction = Literal["none", "refresh", "train", "human", "cannot_tell"]
 Group = Literal["input", "retrieval", "output", "quality", "operations"]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from pipelines import hashchain
 from pipelines.config.monitor import MonitorConfig
-from pipelines.contracts.drift import Acceptance, Decision, Reaction, Signal, Verdict
+from pipelines.contracts.drift import ENOUGH, Acceptance, Decision, Reaction, Signal, Verdict
 from pipelines.errors import UserError
 
 STARTS: tuple[Reaction, ...] = ("train", "refresh")
@@ -47,7 +47,8 @@ class Reasoned:
 def decide(config: MonitorConfig, verdict: Verdict, before: Sequence[Decision], told: Circumstances) -> Reasoned:
     """The reaction to a verdict. `before`: all decisions, oldest first."""
     if verdict.outcome == "cannot_tell":
-        return Reasoned("cannot_tell", "cannot_tell", False, [], verdict.sentence)
+        waits = [check.name for check in verdict.checks.checks if not check.passed] == [ENOUGH]  # nothing is broken: the next run may have enough
+        return Reasoned("cannot_tell", "none" if waits else "cannot_tell", False, [], verdict.sentence)
     if verdict.outcome == "no_drift":
         return Reasoned("none", "none", False, [], verdict.sentence)
     if verdict.baseline_kind != "live":

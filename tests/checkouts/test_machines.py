@@ -44,7 +44,7 @@ def machines(tmp_path: Path) -> list[Path]:
 def test_each_task_finds_what_the_other_machine_made(machines: list[Path]) -> None:
     first, second = machines
     try:
-        for folder, words in ((first, ["start", "--who", "t"]), (first, ["stage", "--name", "ingest"]), (second, ["stage", "--name", "validate"])):
+        for folder, words in ((first, ["start", "--who", "t"]), (first, ["stage", "--name", "ingest"]), (second, ["stage", "--name", "redact"]), (first, ["stage", "--name", "validate"])):
             done = checkout(folder, *words)
             assert done.returncode == 0, done.stderr + done.stdout
         with ThreadPoolExecutor() as pool:  # at once, as Airflow would
@@ -57,7 +57,7 @@ def test_each_task_finds_what_the_other_machine_made(machines: list[Path]) -> No
         assert again.returncode == 99, again.stderr + again.stdout  # nothing to do: the other machine did it
         assert (second / ".state/runs/train-one/data/chunks.parquet").exists()
         lock = yaml.safe_load(git(second, "show", "shared/runs/train-one:dvc.lock"))
-        assert set(lock["stages"]) == {"ingest", "validate", "chunk", "base"}
+        assert set(lock["stages"]) == {"ingest", "redact", "validate", "chunk", "base"}
         assert json.loads(git(second, "show", "runs/train-one:data/reports/validation.json"))["passed"] is True
     finally:
         for folder in machines:

@@ -119,7 +119,7 @@ def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_i
 
 def test_what_cannot_be_told_is_never_no_drift_and_its_requests_wait(workspace: Path) -> None:
     empty = judged()
-    assert (empty.outcome, empty.reaction, empty.reason) == ("cannot_tell", "cannot_tell", "Cannot tell: no request has come since the last window.")
+    assert (empty.outcome, empty.reaction, empty.reason) == ("cannot_tell", "none", "Cannot tell: no request has come since the last window.")
     ask("a", steady(60, 1), 0)
     few = judged()
     assert (few.outcome, few.judged_to, few.reason) == ("cannot_tell", None, "Cannot tell: 60 of 100 requests have come since the last window.")

@@ -6,8 +6,8 @@ import pytest
 
 from pipelines.config import params
 from pipelines.config.monitor import MonitorConfig
-from pipelines.contracts.drift import Acceptance, Decision, Signal, Verdict
-from pipelines.contracts.report import Report
+from pipelines.contracts.drift import ENOUGH, Acceptance, Decision, Signal, Verdict
+from pipelines.contracts.report import Check, Report
 from pipelines.errors import UserError
 from pipelines.monitoring import decision as decisions
 from pipelines.monitoring.decision import Circumstances, decide
@@ -80,6 +80,14 @@ def test_drastic_drift_waits_for_no_second_window() -> None:
 def test_what_cannot_be_told_is_said_and_starts_nothing_and_is_no_all_clear() -> None:
     found = decide(config(), verdict(outcome="cannot_tell", sentence="Cannot tell: 3 of 100."), [decision()], told())
     assert (found.wanted, found.reaction, found.sentence) == ("cannot_tell", "cannot_tell", "Cannot tell: 3 of 100.")
+
+
+def test_a_window_that_only_waits_for_more_requests_calls_nobody_and_a_broken_one_does() -> None:
+    few = Check(name=ENOUGH, passed=False, observed="3", expected="at least 100")
+    broken = Check(name="ids occur once", passed=False, observed="9 rows", expected="none")
+    waiting = verdict(outcome="cannot_tell", sentence="Cannot tell: 3 of 100.", checks=Report.of([few]))
+    torn = verdict(outcome="cannot_tell", sentence="Cannot tell.", checks=Report.of([few, broken]))
+    assert [decide(config(), seen, [decision()], told()).reaction for seen in (waiting, torn)] == ["none", "cannot_tell"]
 
 
 def test_no_drift_starts_nothing() -> None:
