@@ -78,7 +78,10 @@ def _finished(started: "subprocess.Popen[bytes]", log: Any) -> str:
         said.append(line.rstrip())
         if line.strip():
             log.info(line.rstrip())
-    return _outcome(started.wait(), list(said))
+    code = started.wait()
+    if code == UNCHANGED:
+        log.info("skipped (cached): nothing that this task reads has changed")  # the reason of a skip is no line of the log
+    return _outcome(code, list(said))
 
 
 def _outcome(code: int, said: list[str]) -> str:
