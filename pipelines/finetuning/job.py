@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict
 from pipelines.config.finetune import FinetuneConfig
 
 FINISHED = "finished"  # written into a checkpoint after everything else
-STAGE_LOCK = "stage.lock"  # in `checkpoints`; the stage holds it as long as it lives
 
 
 class Job(BaseModel):
@@ -19,4 +18,5 @@ class Job(BaseModel):
     base: Path  # model folder
     examples: Path  # Arrow data set with `prompt` and `completion`
     checkpoints: Path  # kept until the adapter is proven
+    lock: Path  # the stage holds it as long as it lives
     result: Path  # where rank 0 saves adapter and history.json

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,33 @@ from pipelines import files, place
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.errors import UserError
 from pipelines.finetuning import operator
-from pipelines.finetuning.job import STAGE_LOCK, Job
+from pipelines.finetuning.job import Job
 from pipelines.hardware import has_gpu, num_devices
 
 
+@contextmanager
+def alone(config: FinetuneConfig, base: Path, examples: Path) -> Iterator[None]:
+    """One process of this clone at a time does a job, from its first step to its forgetting: runs in other work trees may have the same one."""
+    lock = _lock(config, base, examples)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # the ranks end when this lock is free: a killed stage leaves none of them behind
+        yield
+
+
 def train(config: FinetuneConfig, base: Path, examples: Path, result: Path) -> list[dict[str, Any]]:
-    """Fine-tune; the adapter is in `result` afterwards. Returns the training history (loss by step).
+    """Fine-tune, within `alone`; the adapter is in `result` afterwards. Returns the training history (loss by step).
 
     Continues from the last checkpoint of the same job. Raises UserError where the combination does not exist here or the ranks failed.
     """
     _possible(config)
     checkpoints = _checkpoints(config, base, examples)
     checkpoints.mkdir(parents=True, exist_ok=True)
-    job = Job(config=config, base=base.absolute(), examples=examples.absolute(), checkpoints=checkpoints, result=result.absolute())
+    job = Job(config=config, base=base.absolute(), examples=examples.absolute(), checkpoints=checkpoints, lock=_lock(config, base, examples), result=result.absolute())
     files.write_text(checkpoints / "job.json", job.model_dump_json())
     processes = config.num_processes or num_devices()
     print(f"{config.method}, ZeRO stage {config.zero_stage}, {processes} process(es)" + (f" a node of {config.hostfile}" if config.hostfile else ""), flush=True)
-    with (checkpoints / STAGE_LOCK).open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # the ranks end when this lock is free: a killed stage leaves none of them behind
-        code = _await(subprocess.Popen(_command(config, processes, checkpoints / "job.json"), env=_environment(processes)))
+    code = _await(subprocess.Popen(_command(config, processes, checkpoints / "job.json"), env=_environment(processes)))
     if code:
         raise UserError(f"fine-tuning stopped (exit code {code}); the reason is in the lines above. The same command continues from the last checkpoint in {checkpoints}")
     history: list[dict[str, Any]] = json.loads((result / "history.json").read_text())
@@ -53,6 +63,11 @@ def _await(ranks: "subprocess.Popen[bytes]") -> int:
 def forget(base: Path, examples: Path, config: FinetuneConfig) -> None:
     """Remove the checkpoints of this job; those of other jobs stay."""
     shutil.rmtree(_checkpoints(config, base, examples), ignore_errors=True)
+
+
+def _lock(config: FinetuneConfig, base: Path, examples: Path) -> Path:
+    """Beside the checkpoints, which are removed while it is held."""
+    return _checkpoints(config, base, examples).with_suffix(".lock")
 
 
 def _checkpoints(config: FinetuneConfig, base: Path, examples: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.errors import UserError
-from pipelines.finetuning.job import FINISHED, STAGE_LOCK, Job
+from pipelines.finetuning.job import FINISHED, Job
 from pipelines.hardware import computes_in_bf16, has_gpu
 
 
@@ -151,7 +151,7 @@ def _end_with_stage(lock: Path) -> None:
 
 if __name__ == "__main__":
     given = Job.model_validate_json(Path(next(word for word in sys.argv[1:] if not word.startswith("--"))).read_text())
-    threading.Thread(target=_end_with_stage, args=[given.checkpoints / STAGE_LOCK], daemon=True).start()
+    threading.Thread(target=_end_with_stage, args=[given.lock], daemon=True).start()
     try:
         run(given)
     except UserError as error:

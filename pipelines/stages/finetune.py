@@ -14,6 +14,11 @@ from pipelines.finetuning import launch
 def run(config: FinetuneConfig, base: Path, examples: Path, examples_validation: Path, adapter: Path, training: Path) -> None:
     """Train under DeepSpeed. Raises Refusal where the examples' check did not pass, UserError where the adapter is no good."""
     files.read_json(examples_validation, Report).demand(f"the check of {examples}", "Mend data/faq or data/golden")
+    with launch.alone(config, base, examples):
+        _tune(config, base, examples, adapter, training)
+
+
+def _tune(config: FinetuneConfig, base: Path, examples: Path, adapter: Path, training: Path) -> None:
     with files.replacing(adapter) as target:
         target.mkdir()
         history = launch.train(config, base, examples, target)

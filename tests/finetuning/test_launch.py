@@ -1,5 +1,7 @@
 """Real DeepSpeed on this machine: the combinations of params.yaml that need no GPU, each on a tiny model."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,11 +47,23 @@ def test_a_combination_trains_and_saves_whole_weights(changes: dict[str, object]
     base, examples = inputs
     (tmp_path / "result").mkdir()
 
-    history = launch.train(settings(**changes), base, examples, tmp_path / "result")
+    with launch.alone(settings(**changes), base, examples):
+        history = launch.train(settings(**changes), base, examples, tmp_path / "result")
+        launch.forget(base, examples, settings(**changes))
 
     assert [check.name for check in weights.checks(tmp_path / "result") if not check.passed] == []
     assert any("train_loss" in row for row in history)
-    launch.forget(base, examples, settings(**changes))
+
+
+def test_a_second_process_with_the_same_job_waits_until_the_first_has_forgotten_it(inputs: tuple[Path, Path]) -> None:
+    base, examples = inputs
+    waiting = "import sys; from pathlib import Path; from pipelines.config.finetune import FinetuneConfig; from pipelines.finetuning import launch\n"
+    waiting += "config = FinetuneConfig.model_validate_json(sys.argv[1])\nwith launch.alone(config, Path(sys.argv[2]), Path(sys.argv[3])): print('mine')"
+    with launch.alone(settings(), base, examples):
+        second = subprocess.Popen([sys.executable, "-c", waiting, settings().model_dump_json(), str(base), str(examples)], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(5)
+    assert second.communicate(timeout=30)[0] == "mine\n"
 
 
 def test_qlora_without_a_gpu_is_refused_with_the_remedy(inputs: tuple[Path, Path], tmp_path: Path) -> None:
