@@ -47,6 +47,7 @@ def shot(page: Page, name: str) -> None:
         page.screenshot(path=f"{SHOTS}/{name}.png")
 
 
+@pytest.mark.slow
 def test_a_person_changes_one_value_runs_and_another_person_approves(airflow: Airflow, login: Callable[[str], Page]) -> None:
     site = f"http://127.0.0.1:{airflow.port}"
     page = login("admin")

@@ -58,6 +58,7 @@ def judged() -> Decision:
     return files.read_json(Path("data/reports/drift/verdict.json"), Decision)
 
 
+@pytest.mark.slow
 def test_steady_traffic_is_no_drift_and_a_new_topic_with_corrections_is_and_is_learned_from_once_reviewed(assistant: Triton, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate.run("steady", 120, 1) == 0
     assert logged(120) == 120
