@@ -4,6 +4,7 @@ Nothing here trusts a digest or the exporter: only what the started server loads
 """
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ def prove(repository: Path, record: ReleaseRecord, answers: list[dict[str, Any]]
             return Report.of([Check(name="the repository loads", passed=True, observed="loaded", expected="loaded"), versions, *_asked(triton, record, _sample(answers, config.num_questions), config)])
     except UserError as error:
         return Report.of([Check(name="the repository loads", passed=False, observed=_why(log) or str(error), expected="loaded")])
+    finally:
+        for bytecode in repository.rglob("__pycache__"):  # Triton's Python writes it whatever its environment says, and DVC would see a changed export
+            shutil.rmtree(bytecode)
 
 
 def _asked(triton: server.Triton, record: ReleaseRecord, sample: list[dict[str, Any]], config: ProofConfig) -> list[Check]:

@@ -228,7 +228,7 @@ def _wait(triton: Triton) -> None:
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
-    """The server's environment: Triton's own Python first, the library of exactly that Python, nothing of the caller's Python. No bytecode beside the models: DVC would see a changed export."""
+    """The server's environment: Triton's own Python first, the library of exactly that Python, nothing of the caller's Python."""
     asked = "import sysconfig; print(sysconfig.get_config_var('LIBDIR')); print(sysconfig.get_config_var('INSTSONAME'))"
     said = subprocess.run([str(ENVIRONMENT / "bin/python"), "-c", asked], capture_output=True, text=True, check=True).stdout.split()
     folder, library = Path(said[0]), said[1]
@@ -237,7 +237,7 @@ def _environment(more: dict[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "VIRTUAL_ENV")}
     return {
         **kept, "PATH": f"{ENVIRONMENT / 'bin'}:{os.environ.get('PATH', '')}", "LD_LIBRARY_PATH": f"{folder}:{home().parents[1] / 'nvidia_pytriton.libs'}",
-        "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1", **more,
+        "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", **more,
     }  # fmt: skip
 
 

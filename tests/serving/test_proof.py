@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pipelines import files
 from pipelines.config.serve import ProofConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
@@ -86,8 +87,10 @@ def make_another_release(folder: Path) -> None:
 
 
 def test_a_sound_export_passes_every_check(good: tuple[ReleaseRecord, list[dict[str, Any]]]) -> None:
+    before = files.digest(Path("good"))
     report = proven(Path("good"), good)
     assert report.passed, report.reason
+    assert files.digest(Path("good")) == before  # the server left nothing behind: DVC would see a changed export
     assert report.checks[1].observed == "assistant 1, embedder 1, generator 1"
 
 
