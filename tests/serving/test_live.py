@@ -196,10 +196,23 @@ def test_two_releases_answer_their_shares_side_by_side_and_the_first_is_not_rest
 
 
 def test_the_servers_metrics_count_requests_by_release_and_status(triton: Triton) -> None:
+    def counted() -> tuple[float, float]:
+        """Requests answered, and answers in the histogram: both are counted shortly after their answer, one after the other."""
+        found = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in triton.metrics().splitlines() if line.startswith("assistant_")}
+        return found['assistant_requests_total{release="r-one",status="ok"}'], found['assistant_answer_milliseconds_bucket{le="+Inf",release="r-one"}']
+
+    def settled() -> tuple[float, float]:
+        deadline, before, now = time.monotonic() + 10, (-1.0, -1.0), counted()
+        while before != now and time.monotonic() < deadline:
+            time.sleep(0.5)
+            before, now = now, counted()
+        return now
+
     client.ask("Who are you?")
-    found = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in triton.metrics().splitlines() if line.startswith("assistant_")}
-    assert found['assistant_requests_total{release="r-one",status="ok"}'] > 0
-    assert found['assistant_answer_milliseconds_bucket{le="+Inf",release="r-one"}'] == found['assistant_requests_total{release="r-one",status="ok"}']
+    requests, answers = settled()
+    client.ask("Who are you?")
+    assert requests == answers
+    assert settled() == (requests + 1, answers + 1)
 
 
 def test_a_second_holder_is_refused(triton: Triton) -> None:
