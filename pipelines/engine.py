@@ -7,6 +7,7 @@ engines call it with the same lists, so that the results are the same.
 import importlib.util
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -21,6 +22,7 @@ from pipelines.errors import Unreachable, UserError
 if TYPE_CHECKING:
     import ray
 
+CONNECT_SECONDS = 20
 LOCAL = EngineConfig(kind="local")
 Work = Callable[[list[Any]], list[Any]]
 Make = Callable[[], Work]
@@ -86,8 +88,11 @@ def _connected() -> "Iterator[ray]":
     alone: dict[str, Any] = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     code = {"py_modules": [str(Path(__file__).parent)]}
     try:
+        if address and address.count(":") == 1:
+            host, port = address.split(":")
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()  # else Ray asks for minutes
         ray.init(address=address or "local", runtime_env=code, log_to_driver=False, logging_level="ERROR", **alone)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise Unreachable(
             f"Ray at {address or 'this machine'} cannot be used: {error}\nRemedy: check RAY_ADDRESS (host:port of `ray start --head`), or set engine.kind to local in params.yaml"
         ) from error

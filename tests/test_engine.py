@@ -111,7 +111,6 @@ def test_a_cluster_of_two_nodes_gives_the_digests_of_one_machine(tmp_path: Path,
     assert len(set(work(RAY, node, range(400), 1))) == 2
 
 
-@pytest.mark.slow
 def test_an_address_where_no_ray_answers_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(Unreachable, match=r"Ray at 127\.0\.0\.1:9 cannot be used"):
