@@ -117,7 +117,7 @@ def retrained(api: "Api", first: str) -> str:
         users.join()
     expect(state == "success", f"{run_id} ends well (its logs: {api.address})")
     again = [decision for decision in decisions() if decision["blocked_by"]]
-    expect(bool(again) and len(api.runs("train")) == 1, f"the next alarm started nothing, on record: wanted {again[0]['wanted'] if again else None}, blocked by {again and again[0]['blocked_by']}")
+    expect(bool(again) and len(api.runs("train")) == 1, f"the next alarm started nothing, on record: {[(decision['wanted'], *decision['blocked_by']) for decision in again]}")
     expect(champion() != first, f"{champion()} is live instead of {first}")
     return champion()
 
