@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test serve airflow doctor lock clean
+.PHONY: help setup run test demo serve airflow doctor lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
@@ -16,6 +16,9 @@ run: setup ## set-up, then the whole pipeline, then a summary
 
 test: setup ## lint, types, import rules, tests
 	@infra/test
+
+demo: run ## the whole loop in a clone of its own: drift, review, retraining, a better release (10 minutes)
+	@$(PYTHON) infra/demo.py
 
 serve: setup ## Weaviate and Triton with the released assistant, until Ctrl-C
 	@python -m pipelines serve

@@ -109,13 +109,16 @@ class Encoder:
         """(positions in `texts`, their unit vectors), longest texts first so that memory peaks at once."""
         from tqdm import tqdm
 
-        lengths = self._lengths(texts)
-        order = sorted(range(len(texts)), key=lambda place: -lengths[place])
-        batches = list(self._bounded(order, lengths))
+        batches = self.plan(texts)
         with tqdm(total=len(texts), desc="embedding", unit=" texts", disable=not progress, mininterval=1) as bar:
             for places, vectors in self._streamed(batches, texts):
                 yield places, vectors
                 bar.update(len(places))
+
+    def plan(self, texts: list[str]) -> list[list[int]]:
+        """Positions in `texts` that are encoded together, longest texts first."""
+        lengths = self._lengths(texts)
+        return list(self._bounded(sorted(range(len(texts)), key=lambda place: -lengths[place]), lengths))
 
     def _streamed(self, batches: list[list[int]], texts: list[str]) -> Iterator[tuple[list[int], Vectors]]:
         """The batches' vectors in order: on the CPU as many batches at once as there are cores, each on one core."""
@@ -123,13 +126,13 @@ class Encoder:
 
         num_threads = torch.get_num_threads()
         if self.model.device.type != "cpu":
-            yield from ((places, self._vectors([texts[place] for place in places])) for places in batches)
+            yield from ((places, self.vectors([texts[place] for place in places])) for places in batches)
             return
         waiting: deque[tuple[list[int], Future[Vectors]]] = deque()
         pool = ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
             for places in batches:
-                waiting.append((places, pool.submit(self._vectors, [texts[place] for place in places])))
+                waiting.append((places, pool.submit(self.vectors, [texts[place] for place in places])))
                 if len(waiting) > 2 * num_threads:
                     done, future = waiting.popleft()
                     yield done, future.result()
@@ -139,8 +142,8 @@ class Encoder:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(num_threads)
 
-    def _vectors(self, texts: list[str]) -> Vectors:
-        """Unit vectors of one batch."""
+    def vectors(self, texts: list[str]) -> Vectors:
+        """Unit vectors of one batch of `plan`."""
         import torch
 
         features = {key: self._padded(key, value).to(self.model.device) for key, value in self.model.preprocess(texts).items() if hasattr(value, "to")}

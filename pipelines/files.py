@@ -100,12 +100,23 @@ def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
 
 def read(path: Path, schema: pa.Schema, rows_a_batch: int = ROWS_A_BATCH) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file. Raises UserError where it is missing, unreadable or of another schema."""
+    for batch in batches(path, schema, rows_a_batch):
+        yield from batch.to_pylist()
+
+
+def batches(path: Path, schema: pa.Schema, rows_a_batch: int = ROWS_A_BATCH) -> Iterator[pa.RecordBatch]:
+    """The rows as Arrow batches of that many, the last one shorter; for those who do not need every row as Python values."""
     with _opened(path) as file:
         found = file.schema_arrow.remove_metadata()
         if not found.equals(schema.remove_metadata()):
             raise UserError(f"{path} has another schema than this code writes: `dvc repro` makes it anew\n  found    {found}\n  expected {schema}")
-        for batch in file.iter_batches(rows_a_batch):
-            yield from batch.to_pylist()
+        yield from file.iter_batches(rows_a_batch)
+
+
+def count(path: Path) -> int:
+    """Rows of a Parquet file, as its footer says."""
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
 
 
 def metadata(path: Path) -> dict[str, str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines import database
+from pipelines.database import KEYS_A_QUERY
 from pipelines.encoding import Vectors
-from pipelines.errors import UserError
 
 
 class Cache:
@@ -24,8 +25,8 @@ class Cache:
         """The vectors that are there, by text digest."""
         found: dict[str, Vectors] = {}
         wanted = list(digests)
-        for start in range(0, len(wanted), 500):
-            some = wanted[start : start + 500]
+        for start in range(0, len(wanted), KEYS_A_QUERY):
+            some = wanted[start : start + KEYS_A_QUERY]
             marks = ",".join("?" * len(some))
             rows = self._connection.execute(f"SELECT digest, vector FROM vectors WHERE kind = ? AND digest IN ({marks})", [self._kind, *some])
             found |= {digest: np.frombuffer(vector, dtype=np.float32) for digest, vector in rows}
@@ -40,16 +41,6 @@ class Cache:
 
 @contextmanager
 def opened(path: Path, kind: str) -> Iterator[Cache]:
-    """The cache at `path`, made where it is missing; concurrent stages wait for each other's writes. Raises UserError where it is damaged or cannot be used."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=60)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("CREATE TABLE IF NOT EXISTS vectors (kind TEXT, digest TEXT, vector BLOB, PRIMARY KEY (kind, digest)) WITHOUT ROWID")
+    """The cache at `path`, made where it is missing. Raises UserError where it is damaged or cannot be used."""
+    with database.opened(path, "vectors (kind TEXT, digest TEXT, vector BLOB, PRIMARY KEY (kind, digest))") as connection:
         yield Cache(connection, kind)
-    except sqlite3.OperationalError as error:  # locked, disk full, no permission: the file itself is good
-        raise UserError(f"{path} cannot be written or read: {error}. Mend that and run the same command: what was stored is kept") from error
-    except sqlite3.DatabaseError as error:
-        raise UserError(f"{path} is damaged ({error}): remove it and run the same command; it is a cache, so only time is lost") from error
-    finally:
-        connection.close()

@@ -4,7 +4,6 @@ Results are kept as they are made, so that an interrupted stage continues where 
 is the same with and without it, since `kind` holds the digest of the code, the settings and the libraries that made it.
 """
 
-import fcntl
 import importlib.metadata
 import json
 import sqlite3
@@ -14,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines import database
+from pipelines.database import KEYS_A_QUERY
 from pipelines.files import digest, text_digest
-
-KEYS_A_QUERY = 500
 
 
 class Cache:
@@ -59,18 +58,9 @@ class Cache:
 
 @contextmanager
 def opened(path: Path, kind: str) -> Iterator[Cache]:
-    """The cache at `path`, made where it is missing; concurrent stages wait for each other's writes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=60)
-    try:
-        with path.with_suffix(".lock").open("a") as lock:  # SQLite does not wait while another process turns the journal over
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS work (kind TEXT, key TEXT, value BLOB, PRIMARY KEY (kind, key)) WITHOUT ROWID")
-        connection.execute("PRAGMA synchronous = NORMAL")
+    """The cache at `path`, made where it is missing. Raises UserError where it is damaged or cannot be used."""
+    with database.opened(path, "work (kind TEXT, key TEXT, value BLOB, PRIMARY KEY (kind, key))") as connection:
         yield Cache(connection, kind)
-    finally:
-        connection.close()
 
 
 def kind(name: str, code: Iterable[Path], settings: str, libraries: Iterable[str]) -> str:

@@ -1,4 +1,3 @@
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -7,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import workcache
+from pipelines.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +40,7 @@ def test_what_was_put_outlives_a_kill(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from pipelines import workcache
+from pipelines.errors import UserError
 with workcache.opened(Path({str(tmp_path / "work.sqlite")!r}), "k") as cache:
     cache.put({{"a": 1}})
     os.kill(os.getpid(), 9)
@@ -67,7 +68,7 @@ def test_two_writers_wait_for_each_other(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_cache_is_told(tmp_path: Path) -> None:
     (tmp_path / "work.sqlite").write_text("no database at all, but long enough to look at")
-    with pytest.raises(sqlite3.DatabaseError), workcache.opened(tmp_path / "work.sqlite", "k"):
+    with pytest.raises(UserError, match=r"work\.sqlite is damaged .*: remove it and run the same command"), workcache.opened(tmp_path / "work.sqlite", "k"):
         pass
 
 

@@ -128,7 +128,7 @@ def _verdict(values: Params, window: Window, before: list[Decision], accepted: l
     kind, name, table = _baseline(window.release_id, before, accepted, known)
     if kind == "golden":
         known = known.training()
-    mine, theirs = (rows_of(values.encoder, rows).drawn(values.monitor.max_tested, values.monitor.seed) for rows in (window.table, table))
+    mine, theirs = (rows_of(values.encoder, judging.drawn(rows, values.monitor.max_tested, values.monitor.seed)) for rows in (window.table, table))
     judged = judging.judge(values.monitor, mine, theirs, known, GROUPS[kind])
     shown, overall = presets.examine(mine.table, theirs.table, WINDOWS / f"{window.name}.evidently.html")
     return Verdict(

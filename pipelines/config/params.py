@@ -14,6 +14,7 @@ from pipelines.config.base import BaseConfig
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.embed import EmbedConfig
 from pipelines.config.encoder import EncoderConfig
+from pipelines.config.engine import EngineConfig
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.examples import ExamplesConfig
 from pipelines.config.export import ExportConfig
@@ -38,6 +39,7 @@ Location = tuple[str | int, ...]
 class Params(Section):
     """The whole of params.yaml, in stage order."""
 
+    engine: EngineConfig = Field(description="where documents are worked on")
     ingest: IngestConfig = Field(description="documents in")
     redact: RedactConfig = Field(description="personal data")
     validate_: ValidateConfig = Field(alias="validate", description="what documents must be like")

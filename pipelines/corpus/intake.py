@@ -7,19 +7,23 @@ Of every document a line is held in memory (uri, keys, signature); texts are in 
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from pipelines import workcache
+from pipelines.config.engine import EngineConfig
 from pipelines.config.ingest import IngestConfig, Quality
 from pipelines.corpus import duplicates, reading, workers
 from pipelines.corpus.formats import Bounds
 from pipelines.corpus.reading import Task
 from pipelines.corpus.sources import Found
+from pipelines.engine import LOCAL, Work, work
 from pipelines.files import text_digest
 from pipelines.workcache import Cache
 
 MIB = 1 << 20
+TASKS_A_CALL = 16  # documents that a node of a cluster reads at a time
 CODE = ("detection.py", "formats.py", "letters.py", "markup.py", "office.py", "parts.py", "pdf.py", "reading.py", "workers.py")
 LIBRARIES = (
     "beautifulsoup4", "charset-normalizer", "datasketch", "docutils", "ftfy", "lxml", "markdown-it-py", "markdownify", "openpyxl", "pdfminer.six", "pdfplumber", "puremagic", "py3langid", "python-docx",
@@ -56,10 +60,10 @@ def kind(config: IngestConfig) -> str:
     return workcache.kind("read", [folder / name for name in CODE], config.limits.model_dump_json(), LIBRARIES)
 
 
-def take_in(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cache) -> Intake:
+def take_in(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cache, engine: EngineConfig = LOCAL) -> Intake:
     """Read, judge and compare every (source name, document)."""
     intake = Intake()
-    _read(found, config, cache, intake)
+    _read(found, config, cache, intake, engine)
     facts = _facts(cache, intake.entries)
     good = [entry for entry in intake.entries if _judged(entry, facts, config.quality, intake)]
     candidates = (duplicates.Candidate(entry.uri, facts[entry.key]["digest"], facts[entry.key]["signature"]) for entry in good)
@@ -82,14 +86,21 @@ def doc_id(uri: str) -> str:
     return text_digest(uri)[:16]
 
 
-def _read(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cache, intake: Intake) -> None:
+def _read(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cache, intake: Intake, engine: EngineConfig) -> None:
     """Fill `intake.entries`; read in worker processes what the cache does not have."""
     limits = workers.Limits(config.limits.seconds, config.limits.memory_mib * MIB)
     bounds = Bounds(config.limits.max_pages, config.limits.max_unpacked_mib * MIB)
     missing = _missing(found, bounds, cache, intake)
-    for key, row, problem in workers.run(reading.read, missing, limits, config.num_workers or os.cpu_count() or 1, PRELOAD):
+    here = engine.kind == "local"  # where documents need not wait for each other's list
+    read = workers.run(reading.read, missing, limits, config.num_workers or os.cpu_count() or 1, PRELOAD) if here else work(engine, partial(_reader, limits), missing, TASKS_A_CALL)
+    for key, row, problem in read:
         intake.num_read += 1
         _keep(cache, key, {"rejected": problem, "media_type": None} if problem else row)
+
+
+def _reader(limits: workers.Limits) -> Work:
+    """Reads a list of tasks within the limits, in a process of its own beside the one that asks."""
+    return lambda tasks: list(workers.run(reading.read, tasks, limits, 1, PRELOAD))
 
 
 def _keep(cache: Cache, key: str, row: dict[str, Any]) -> None:

@@ -24,13 +24,6 @@ class Rows:
     table: pd.DataFrame
     vectors: Vectors
 
-    def drawn(self, limit: int, seed: int) -> "Rows":
-        """At most `limit` of them, drawn at random, in their order."""
-        if len(self.table) <= limit:
-            return self
-        places = np.sort(np.random.default_rng(seed).choice(len(self.table), limit, replace=False))
-        return Rows(self.table.iloc[places].reset_index(drop=True), self.vectors[places])
-
 
 @dataclass(frozen=True)
 class Judged:
@@ -39,6 +32,14 @@ class Judged:
     signals: list[Signal]
     unmeasured: list[str]
     drastic: bool
+
+
+def drawn(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+    """At most `limit` of the rows, drawn at random, in their order."""
+    if len(table) <= limit:
+        return table
+    places = np.sort(np.random.default_rng(seed).choice(len(table), limit, replace=False))
+    return table.iloc[places].reset_index(drop=True)
 
 
 def judge(config: MonitorConfig, window: Rows, baseline: Rows, known: Known, groups: Collection[Group]) -> Judged:

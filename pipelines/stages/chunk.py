@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from functools import cache as once
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +10,23 @@ from pipelines import chunking, encoding, files, place, workcache
 from pipelines.chunking import Sizes, headings_at, pages_at, spans
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.encoder import EncoderConfig
+from pipelines.config.engine import EngineConfig
 from pipelines.contracts import chunks as chunks_contract
 from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Report
+from pipelines.engine import LOCAL, Work, work
 from pipelines.errors import UserError
+from pipelines.workcache import Cache
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-BATCH = 256  # documents looked up in the cache at once
+DOCUMENTS_A_CALL = 64  # that one process of a cluster works on at a time
+DECIDING = ["digest", "title", "sections", "pages"]  # of a document: what its passages depend on
 
 
-def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation: Path, chunks: Path) -> None:
+def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation: Path, chunks: Path, engine: EngineConfig = LOCAL) -> None:
     """Cut every document. Raises Refusal where the documents' validation did not pass."""
     files.read_json(validation, Report).demand(f"the validation of {documents}", "Mend the documents, or the bounds in params.yaml's `validate` section")
     folder = encoding.locate(encoder.model, encoder.revision)
@@ -32,30 +35,49 @@ def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation
         raise UserError(f"params.yaml: chunk.max_tokens: {config.max_tokens} is more than the encoder {encoder.model} reads ({limit - 2} tokens): the rest of each chunk would not be found. Lower it")
     schema = CHUNKS.with_metadata({"encoder_model": encoder.model, "encoder_revision": encoder.revision or ""})
     sizes = Sizes(config.max_tokens, config.min_tokens, config.overlap_tokens, config.max_characters)
-    count = files.write(chunks, schema, _rows(documents, folder, sizes))
+    with workcache.opened(place.shared_state() / "work.sqlite", _kind(folder, sizes)) as cache:
+        for key, found in work(engine, partial(_cutter, encoder, sizes), _missing(documents, cache), DOCUMENTS_A_CALL):
+            cache.put({key: found})
+        count = files.write(chunks, schema, _rows(documents, cache))
     print(f"{count} chunks of at most {config.max_tokens} tokens")
 
 
-def _rows(documents: Path, folder: Path, sizes: Sizes) -> Iterator[dict[str, Any]]:
-    """Rows of chunks.parquet. What a document was cut into is kept by its digest, so that one that has not changed is not cut again."""
+def _kind(folder: Path, sizes: Sizes) -> str:
     code = (Path(__file__), Path(chunking.__file__), Path(chunks_contract.__file__))
-    kind = workcache.kind("chunk", code, f"{sizes}{files.digest(folder / 'tokenizer.json')}", ("markdown-it-py", "tokenizers"))
-    tokenizer = once(lambda: encoding.tokenizer(folder))
-    with workcache.opened(place.shared_state() / "work.sqlite", kind) as cache:
-        for batch in _batches(files.read(documents, DOCUMENTS)):
-            keys = [files.text_digest(json.dumps([row["digest"], row["title"], row["sections"], row["pages"]])) for row in batch]
-            known = cache.many(keys)
-            fresh = {key: _cut(row, tokenizer(), sizes) for row, key in zip(batch, keys, strict=True) if key not in known}
-            cache.put(fresh)
-            for row, key in zip(batch, keys, strict=True):
-                for number, cut in enumerate((known | fresh)[key]):
-                    where = {"chunk_id": f"{row['doc_id']}-{number:04}", "doc_id": row["doc_id"], "uri": row["uri"], "title": row["title"] or ""}
-                    yield where | cut | {"text": row["text"][cut["start"] : cut["end"]]}
+    return workcache.kind("chunk", code, f"{sizes}{files.digest(folder / 'tokenizer.json')}", ("markdown-it-py", "tokenizers"))
 
 
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    while batch := list(islice(rows, BATCH)):
-        yield batch
+def _cutter(encoder: EncoderConfig, sizes: Sizes) -> Work:
+    """Gives (key, passages) for (key, document)."""
+    tokenizer = encoding.tokenizer(encoding.locate(encoder.model, encoder.revision))
+    return lambda rows: [(key, _cut(row, tokenizer, sizes)) for key, row in rows]
+
+
+def _missing(documents: Path, cache: Cache) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Key and row of every document that the cache does not have, each key once."""
+    queued: set[str] = set()
+    for batch in files.batches(documents, DOCUMENTS):
+        keys = [_key(row) for row in batch.select(DECIDING).to_pylist()]
+        known = cache.known(keys)
+        for number, key in enumerate(keys):
+            if key not in known and key not in queued:
+                queued.add(key)
+                yield key, batch.slice(number, 1).to_pylist()[0]
+
+
+def _key(row: dict[str, Any]) -> str:
+    return files.text_digest(json.dumps([row[name] for name in DECIDING]))
+
+
+def _rows(documents: Path, cache: Cache) -> Iterator[dict[str, Any]]:
+    """Rows of chunks.parquet. What a document was cut into is kept by its digest, so that one that has not changed is not cut again."""
+    for batch in files.batches(documents, DOCUMENTS):
+        rows = batch.to_pylist()
+        known = cache.many(map(_key, rows))
+        for row in rows:
+            for number, cut in enumerate(known[_key(row)]):
+                where = {"chunk_id": f"{row['doc_id']}-{number:04}", "doc_id": row["doc_id"], "uri": row["uri"], "title": row["title"] or ""}
+                yield where | cut | {"text": row["text"][cut["start"] : cut["end"]]}
 
 
 def _cut(document: dict[str, Any], tokenizer: "Tokenizer", sizes: Sizes) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,28 @@ import numpy as np
 from pipelines import encoding, files, place, vectorcache
 from pipelines.config.embed import EmbedConfig
 from pipelines.config.encoder import EncoderConfig
+from pipelines.config.engine import EngineConfig
 from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.vectors import vectors as schema_of
-from pipelines.encoding import Encoder
+from pipelines.encoding import Encoder, Vectors
+from pipelines.engine import LOCAL, Work, work
 
 BATCH = 1024  # passages looked up in the cache at once
+BATCHES_A_CALL = 8  # of texts, that one process of a cluster encodes at a time
 
 
-def run(config: EmbedConfig, encoder: EncoderConfig, chunks: Path, vectors: Path, embedding: Path) -> None:
+def run(config: EmbedConfig, encoder: EncoderConfig, chunks: Path, vectors: Path, embedding: Path, engine: EngineConfig = LOCAL) -> None:
     """Embed every chunk's text with its headings; `embedding` counts what was reused and made."""
     loaded = encoding.load(encoding.locate(encoder.model, encoder.revision), config.precision, config.max_batch_tokens)
     began = time.monotonic()
     with vectorcache.opened(place.shared_state() / "vectors.sqlite", f"{loaded.digest}/{loaded.precision}") as cache:
         texts = _missing(chunks, cache)
         missing = sorted(texts)
-        _make(missing, texts, loaded, cache)
+        wanted = [texts[digest] for digest in missing]
+        made = loaded.batches(wanted, progress=True) if engine.kind == "local" else _elsewhere(engine, encoder, config, loaded, wanted)
+        for places, found in made:
+            assert np.isfinite(found).all(), "the encoder gave a vector that is not finite"
+            cache.put([missing[place] for place in places], found)
         seconds = time.monotonic() - began
         facts = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or "", "encoder_digest": loaded.digest, "precision": loaded.precision, "dimensions": str(loaded.dimensions)}
         count = files.write(vectors, schema_of(loaded.dimensions).with_metadata(facts), _rows(chunks, cache))
@@ -54,7 +62,16 @@ def _rows(chunks: Path, cache: vectorcache.Cache) -> Iterator[dict[str, Any]]:
         yield from ({"chunk_id": row["chunk_id"], "vector": known[row["digest"]].tolist()} for row in batch)
 
 
-def _make(missing: list[str], texts: dict[str, str], encoder: Encoder, cache: vectorcache.Cache) -> None:
-    for places, made in encoder.batches([texts[digest] for digest in missing], progress=True):
-        assert np.isfinite(made).all(), "the encoder gave a vector that is not finite"
-        cache.put([missing[place] for place in places], made)
+def _elsewhere(engine: EngineConfig, encoder: EncoderConfig, config: EmbedConfig, loaded: Encoder, texts: list[str]) -> Iterator[tuple[list[int], Vectors]]:
+    """(positions in `texts`, their vectors) from the engine's processes, in the batches that this machine would encode."""
+    batches = ((places, [texts[place] for place in places]) for places in loaded.plan(texts))
+    exact = config.model_copy(update={"precision": loaded.precision})
+    yield from work(engine, partial(_encoder, encoder, exact), batches, BATCHES_A_CALL)
+
+
+def _encoder(encoder: EncoderConfig, config: EmbedConfig) -> Work:
+    import torch
+
+    torch.set_num_threads(1)  # as each of this machine's threads has one
+    loaded = encoding.load(encoding.locate(encoder.model, encoder.revision), config.precision, config.max_batch_tokens)
+    return lambda batches: [(places, loaded.vectors(texts)) for places, texts in batches]

@@ -5,22 +5,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines import files, place, workcache
+from pipelines.config.engine import EngineConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
 from pipelines.corpus import intake
 from pipelines.corpus.intake import Intake
 from pipelines.corpus.sources import Found, found, pinned_versions
+from pipelines.engine import LOCAL
 from pipelines.errors import UserError
 
 
-def run(config: IngestConfig, raw: Path, pipeline: Path, converted: Path, rejections: Path, ingestion: Path) -> None:
+def run(config: IngestConfig, raw: Path, pipeline: Path, converted: Path, rejections: Path, ingestion: Path, engine: EngineConfig = LOCAL) -> None:
     """Read every source. Raises UserError where a source yields nothing or too much is rejected.
 
     `raw` is the folder below which files lie (config/ingest.py sees to it); `pipeline` pins the packages' versions.
     """
     pins = pinned_versions(pipeline)
     with workcache.opened(place.shared_state() / "work.sqlite", intake.kind(config)) as cache:
-        taken = intake.take_in(_all(config, pins), config, cache)
+        taken = intake.take_in(_all(config, pins), config, cache, engine)
         _demand_documents(config, taken)
         files.write(rejections, REJECTIONS, sorted(taken.rejections, key=lambda row: str(row["uri"])))
         _demand_few_rejections(config, taken)

@@ -1,67 +1,77 @@
 """redact: documents as they were read -> documents without personal data, and a report of counts that holds no value."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipelines import files, pii, place, workcache
+from pipelines.config.engine import EngineConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.documents import DOCUMENTS
-from pipelines.pii import Redactor
+from pipelines.engine import LOCAL, Work, work
 from pipelines.workcache import Cache
 
-BATCH = 256  # documents looked up in the cache at once
+DOCUMENTS_A_CALL = 16  # that one process of a cluster works on at a time
 
 
-def run(config: RedactConfig, converted: Path, documents: Path, redaction: Path) -> None:
+def run(config: RedactConfig, converted: Path, documents: Path, redaction: Path, engine: EngineConfig = LOCAL) -> None:
     """Replace what redact.actions names. A document that has not changed is taken from the cache."""
     kind = workcache.kind("redact", pii.CODE, pii.settings(config), pii.LIBRARIES)
     totals: Counter[tuple[str, str]] = Counter()
     touched: Counter[str] = Counter()
+    num_done = 0
     with workcache.opened(place.shared_state() / "work.sqlite", kind) as cache:
-        work = _Work(config, cache)
-        files.write(documents, DOCUMENTS, _rows(converted, work, totals, touched))
+        for key, value in work(engine, partial(_redactor, config, os.environ.get(pii.KEY_VARIABLE)), _missing(converted, cache), DOCUMENTS_A_CALL):
+            cache.put({key: value})
+            num_done += 1
+        files.write(documents, DOCUMENTS, _rows(converted, cache, totals, touched))
     types = {name: sum(count for (kind_, _), count in totals.items() if kind_ == name) for name in sorted(config.actions)}
     sources = sorted({source for _, source in totals})
     by_source = {source: {name: totals[name, source] for name in sorted(config.actions) if totals[name, source]} for source in sources}
     counts = {"documents_changed": sum(touched.values()), "by_type": types, "by_source": by_source, "actions": dict(sorted(config.actions.items()))}
     files.write_json(redaction, counts)
-    print(f"{sum(types.values())} finds in {sum(touched.values())} documents ({work.num_done} documents looked at, the others unchanged)")
+    print(f"{sum(types.values())} finds in {sum(touched.values())} documents ({num_done} documents looked at, the others unchanged)")
 
 
-class _Work:
-    """The redactor, loaded for the first document that the cache does not have."""
+def _redactor(config: RedactConfig, secret: str | None) -> Work:
+    """Gives (key, what changes in the document) for (key, document); the secret of `hash` goes to a cluster's processes with the work, never by the environment."""
+    if secret is not None:
+        os.environ[pii.KEY_VARIABLE] = secret
+    redactor = pii.load(config)
 
-    def __init__(self, config: RedactConfig, cache: Cache):
-        self._config, self.cache, self.num_done = config, cache, 0
-        self._redactor: Redactor | None = None
+    def redacted(rows: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+        found = [(key, *pii.document(redactor, row)) for key, row in rows]
+        return [(key, {"changed": changed, "counts": dict(sorted(counts.items()))}) for key, changed, counts in found]
 
-    def result(self, row: dict[str, Any], key: str) -> dict[str, Any]:
-        self._redactor = self._redactor or pii.load(self._config)
-        changed, counts = pii.document(self._redactor, row)
-        value = {"changed": changed, "counts": dict(sorted(counts.items()))}
-        self.cache.put({key: value})
-        self.num_done += 1
-        return value
+    return redacted
 
 
-def _rows(converted: Path, work: _Work, totals: Counter[tuple[str, str]], touched: Counter[str]) -> Iterator[dict[str, Any]]:
-    held: list[dict[str, Any]] = []
-    for row in files.read(converted, DOCUMENTS):
-        held.append(row)
-        if len(held) == BATCH:
-            yield from _redacted(held, work, totals, touched)
-            held = []
-    yield from _redacted(held, work, totals, touched)
+def _missing(converted: Path, cache: Cache) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Key and row of every document that the cache does not have, each key once."""
+    queued: set[str] = set()
+    for batch in files.batches(converted, DOCUMENTS):
+        keys = [_key(row) for row in batch.select(["digest", "title"]).to_pylist()]
+        known = cache.known(keys)
+        for number, key in enumerate(keys):
+            if key not in known and key not in queued:
+                queued.add(key)
+                yield key, batch.slice(number, 1).to_pylist()[0]
 
 
-def _redacted(rows: list[dict[str, Any]], work: _Work, totals: Counter[tuple[str, str]], touched: Counter[str]) -> Iterator[dict[str, Any]]:
-    keys = [files.text_digest(f"{row['digest']}\0{row['title'] or ''}") for row in rows]
-    known = work.cache.many(keys)
-    for row, key in zip(rows, keys, strict=True):
-        value = known.get(key) or work.result(row, key)
-        for name, count in value["counts"].items():
-            totals[name, row["source"]] += count
-        touched[row["source"]] += bool(value["counts"])
-        yield {**row, **value["changed"], "digest": files.text_digest(value["changed"]["text"])}
+def _key(row: dict[str, Any]) -> str:
+    return files.text_digest(f"{row['digest']}\0{row['title'] or ''}")
+
+
+def _rows(converted: Path, cache: Cache, totals: Counter[tuple[str, str]], touched: Counter[str]) -> Iterator[dict[str, Any]]:
+    for batch in files.batches(converted, DOCUMENTS):
+        rows = batch.to_pylist()
+        known = cache.many(map(_key, rows))
+        for row in rows:
+            value = known[_key(row)]
+            for name, count in value["counts"].items():
+                totals[name, row["source"]] += count
+            touched[row["source"]] += bool(value["counts"])
+            yield {**row, **value["changed"], "digest": files.text_digest(value["changed"]["text"])}

@@ -6,6 +6,7 @@
 from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
+from pipelines.vectorstore import places
 from pipelines.vectorstore.server import session
 
 if TYPE_CHECKING:
@@ -17,48 +18,43 @@ PREVIOUS = "_previous"
 def point(alias: str, collection: str) -> None:
     """Let `alias` name this collection; what it named before can be gone back to. Raises UserError where there is no such collection."""
     with session() as client:
-        if not client.collections.exists(collection):
+        place = places.named(client, collection)
+        if place is None:
             raise UserError(f"Weaviate has no collection {collection}, so {alias} stays as it is: `dvc repro index` at that release's files makes it")
-        current = _named(client, alias)
-        if current == collection:
+        current = _target(client, alias)
+        if current == place:
             return
         if current is not None:
-            _set(client, alias + PREVIOUS, current)
-        _set(client, alias, collection)
+            places.give_name(client, alias + PREVIOUS, current)
+        places.give_name(client, alias, place)
 
 
 def back(alias: str) -> tuple[str, str]:
     """Let `alias` name what it named before, and the other way round; returns (now, before). Raises UserError where there is nothing to go back to."""
     with session() as client:
-        current, previous = _named(client, alias), _named(client, alias + PREVIOUS)
+        current, previous = _target(client, alias), _target(client, alias + PREVIOUS)
         if current is None or previous is None:
             raise UserError(f"the alias {alias} has no previous collection: it was moved fewer than two times")
-        _set(client, alias, previous)
-        _set(client, alias + PREVIOUS, current)
-        return previous, current
+        places.give_name(client, alias, previous)
+        places.give_name(client, alias + PREVIOUS, current)
+        return places.shown(client, previous), places.shown(client, current)
 
 
 def state(alias: str) -> tuple[str | None, str | None]:
     """(collection that the alias names, the one before)."""
     with session() as client:
-        return _named(client, alias), _named(client, alias + PREVIOUS)
+        now, before = (_target(client, name) for name in (alias, alias + PREVIOUS))
+        return now and places.shown(client, now), before and places.shown(client, before)
 
 
 def remove(alias: str) -> None:
     """Forget the alias; its collections stay until `index` retires them."""
     with session() as client:
         for name in (alias, alias + PREVIOUS):
-            if _named(client, name) is not None:
+            if _target(client, name) is not None:
                 client.alias.delete(alias_name=name)
 
 
-def _named(client: "WeaviateClient", alias: str) -> str | None:
+def _target(client: "WeaviateClient", alias: str) -> str | None:
     found = client.alias.get(alias_name=alias)
     return found.collection if found is not None else None
-
-
-def _set(client: "WeaviateClient", alias: str, collection: str) -> None:
-    if _named(client, alias) is None:
-        client.alias.create(alias_name=alias, target_collection=collection)
-    else:
-        client.alias.update(alias_name=alias, new_target_collection=collection)

@@ -1,4 +1,8 @@
-"""Weaviate collections: built beside the others, verified against the versioned files, searched through their receipt."""
+"""Weaviate collections: built beside the others, verified against the versioned files, searched through their receipt.
+
+A receipt names its collection by the content's digest. Weaviate keeps that name as an alias of a place (places.py), which loading.py
+brings from the content that it had to the new one. So a build costs what changed, and a spare for the next one is always there.
+"""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,18 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines import files, place
-from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Encoder, Receipt
-from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.errors import UserError
+from pipelines.vectorstore import loading, places
+from pipelines.vectorstore.loading import Change
+from pipelines.vectorstore.places import Place
 from pipelines.vectorstore.server import session
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
 
 Vector = npt.NDArray[np.float32]
-PREFIX = "Chunks_"
-UNFINISHED = "unfinished"  # in a collection's description until every object is in it and verified
 
 
 class Passage(NamedTuple):
@@ -43,11 +46,13 @@ def build(chunks: Path, vectors: Path, *, keep: int, sample: int, hybrid_alpha: 
     content = files.text_digest("/".join([*digests.values(), encoder.digest]))
     with session() as client, _alone():
         receipt = Receipt(
-            collection=PREFIX + content[:12], digest=content, num_objects=sum(1 for _ in files.read(chunks, CHUNKS)), dimensions=int(facts["dimensions"]),
+            collection=places.content_name(content), digest=content, num_objects=files.count(chunks), dimensions=int(facts["dimensions"]),
             encoder=encoder, hybrid_alpha=hybrid_alpha, server_version=str(client.get_meta()["version"]), **digests,
         )  # fmt: skip
-        _ensure(client, receipt, chunks, vectors, sample)
-        _retire(client, receipt.collection, keep)
+        _ensure(client, receipt, chunks, vectors, sample, keep)
+        _make_spares(client, receipt, chunks, vectors, keep)
+        for name in places.retire(client, receipt.digest, keep):
+            print(f"{name}: removed (index.keep)")
     return receipt
 
 
@@ -63,14 +68,12 @@ def opened(receipt: Receipt, chunks: Path, vectors: Path, sample: int = 64) -> I
 
 
 def missing(receipt: Receipt) -> str | None:
-    """Why the collection of a receipt cannot be used as it is (absent, unfinished, another count), or None."""
+    """Why the collection of a receipt cannot be used as it is (absent or unfinished, another count), or None."""
     with session() as client:
-        if not client.collections.exists(receipt.collection):
+        held = places.holding(client, receipt.digest)
+        if held is None or places.named(client, receipt.collection) != held.name:
             return "it is not there"
-        collection = client.collections.use(receipt.collection)
-        if collection.config.get().description != receipt.digest:
-            return "it was left unfinished"
-        count = collection.aggregate.over_all(total_count=True).total_count
+        count = client.collections.use(held.name).aggregate.over_all(total_count=True).total_count
         return None if count == receipt.num_objects else f"it holds {count} objects instead of {receipt.num_objects}"
 
 
@@ -109,80 +112,47 @@ def _passage(hit: Any, vector: Vector) -> Passage:
     return Passage(held["chunk_id"], held["uri"], list(held["headings"]), held["text"], float(np.dot(hit.vector["default"], vector)), tuple(held["pages"] or ()))
 
 
-def _ensure(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, sample: int) -> None:
-    """Make the collection true: fill it where it is missing, unfinished or not what the files say; verify it."""
-    if client.collections.exists(receipt.collection):
-        if _differences(client, receipt, vectors, sample) is None:
-            print(f"{receipt.collection}: there and verified ({receipt.num_objects} objects)")
-            return
-        client.collections.delete(receipt.collection)
-    _fill(client, receipt, chunks, vectors)
-    problem = _differences(client, receipt, vectors, sample, finished=False)
-    if problem:
-        client.collections.delete(receipt.collection)
-        raise UserError(f"Weaviate did not keep what was written to {receipt.collection}: {problem}. Run the same command again; see `.state/weaviate/server.log`")
-    client.collections.use(receipt.collection).config.update(description=receipt.digest)
-    print(f"{receipt.collection}: {receipt.num_objects} objects written and verified")
+def _ensure(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, sample: int, keep: int | None = None) -> None:
+    """Make the collection true: written where it is missing, unfinished or not what the files say; verified. With `keep`, the oldest place may be overwritten."""
+    held = places.holding(client, receipt.digest)
+    if held and loading.difference(client, held.name, chunks, vectors, receipt.dimensions, sample) is None:
+        if keep is not None or places.named(client, receipt.collection) != held.name:
+            places.renew(client, held.name, receipt.digest)
+        print(f"{receipt.collection}: there and verified ({receipt.num_objects} objects)")
+        return
+    reused = places.reusable(client, keep)
+    change = _write(client, receipt, chunks, vectors, sample, None if reused == held else reused)  # what is wrong with `held` would stay in it
+    if held:
+        places.remove(client, held)
+    told = f"{change.kept} objects kept, {change.written} written, {change.removed} removed" if change.kept else f"{receipt.num_objects} objects written"
+    print(f"{receipt.collection}: {told} and verified")
 
 
-def _fill(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path) -> None:
-    from weaviate.classes.config import Configure, DataType, Property, Tokenization, VectorDistances
-    from weaviate.util import generate_uuid5
-
-    exact: dict[str, Any] = {"tokenization": Tokenization.FIELD}
-    client.collections.create(
-        receipt.collection, description=UNFINISHED, vector_config=Configure.Vectors.self_provided(vector_index_config=Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE)),
-        properties=[
-            Property(name="chunk_id", data_type=DataType.TEXT, **exact), Property(name="uri", data_type=DataType.TEXT, **exact), Property(name="title", data_type=DataType.TEXT),
-            Property(name="headings", data_type=DataType.TEXT_ARRAY), Property(name="text", data_type=DataType.TEXT),
-            Property(name="start", data_type=DataType.INT), Property(name="end", data_type=DataType.INT), Property(name="pages", data_type=DataType.INT_ARRAY),
-        ],
-    )  # fmt: skip
-    collection = client.collections.use(receipt.collection)
-    rows = zip(files.read(chunks, CHUNKS), files.read(vectors, schema_of(receipt.dimensions)), strict=True)
-    with collection.batch.stream() as batch:
-        for chunk, vector in rows:
-            assert chunk["chunk_id"] == vector["chunk_id"], "chunks and vectors are in different orders"
-            held = {name: chunk[name] for name in ("chunk_id", "uri", "title", "headings", "text", "start", "end", "pages")}
-            batch.add_object(properties=held, vector=vector["vector"], uuid=generate_uuid5(chunk["chunk_id"]))
-    if collection.batch.failed_objects:
-        first = collection.batch.failed_objects[0]
-        client.collections.delete(receipt.collection)
-        raise UserError(f"Weaviate refused {len(collection.batch.failed_objects)} objects of {receipt.collection}; the first: {first.message}")
-
-
-def _differences(client: "WeaviateClient", receipt: Receipt, vectors: Path, sample: int, finished: bool = True) -> str | None:
-    """What is wrong with the live collection: unfinished, another count, or a sampled vector that is not the file's. None when nothing is."""
-    from weaviate.util import generate_uuid5
-
-    collection = client.collections.use(receipt.collection)
-    if finished and collection.config.get().description != receipt.digest:
-        return "it was left unfinished"
-    count = collection.aggregate.over_all(total_count=True).total_count
-    if count != receipt.num_objects:
-        return f"it holds {count} objects instead of {receipt.num_objects}"
-    step = max(1, receipt.num_objects // sample)
-    for number, row in enumerate(files.read(vectors, schema_of(receipt.dimensions))):
-        if number % step == 0:
-            stored = collection.query.fetch_object_by_id(generate_uuid5(row["chunk_id"]), include_vector=True)
-            if stored is None or not np.allclose(stored.vector["default"], row["vector"], atol=1e-5):
-                return f"{row['chunk_id']} is missing or has another vector"
-    return None
-
-
-def _retire(client: "WeaviateClient", newest: str, keep: int) -> None:
-    """Remove the oldest of our collections, so that `keep` stay; the age is that of an object in each. What an alias names (a release's) stays."""
-    named = {alias.collection for alias in client.alias.list_all().values()}
-    ours = [name for name in client.collections.list_all(simple=True) if name.startswith(PREFIX) and name != newest and name not in named]
-    order = {name: _created(client, name) for name in ours}
-    for name in sorted(ours, key=lambda name: order[name], reverse=True)[keep - 1 :]:
+def _write(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, sample: int, reused: Place | None) -> Change:
+    """Bring a place to what the files say, verify it and give it its name; a new place where there is none that has much in common."""
+    if reused and reused.digest:
+        print(f"{places.content_name(reused.digest)}: removed (index.keep)")
+    if reused and loading.differs_much(client, reused.name, chunks, vectors, receipt.dimensions):
+        places.remove(client, reused)
+        reused = None
+    name = reused.name if reused else places.create(client)
+    mark = places.claim(client, name)
+    try:
+        change = loading.load(client, name, chunks, vectors, receipt.dimensions)
+        problem = loading.difference(client, name, chunks, vectors, receipt.dimensions, sample)
+        if problem:
+            raise UserError(f"Weaviate did not keep what was written to {receipt.collection}: {problem}. Run the same command again; see `.state/weaviate/server.log`")
+    except UserError:
         client.collections.delete(name)
-        print(f"{name}: removed (index.keep)")
+        raise
+    places.finish(client, name, mark, receipt.digest)
+    return change
 
 
-def _created(client: "WeaviateClient", name: str) -> int:
-    """Milliseconds at which the collection's first objects were written; 0 for an empty one."""
-    from weaviate.classes.query import MetadataQuery
-
-    found = client.collections.use(name).query.fetch_objects(limit=1, return_metadata=MetadataQuery(creation_time=True)).objects
-    return int(found[0].metadata.creation_time.timestamp() * 1000) if found else 0
+def _make_spares(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, keep: int) -> None:
+    """Fill as many places as stay, so that the next builds change one each instead of writing everything."""
+    missing = keep - len(places.found(client))
+    for _ in range(missing):
+        loading.load(client, places.create(client), chunks, vectors, receipt.dimensions)
+    if missing > 0:
+        print(f"{missing} spare collections filled, for the next builds to change")

@@ -29,7 +29,7 @@ def test_params_yaml_of_this_repository_is_valid_and_every_section_is_found_by_i
 
 
 def test_a_section_that_there_is_not_is_named_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="params.yaml has no section `trian`; its sections are ingest, redact, validate, encoder, "):
+    with pytest.raises(UserError, match="params.yaml has no section `trian`; its sections are engine, ingest, redact, validate, encoder, "):
         params.load(ROOT / "params.yaml").section("trian")
 
 
