@@ -1,20 +1,12 @@
 """monitor: the drift check. A confirmed drift emits the asset event that starts `train` or `refresh`; anything else emits nothing."""
 
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG
 
 from dags import parts
 
 values = parts.settings()
 
-with DAG(
-    "monitor",
-    schedule=CronTriggerTimetable(values.airflow.monitor_schedule, timezone="UTC") if values.airflow.monitor_schedule else None,
-    max_active_runs=1,
-    default_args=parts.defaults(values),
-    catchup=False,
-    doc_md=__doc__,
-    tags=["pipeline"],
-):
+with DAG("monitor", schedule=parts.schedule(values.airflow.monitor_schedule), max_active_runs=1, **parts.of_every_dag(values, __doc__)):
     monitor = parts.Monitor(task_id="monitor", arguments=[])
     monitor >> [
         parts.Reaction(task_id="train_needed", reactions=("train",), outlets=[parts.TRAIN_NEEDED]),

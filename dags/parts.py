@@ -58,12 +58,20 @@ class Command(BaseOperator):
 
 
 class Monitor(Command):
-    """The drift check, told how many trainings and refreshes are under way. The same run asked again gives the same decision."""
+    """The drift check, told how many trainings and refreshes are under way; returns its verdict, which the reactions may read on other machines. Fails where this run wrote none.
 
-    def execute(self, context: Any) -> str:
+    The same run asked again gives the same decision.
+    """
+
+    VERDICT = ROOT / "data/reports/drift/verdict.json"
+
+    def execute(self, context: Any) -> Any:
         running = sum(context["ti"].get_dr_count(dag_id=dag, states=["queued", "running"]) for dag in ("train", "refresh"))
         self.arguments = ["monitor", "--run-id", context["run_id"], "--running", str(running)]
-        return super().execute(context)
+        super().execute(context)
+        if not self.VERDICT.exists() or datetime.fromtimestamp(self.VERDICT.stat().st_mtime, UTC) < context["dag_run"].start_date:
+            raise AirflowFailException(f"{self.VERDICT} was not written by this run: nothing is started")
+        return json.loads(self.VERDICT.read_text(encoding="utf-8"))
 
 
 def _begun(arguments: list[str]) -> "subprocess.Popen[bytes]":
@@ -142,9 +150,8 @@ def several_users() -> bool:
 
 
 class Reaction(BaseOperator):
-    """Succeeds, and so emits its outlets, when the drift verdict of this run asks for `reaction`; is skipped when it asks for another; fails where it is missing or old."""
+    """Succeeds, and so emits its outlets, when the verdict of `monitor` asks for one of `reactions`; is skipped when it asks for another; fails where it asks for none that is known."""
 
-    VERDICT = ROOT / "data/reports/drift/verdict.json"
     KNOWN = ("none", "refresh", "train", "human", "cannot_tell")
 
     def __init__(self, *, reactions: tuple[str, ...], fails: bool = False, **kwargs: Any) -> None:
@@ -152,13 +159,10 @@ class Reaction(BaseOperator):
         self.reactions, self.fails = reactions, fails
 
     def execute(self, context: Any) -> str:
-        began = context["dag_run"].start_date
-        if not self.VERDICT.exists() or datetime.fromtimestamp(self.VERDICT.stat().st_mtime, UTC) < began:
-            raise AirflowFailException(f"{self.VERDICT} was not written by this run: nothing is started")
-        verdict = json.loads(self.VERDICT.read_text(encoding="utf-8"))
+        verdict = context["ti"].xcom_pull(task_ids="monitor") or {}
         reaction, reason = verdict.get("reaction"), verdict.get("reason", "")
         if reaction not in self.KNOWN:
-            raise AirflowFailException(f"{self.VERDICT} asks for {reaction!r}, which is none of {', '.join(self.KNOWN)}: nothing is started")
+            raise AirflowFailException(f"the verdict asks for {reaction!r}, which is none of {', '.join(self.KNOWN)}: nothing is started")
         if reaction not in self.reactions:
             raise AirflowSkipException(f"the verdict is `{reaction}`: {reason}")
         if self.fails:
@@ -177,18 +181,22 @@ def trigger_form(values: Params, only: list[str]) -> dict[str, Param]:
     return {"revision": Param("HEAD", type="string", minLength=1, title="revision", description="commit, branch or tag of the clone that the run works on", section="code"), **made}
 
 
-def schedule(cron: str | None, asset: Asset) -> Any:
-    """By the asset's event, and by the clock (UTC) where a cron expression is given."""
-    return AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=AssetAny(asset)) if cron else [asset]
+def schedule(cron: str | None, asset: Asset | None = None) -> Any:
+    """By the clock (UTC) where a cron expression is given, and by the asset's event."""
+    clock = CronTriggerTimetable(cron, timezone="UTC") if cron else None
+    if asset is None:
+        return clock
+    return AssetOrTimeSchedule(timetable=clock, assets=AssetAny(asset)) if clock else [asset]
 
 
-def defaults(values: Params) -> dict[str, Any]:
-    """What all tasks have in common."""
+def of_every_dag(values: Params, doc: str) -> dict[str, Any]:
+    """What all DAGs have in common. `doc`: the file's own words, shown in the UI."""
     given = values.airflow
-    return {
+    tasks = {
         "retries": given.retries, "retry_delay": timedelta(seconds=given.retry_delay_seconds), "retry_exponential_backoff": True, "max_retry_delay": timedelta(hours=1),
         "execution_timeout": timedelta(minutes=given.stage_timeout_minutes), "queue": given.queue, "on_failure_callback": notifiers(values, "failed"),
     }  # fmt: skip
+    return {"default_args": tasks, "catchup": False, "doc_md": doc, "tags": ["pipeline"]}
 
 
 def notifiers(values: Params, what: str) -> list[Any]:

@@ -10,10 +10,7 @@ with DAG(
     "refresh",
     schedule=parts.schedule(values.airflow.refresh_schedule, parts.REFRESH_NEEDED),
     max_active_runs=values.airflow.max_active_runs,
-    default_args=parts.defaults(values),
-    catchup=False,
-    doc_md=__doc__,
-    tags=["pipeline"],
+    **parts.of_every_dag(values, __doc__),
 ) as dag:
     checkout, tidy = parts.start(), parts.end()
     stages = parts.stage_tasks(values, leading_to="index")

@@ -1,6 +1,7 @@
 """Set up this clone: three environments, the Weaviate server, DeepSpeed's operator. Standard library only.
 
     python3 infra/setup.py            make or mend what is missing (`make setup`)
+    python3 infra/setup.py airflow    the same for Airflow's environment alone (infra/airflow.Containerfile)
     python3 infra/setup.py doctor     say what is installed, what is missing and the command that mends it
     python3 infra/setup.py lock       pin pyproject.toml's groups into infra/requirements/*.txt
 
@@ -16,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable
@@ -88,11 +90,18 @@ def venv_works() -> bool:
     return subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True).returncode == 0
 
 
+def headers_found() -> bool:
+    """Python.h, with which DeepSpeed's operator is compiled: Debian has it in a package of its own."""
+    return (Path(sysconfig.get_path("include")) / "Python.h").exists()
+
+
 def install_system_packages(log: Path) -> None:
     """As root on Debian installs what is missing; else raises with the command to type."""
     packages = [SYSTEM_COMMANDS[command] for command in missing_commands()]
     if not venv_works():
         packages.append(f"python{PYTHON}-venv")
+    if not headers_found():
+        packages.append(f"python{PYTHON}-dev")
     if packages:
         if os.geteuid() != 0 or not shutil.which("apt-get"):
             raise SetupError(f"missing: {' '.join(packages)}. Install with: sudo apt-get install {' '.join(packages)}")
@@ -188,7 +197,7 @@ def steps() -> list[Step]:
         Step("tools", digest(UV_VERSION, PYTHON, pinned("weaviate-client")), UV, install_tools, ("system",)),
         environment_step("pipeline", ".venv", ("pipeline", "dev"), ("tools",)),
         Step("weaviate", digest(weaviate / "install", weaviate / "version"), ROOT / ".state/weaviate/bin", install_weaviate, ("tools",)),
-        environment_step("airflow", ".venv-airflow", ("airflow",), ("pipeline",)),
+        environment_step("airflow", ".venv-airflow", ("airflow",), ("tools", "pipeline")),
         Step("deepspeed", digest(pipeline, ROOT / "pipelines/finetuning/operator.py"), operator, build_operator, ("pipeline",)),
         environment_step("triton", ".venv-triton", ("triton",), ("airflow",)),
         Step(
@@ -222,11 +231,11 @@ def remind(futures: dict[str, "Future[None]"], finished: threading.Event) -> Non
         say("still at work: " + ", ".join(name for name, future in futures.items() if future.running()))
 
 
-def setup() -> None:
+def setup(*only: str) -> None:
     STATE.mkdir(parents=True, exist_ok=True)
     with (STATE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = [step for step in steps() if not step.current()]
+        wanted = [step for step in steps() if not step.current() and (not only or step.name in only)]
         if not wanted:
             return
         say(f"set-up of {ROOT.name}: {', '.join(step.name for step in wanted)}")
@@ -252,6 +261,7 @@ def doctor() -> int:
     for command, package in SYSTEM_COMMANDS.items():
         rows.append((bool(shutil.which(command)), f"command {command}", f"sudo apt-get install {package}"))
     rows.append((venv_works(), "Python's venv module", f"sudo apt-get install python{PYTHON}-venv"))
+    rows.append((headers_found(), "Python's headers", f"sudo apt-get install python{PYTHON}-dev"))
     rows += [(step.current(), f"set-up step {step.name}", "make setup") for step in steps()]
     for good, what, remedy in rows:
         print(f"{'ok     ' if good else 'MISSING'} {what}" + ("" if good else f"    -> {remedy}"))
@@ -280,7 +290,9 @@ def main(arguments: list[str]) -> int:
     try:
         if arguments == ["doctor"]:
             return doctor()
-        if arguments == ["lock"]:
+        if arguments == ["airflow"]:
+            setup("system", "tools", "airflow")
+        elif arguments == ["lock"]:
             lock()
         elif arguments:
             print(__doc__, file=sys.stderr)

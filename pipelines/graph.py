@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import UserError
+from pipelines.yamlerrors import no_yaml
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def read(path: Path = Path("dvc.yaml")) -> dict[str, Stage]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
+        raise no_yaml(path, error) from error
     stages = loaded.get("stages") if isinstance(loaded, dict) else None
     if not isinstance(stages, dict):
         raise UserError(f"{path} has no `stages:` section")

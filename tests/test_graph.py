@@ -75,8 +75,8 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"stages: [", "dvc.yaml is not valid YAML: while parsing"),
-        (b"stages: \xff", "dvc.yaml is not valid YAML: 'utf-8' codec"),
+        (b"stages: [", "dvc.yaml:1: is not valid YAML: expected the node content"),
+        (b"stages: \xff", "dvc.yaml:1: is not valid YAML: 'utf-8' codec"),
         (b"", "dvc.yaml has no `stages:` section"),
         (b"- stages", "dvc.yaml has no `stages:` section"),
         (b"stages: [ingest]", "dvc.yaml has no `stages:` section"),

@@ -24,8 +24,9 @@ def take(run: tree.Run) -> None:
 def _results(run: tree.Run) -> tuple[str, list[str]]:
     """dvc.lock of the run recorded last, and the small results that Git holds. DVC compares them with this commit's files; what differs is made anew."""
     clone = Path.cwd()
-    branches = git(clone, "for-each-ref", "--sort=-committerdate", "--format=%(refname:short)", "refs/heads/runs/").splitlines()
-    source = next((branch for branch in branches if branch != run.branch and show(clone, branch, "dvc.lock") is not None), None)
+    places = ["refs/heads/runs/", *([f"refs/remotes/{run.remote}/runs/"] if run.remote else [])]  # other machines' runs count too
+    branches = git(clone, "for-each-ref", "--sort=-committerdate", "--format=%(refname:short)", *places).splitlines()
+    source = next((branch for branch in branches if not branch.endswith(run.branch) and show(clone, branch, "dvc.lock") is not None), None)
     if source is None:
         return "", []
     outs = [out for stage in graph.read(run.folder / "dvc.yaml").values() for out in stage.outs]

@@ -20,6 +20,7 @@ from pipelines.checkouts.git import call, git
 from pipelines.checkouts.names import run_name
 from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 
+ENDED = "The run has ended"  # subject of the last commit of a run that machines share
 REPORTS = ["data/reports/validation_docs", "data/reports/worst_answers.html"]  # pages that DVC keeps; the others are in Git
 
 
@@ -51,11 +52,20 @@ def start(run: Run, revision: str) -> None:
         if run.remote:
             call(clone, "fetch", "--quiet", run.remote, f"+{run.branch}:{run.branch}")
         if call(clone, "rev-parse", "--verify", "--quiet", f"refs/heads/{run.branch}").returncode:
-            commit = call(clone, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-            if commit.returncode:
-                raise UserError(f"revision: {revision!r} is no commit, branch or tag of this clone: see `git log --oneline --all`")
-            git(clone, "branch", "--no-track", run.branch, commit.stdout.strip())
+            git(clone, "branch", "--no-track", run.branch, _commit(revision, run.remote))
         _add(run)
+
+
+def _commit(revision: str, remote: str | None) -> str:
+    """The commit that a person means. Where machines share a remote, its branches and its HEAD come first: this clone is merely one worker's."""
+    clone = Path.cwd()
+    if remote:
+        call(clone, "fetch", "--quiet", "--tags", remote)
+    for name in (f"refs/remotes/{remote}/{revision}", revision) if remote else (revision,):
+        found = call(clone, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        if found.returncode == 0:
+            return found.stdout.strip()
+    raise UserError(f"revision: {revision!r} is no commit, branch or tag of {f'the Git remote {remote}' if remote else 'this clone'}: see `git log --oneline --all`")
 
 
 @contextmanager
@@ -92,14 +102,46 @@ def record(run: Run, paths: list[str], message: str) -> None:
 
 
 def end(run: Run, keep: int) -> None:
-    """Note that the run has ended, copy its reports to where the UI reads them, and remove the oldest ended checkouts beyond `keep`."""
-    if run.folder.exists():
-        fetch(run.folder, REPORTS)
+    """Note that the run has ended, copy its reports to where the UI reads them, and remove the oldest ended checkouts beyond `keep`.
+
+    Where machines share the branch, a line on it tells the others, which remove theirs when they get to know (see `forget`).
+    """
+    if _has_branch(run):  # else the run's first task failed
+        with entered(run) as folder:
+            _keep_reports(run)
+            if run.remote:
+                git(folder, "commit", "--quiet", "--allow-empty", "--message", ENDED)
+                sharing.synchronise(folder, run.remote, run.branch)
+        _mark(run.name).touch()
+    _remove_old(keep)
+
+
+def _has_branch(run: Run) -> bool:
+    if not run.remote:
+        return call(Path.cwd(), "rev-parse", "--verify", "--quiet", f"refs/heads/{run.branch}").returncode == 0
+    asked = call(Path.cwd(), "ls-remote", "--exit-code", run.remote, f"refs/heads/{run.branch}")
+    if asked.returncode not in (0, 2):  # 2: no such branch
+        raise Unreachable(f"the Git remote {run.remote} cannot be reached: {asked.stderr.strip()}")
+    return asked.returncode == 0
+
+
+def _keep_reports(run: Run) -> None:
+    fetch(run.folder, REPORTS)
     if (run.folder / "data/reports").is_dir():
         with files.replacing(reports_of(run.name)) as target:
             shutil.copytree(run.folder / "data/reports", target)
-    if run.folder.exists():
-        _mark(run.name).touch()
+
+
+def forget(remote: str, keep: int) -> None:
+    """Remove the checkouts of runs that ended on another machine, but for the `keep` newest."""
+    for name in unfinished():
+        fetched = call(Path.cwd(), "fetch", "--quiet", remote, f"runs/{name}")
+        if fetched.returncode == 0 and git(Path.cwd(), "log", "-1", "--format=%s", "FETCH_HEAD") == ENDED:
+            _mark(name).touch()
+    _remove_old(keep)
+
+
+def _remove_old(keep: int) -> None:
     ended = sorted((path for path in _root().glob("*.ended")), key=lambda path: path.stat().st_mtime, reverse=True)
     for mark in ended[keep:]:
         _remove(mark.stem)

@@ -18,6 +18,8 @@ def run(action: str, dag: str, run_id: str, **options: str) -> int:
     """`action` of the run `run_id` of `dag`; options as `pipelines.__main__` parses them."""
     values = params.load().airflow
     its = tree.named(dag, run_id, values.git_remote)
+    if values.git_remote and not its.folder.exists():
+        tree.forget(values.git_remote, values.keep_checkouts)
     if action == "start":
         _start(its, options["revision"], options["overrides"], options["who"])
     elif action == "stage":

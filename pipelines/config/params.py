@@ -30,6 +30,7 @@ from pipelines.config.serve import CanaryConfig, ProofConfig, ServeConfig
 from pipelines.config.survey import SurveyConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.errors import UserError
+from pipelines.yamlerrors import no_yaml
 
 KINDS = ("files", "python_packages", "web", "sql", "hf", "git")
 Location = tuple[str | int, ...]
@@ -98,7 +99,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8, or restore it with `git checkout {path}`") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
+        raise no_yaml(path, error) from error
     try:
         return Params.model_validate(values)
     except ValidationError as error:

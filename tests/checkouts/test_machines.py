@@ -13,15 +13,13 @@ import yaml
 from tests.conftest import end
 from tests.end_to_end.test_pipeline import change, environment, make_workspace
 
-RUN = ["--dag", "train", "--run-id", "one"]
-
 
 def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def checkout(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "pipelines", "checkout", words[0], *RUN, *words[1:]]
+def checkout(folder: Path, *words: str, run: str = "one") -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "pipelines", "checkout", words[0], "--dag", "train", "--run-id", run, *words[1:]]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment(), timeout=300)
 
 
@@ -30,7 +28,7 @@ def machines(tmp_path: Path) -> list[Path]:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     make_workspace(first)
-    change(first, {"airflow.git_remote": "shared"})
+    change(first, {"airflow.git_remote": "shared", "airflow.keep_checkouts": 0})
     (first / ".dvc/config").write_text((first / ".dvc/config").read_text() + f"    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'store'}\n")
     git(first, "commit", "-qam", "shared")
     git(first, "clone", "-q", "--bare", ".", str(tmp_path / "shared.git"))
@@ -59,9 +57,27 @@ def test_each_task_finds_what_the_other_machine_made(machines: list[Path]) -> No
         lock = yaml.safe_load(git(second, "show", "shared/runs/train-one:dvc.lock"))
         assert set(lock["stages"]) == {"ingest", "redact", "validate", "chunk", "base"}
         assert json.loads(git(second, "show", "runs/train-one:data/reports/validation.json"))["passed"] is True
+        check_the_end(first, second)
     finally:
         for folder in machines:
             end(folder)
+
+
+def check_the_end(first: Path, second: Path) -> None:
+    """The machine that ends the run keeps its reports, whoever made them; the other one removes its checkout when it gets to know. A later run begins at the remote's newest commit and takes over what was made."""
+    done = checkout(second, "end")
+    assert done.returncode == 0, done.stderr
+    assert (second / ".state/run_reports/train-one/validation.json").exists()
+    assert (first / ".state/runs/train-one").exists()
+    git(second, "commit", "-q", "--allow-empty", "-m", "newer")
+    git(second, "push", "-q", "shared", "HEAD:newest")
+
+    done = checkout(first, "start", "--revision", "newest", run="two")
+
+    assert done.returncode == 0, done.stderr
+    assert not (first / ".state/runs/train-one").exists()
+    assert "newer" in git(first, "log", "--format=%s", "runs/train-two")
+    assert "Take over the results of shared/runs/train-one" in git(first, "log", "--format=%s", "runs/train-two")
 
 
 def test_a_remote_that_does_not_answer_may_be_tried_again(machines: list[Path]) -> None:

@@ -179,15 +179,15 @@ def test_values_that_do_not_go_together_are_told_with_both(tmp_path: Path, conte
 
 def test_a_key_that_occurs_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     found = problems(tmp_path, "index:\n  keep: 3\n  verify_sample: 64\n  keep: 5\n")
-    assert found[0] == "params.yaml is not valid YAML: key `keep` occurs twice (lines 2 and 4)"
+    assert found[0] == "params.yaml:4: is not valid YAML: key `keep` occurs twice (lines 2 and 4). Look at this line and those above it"
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"index: [\n", "params.yaml is not valid YAML: while parsing a flow node"),
-        (b"? [a, b]\n: c\n", "params.yaml is not valid YAML: a key must be a single word"),
-        (b"a: !!python/object/apply:os.getcwd []\n", "params.yaml is not valid YAML: could not determine a constructor"),
+        (b"index: [\n", "params.yaml:2: is not valid YAML: expected the node content"),
+        (b"? [a, b]\n: c\n", "params.yaml:1: is not valid YAML: a key must be a single word"),
+        (b"a: !!python/object/apply:os.getcwd []\n", "params.yaml:1: is not valid YAML: could not determine a constructor"),
         (b"index: \xff\n", "params.yaml is not UTF-8 (byte 7): save it as UTF-8, or restore it with `git checkout "),
         (b"", "params.yaml:1: the file: must hold keys with values (it is None). Compare it with Git: `git diff params.yaml`."),
         (b"- index\n", "params.yaml:1: the file: must hold keys with values (it is ['index']). Compare it with Git: `git diff params.yaml`."),

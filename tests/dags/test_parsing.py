@@ -96,19 +96,23 @@ def test_the_trigger_form_shows_range_help_and_todays_value(bag: dict[str, Any])
     [
         ("params.yaml", "zero_stage: 2", "zero_stage: 7", "finetune.zero_stage: Input should be less than or equal to 3 (it is 7)"),
         ("params.yaml", "refresh_schedule:", "refresh_shedule:", "airflow.refresh_shedule: no such key. Did you mean `refresh_schedule`?"),
+        ("params.yaml", "zero_stage: 2", "zero_stage: [", "is not valid YAML"),
         ("dvc.yaml", "    cmd: python -m pipelines chunk\n", "", "stage chunk has no `cmd`"),
+        ("dvc.yaml", "stages:", "stages: [", "is not valid YAML"),
     ],
 )
-def test_a_broken_file_is_one_readable_import_error(file: str, old: str, new: str, wanted: str, tmp_path: Path) -> None:
+def test_a_broken_file_is_one_readable_import_error_of_each_dag_that_reads_it(file: str, old: str, new: str, wanted: str, tmp_path: Path) -> None:
     for name in ("dags", "pipelines"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "dvc.yaml"):
         text = (ROOT / name).read_text()
         (tmp_path / name).write_text(text.replace(old, new) if name == file else text)
 
-    error = parsed(tmp_path, tmp_path / "home", BAG)["errors"]["train.py"]
+    errors = parsed(tmp_path, tmp_path / "home", BAG)["errors"]
 
-    assert wanted in error
-    assert f"{file}:" in error
-    assert "Traceback" not in error
-    assert len(error.splitlines()) <= 2
+    assert sorted(errors) == (["monitor.py", "refresh.py", "train.py"] if file == "params.yaml" else ["refresh.py", "train.py"])
+    for error in errors.values():
+        assert wanted in error
+        assert f"{file}:" in error
+        assert "Traceback" not in error
+        assert len(error.splitlines()) <= 2
