@@ -23,6 +23,7 @@ from pipelines.files import text_digest
 from pipelines.workcache import Cache
 
 MIB = 1 << 20
+ROWS_A_QUERY = 64  # documents in memory at once
 TASKS_A_CALL = 16  # documents that a node of a cluster reads at a time
 CODE = ("detection.py", "formats.py", "letters.py", "markup.py", "office.py", "parts.py", "pdf.py", "reading.py", "workers.py")
 LIBRARIES = (
@@ -76,10 +77,13 @@ def take_in(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cac
 
 def documents(intake: Intake, cache: Cache) -> Iterator[dict[str, Any]]:
     """Rows of documents.parquet, sorted by doc_id."""
-    for entry in intake.kept:
-        row = cache.get(entry.key)
-        named = {"doc_id": doc_id(entry.uri), "uri": entry.uri, "source": entry.source, "content_digest": entry.content_digest, "aliases": intake.aliases.get(entry.uri, [])}
-        yield {**row, **named, "digest": text_digest(row["text"])}
+    for start in range(0, len(intake.kept), ROWS_A_QUERY):
+        some = intake.kept[start : start + ROWS_A_QUERY]
+        rows = cache.many(entry.key for entry in some)
+        for entry in some:
+            row = rows[entry.key]
+            named = {"doc_id": doc_id(entry.uri), "uri": entry.uri, "source": entry.source, "content_digest": entry.content_digest, "aliases": intake.aliases.get(entry.uri, [])}
+            yield {**row, **named, "digest": text_digest(row["text"])}
 
 
 def doc_id(uri: str) -> str:
