@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines import comparison, files, generation, rendering
+from pipelines import comparison, files, generation, rendering, unitvectors
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
 from pipelines.contracts import traffic
@@ -20,8 +20,8 @@ INSIDE = Path(__file__).with_name("inside")
 SETTINGS = "settings.json"
 NEIGHBOURS = {name: INSIDE / name for name in ("exchange.py", "guard.py", "peer.py", "search.py", "trafficlog.py")}
 CODE: dict[str, dict[str, Path]] = {
-    EMBEDDER: {"model.py": INSIDE / "embedder.py"},
-    GENERATOR: {"model.py": INSIDE / "generator.py", "generation.py": Path(generation.__file__)},
+    EMBEDDER: {"model.py": INSIDE / "embedder.py", "unitvectors.py": Path(unitvectors.__file__)},
+    GENERATOR: {"model.py": INSIDE / "generator.py", "exchange.py": INSIDE / "exchange.py", "generation.py": Path(generation.__file__)},
     ASSISTANT: {"model.py": INSIDE / "assistant.py", **NEIGHBOURS, **{f"{module.__name__.rsplit('.', 1)[-1]}.py": Path(str(module.__file__)) for module in (comparison, rendering, traffic)}},
 }  # fmt: skip
 WEIGHTS = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -51,7 +51,7 @@ def write(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts, target: 
     shutil.copytree(parts.encoder, folders[EMBEDDER] / "encoder")
     weights = _write_weights(parts, folders[GENERATOR])
     files.write_json(folders[EMBEDDER] / SETTINGS, {"precision": parts.receipt.encoder.precision})
-    files.write_json(folders[GENERATOR] / SETTINGS, {"max_new_tokens": config.max_new_tokens, "max_prompt_tokens": config.max_prompt_tokens})
+    files.write_json(folders[GENERATOR] / SETTINGS, {"max_new_tokens": config.max_new_tokens, "max_prompt_tokens": config.max_prompt_tokens, "precision": evaluate.precision})
     files.write_json(folders[ASSISTANT] / SETTINGS, _settings(config, evaluate, parts))
     texts = {EMBEDDER: configs.embedder(config, parts.receipt.dimensions), GENERATOR: configs.generator(config), ASSISTANT: configs.assistant(config.version)}
     for model, text in texts.items():

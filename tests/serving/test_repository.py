@@ -22,7 +22,7 @@ CONFIG = ExportConfig(
     backend="python", version=3, max_batch_size=16, max_queue_delay_microseconds=2000, num_instances=2, max_texts=64, max_question_characters=300, max_prompt_tokens=200,
     max_new_tokens=9, timeout_seconds=20.0, search_timeout_seconds=2.0, max_requests_at_once=32,
 )  # fmt: skip
-EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, num_resamples=200, grounded_similarity=0.5, seed=7)
+EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, precision="fp32", num_resamples=200, grounded_similarity=0.5, seed=7)
 PROMPT = Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage="")
 TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
 
@@ -62,8 +62,10 @@ def test_the_repository_holds_model_code_and_prompt_and_passes_its_check(triton:
         "embedder/3/encoder/modules.json",
         "embedder/3/model.py",
         "embedder/3/settings.json",
+        "embedder/3/unitvectors.py",
         "embedder/config.pbtxt",
         "embedder/warmup/question",
+        "generator/3/exchange.py",
         "generator/3/generation.py",
         "generator/3/model.py",
         "generator/3/prompt.yaml",
@@ -113,7 +115,7 @@ def test_a_missing_file_is_refused_by_name(triton: Path, name: str) -> None:
 
 def test_a_missing_version_folder_and_a_missing_model_are_refused(triton: Path) -> None:
     shutil.rmtree(triton / "generator/3")
-    with pytest.raises(UserError, match="generator/3: is incomplete: model.py, generation.py, settings.json, prompt.yaml, weights/config.json"):
+    with pytest.raises(UserError, match="generator/3: is incomplete: model.py, exchange.py, generation.py, settings.json, prompt.yaml, weights/config.json"):
         repository.check(triton)
     shutil.rmtree(triton / "generator")
     with pytest.raises(UserError, match="triton holds no model generator"):

@@ -27,7 +27,7 @@ CONFIG = ExportConfig(
     backend="python", version=1, max_batch_size=4, max_queue_delay_microseconds=0, num_instances=1, max_texts=64, max_question_characters=300, max_prompt_tokens=200,
     max_new_tokens=9, timeout_seconds=20.0, search_timeout_seconds=2.0, max_requests_at_once=32,
 )  # fmt: skip
-EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, num_resamples=200, grounded_similarity=0.5, seed=7)
+EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, precision="fp32", num_resamples=200, grounded_similarity=0.5, seed=7)
 TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
 PATHS = [Path(name) for name in ("verdict.json", "scores.json", "documents.parquet", "chunks.parquet", "index.json", "examples", "base", "adapter", "triton")]
 RULE = Check(name="floor exact_match", passed=True, observed="0.81", expected=">= 0.6")
