@@ -6,6 +6,7 @@ imports nothing of ours. Computed in fp32, an answer does not depend on the rows
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -49,6 +50,10 @@ class Generator:
 
     def answer(self, prompts: list[str], max_new_tokens: int, batch_size: int, progress: str | None = None) -> list[Answer]:
         """Greedy answers in the order of `prompts`, `batch_size` at once. `progress` names a bar."""
+        return [self.read(row) for row in self.written(prompts, max_new_tokens, batch_size, progress)]
+
+    def written(self, prompts: list[str], max_new_tokens: int, batch_size: int, progress: str | None = None) -> list[Row]:
+        """The same as rows of tokens."""
         from tqdm import tqdm
 
         rows = [self.row(prompt, max_new_tokens) for prompt in prompts]
@@ -61,7 +66,7 @@ class Generator:
                 else:
                     batch.step()
                 bar.update(len(batch.leave()))
-        return [self.read(row) for row in rows]
+        return rows
 
 
 class Batch:
@@ -136,8 +141,11 @@ class Batch:
             layer.keys, layer.values = together(layer.keys, new.keys, 1), together(layer.values, new.values, 1)
 
 
-def load(base: Path, adapter: Path | None = None, precision: Literal["weights", "fp32"] = "weights") -> Generator:
-    """The base model, with the adapter merged into it where one is given (a folder of full weights takes the base's place). `precision`: computed as saved, or in fp32."""
+def load(base: Path, adapter: Path | None = None, precision: Literal["weights", "fp32"] = "weights", quantise: Callable[[Any], None] | None = None) -> Generator:
+    """The base model, with the adapter merged into it where one is given (a folder of full weights takes the base's place).
+
+    `precision`: computed as saved, or in fp32. `quantise` changes the weights before anything is computed.
+    """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils.logging import disable_progress_bar
@@ -154,7 +162,10 @@ def load(base: Path, adapter: Path | None = None, precision: Literal["weights", 
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     model.generation_config = GenerationConfig()  # greedy, whatever sampling the base model's authors prefer
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Generator((model.float() if precision == "fp32" else model).to(device).eval(), tokenizer_of(base))
+    model = (model.float() if precision == "fp32" else model).to(device).eval()
+    if quantise is not None:
+        quantise(model)
+    return Generator(model, tokenizer_of(base))
 
 
 def tokenizer_of(folder: Path) -> Any:

@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,14 @@ class TritonPythonModel:
         sys.path.insert(0, str(here))
         import exchange
         import generation
+        import quantisation
         import torch
 
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))  # one core for the encoder, the search and the rest
         self.exchange, self.generation, self.settings = exchange, generation, json.loads((here / "settings.json").read_text())
-        self.generator = generation.load(here / "weights", precision=self.settings["precision"])
+        kind = self.settings["quantisation"]
+        quantise = None if kind == "none" else partial(quantisation.quantise, kind=kind)
+        self.generator = generation.load(here / "weights", precision=self.settings["precision"], quantise=quantise)
         self.batch = generation.Batch(self.generator)
         self.came: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self.places = threading.Semaphore(int(json.loads(args["model_config"])["max_batch_size"]))
