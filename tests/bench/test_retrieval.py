@@ -90,7 +90,7 @@ def test_dense_hybrid_and_reranked_search_through_chunking_and_index(name: str, 
     asked = random.Random(7).sample(asked, most) if len(asked) > most else asked
     with other_clone(name), server.held():
         rows = [
-            {"doc_id": key, "uri": f"{name}/{key}", "title": title, "text": text + "\n", "sections": [], "pages": [], "media_type": "text/plain", "source": name, "digest": "", "content_digest": "", "language": "en", "aliases": []}
+            {"doc_id": key, "uri": f"{name}/{key}", "title": title, "text": text + "\n", "sections": [], "pages": [], "media_type": "text/plain", "source": name, "digest": files.text_digest(text + "\n"), "content_digest": "", "language": "en", "aliases": []}
             for key, (title, text) in paragraphs.items()
         ]  # fmt: skip
         files.write(Path("documents.parquet"), DOCUMENTS, rows)
