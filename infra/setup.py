@@ -33,6 +33,12 @@ UV_VERSION = "0.13.9"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # What a Debian package gives: command to look for -> package. Everything else comes by the Python or Go registries.
 SYSTEM_COMMANDS = {"git": "git", "g++": "g++", "make": "make"}
+# What some tests want: the tests -> Debian packages by a file that each brings. Where one is missing they are skipped.
+TEST_PROGRAMS = {
+    "tests/dags/test_ui.py": {"chromium": "/usr/bin/chromium"},
+    "infra/test -m celery": {"postgresql": "/usr/lib/postgresql", "redis-server": "/usr/bin/redis-server"},
+    "infra/test -m images": {"buildah": "/usr/bin/buildah", "debootstrap": "/usr/sbin/debootstrap"},
+}
 GPU_PACKAGES = re.compile(r"^(nvidia-(?!pytriton)|cuda-|triton==)")
 BEGAN = time.monotonic()
 
@@ -271,6 +277,9 @@ def doctor() -> int:
     print(
         f"info    Weaviate: {outside + ' (WEAVIATE_URL)' if outside else 'embedded in this clone'}; Go: {'yes' if shutil.which('go') else 'no (needed only where the Weaviate release cannot be downloaded)'}"
     )
+    for tests, packages in TEST_PROGRAMS.items():
+        missing = " ".join(package for package, file in packages.items() if not Path(file).exists())
+        print(f"info    {tests}: " + (f"skipped here; sudo apt-get install {missing}" if missing else "has its programs"))
     return 0 if all(good for good, _, _ in rows) else 1
 
 

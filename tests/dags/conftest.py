@@ -49,7 +49,7 @@ class Airflow:
         headers = {"Content-Type": "application/json"} | ({} if path == "/auth/token" else {"Authorization": f"Bearer {self._token(user)}"})
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method, headers=headers, data=None if body is None else json.dumps(body).encode())
         try:
-            with urllib.request.urlopen(asked, timeout=60) as answer:
+            with urllib.request.urlopen(asked, timeout=300) as answer:  # a machine under load answers late
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -80,7 +80,7 @@ class Airflow:
         content = self.call("GET", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}")[1]["content"]
         return "\n".join(line["event"] + "".join(f"\n{error['exc_type']}: {error['exc_value']}" for error in line.get("error_detail") or []) for line in content)
 
-    def wait(self, what: str, condition: Callable[[], Any], seconds: float = 300) -> Any:
+    def wait(self, what: str, condition: Callable[[], Any], seconds: float = 900) -> Any:
         """The condition's first true value; fails with what was waited for."""
         deadline = time.monotonic() + seconds
         while not (found := condition()):
@@ -88,7 +88,7 @@ class Airflow:
             time.sleep(0.5)
         return found
 
-    def finished(self, dag: str, run: str, seconds: float = 420) -> str:
+    def finished(self, dag: str, run: str, seconds: float = 1200) -> str:
         """The run's final state, its tidying included."""
         return str(self.wait(f"the end of {dag} {run}", lambda: (state := self.state(dag, run)) in ("success", "failed") and state, seconds))
 
@@ -103,8 +103,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     running = Airflow(folder, port)
     try:
         log = folder / ".state/airflow/standalone.log"
-        running.wait("Airflow's start", lambda: with_airflow.is_ready(port) or (started.poll() is not None and pytest.fail(log.read_text()[-3000:])), 180)
-        running.wait("the DAGs", lambda: len(running.call("GET", "/api/v2/dags")[1].get("dags", [])) == 3, 120)
+        running.wait("Airflow's start", lambda: with_airflow.is_ready(port) or (started.poll() is not None and pytest.fail(log.read_text()[-3000:])))
+        running.wait("the DAGs", lambda: len(running.call("GET", "/api/v2/dags")[1].get("dags", [])) == 3)
         yield running
     finally:
         with_airflow.stop(started)

@@ -13,12 +13,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from pipelines import graph
 from pipelines.checkouts import tree
+from pipelines.serving import server
+from pipelines.serving.client import ask
+from pipelines.serving.configs import MODELS
 from tests.conftest import end
 from tests.dags.conftest import SETTINGS, Airflow, launcher, make_airflow_workspace
 from tests.end_to_end.test_pipeline import change
@@ -30,6 +33,15 @@ MISSING = [package for package, program in NEEDED.items() if not program.exists(
 HOLD_WEAVIATE = "import json, sys; from pipelines.vectorstore import server\nwith server.held() as c: print(json.dumps(c), flush=True); sys.stdin.read()"
 
 pytestmark = [pytest.mark.celery, pytest.mark.skipif(bool(MISSING), reason=f"not on this machine: apt-get install {' '.join(MISSING)}")]
+
+
+class Machines(NamedTuple):
+    """What runs: the REST API, the clones of the two workers, the environment that leads to Weaviate."""
+
+    airflow: Airflow
+    first: Path
+    second: Path
+    weaviate: dict[str, str]
 
 
 @contextmanager
@@ -100,8 +112,7 @@ def make_machines(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def celery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Airflow, Path, Path]]:
-    """The REST API, and the clones of the two workers."""
+def celery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     started = launcher()
     home, first, second = make_machines(tmp_path_factory.mktemp("celery"))
     port, postgres_port, redis_port = started.free_port(), started.free_port(), started.free_port()
@@ -123,20 +134,20 @@ def celery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Airflow, 
             stack.enter_context(process(command, clone, {**services, **own, **reached}, home / f"worker-{queue}.log"))
         running = Airflow(home, port)
         try:
-            running.wait("Airflow's start", lambda: started.is_ready(port), 240)
-            running.wait("the DAGs", lambda: len(running.call("GET", "/api/v2/dags")[1].get("dags", [])) == 3, 120)
-            yield running, first, second
+            running.wait("Airflow's start", lambda: started.is_ready(port))
+            running.wait("the DAGs", lambda: len(running.call("GET", "/api/v2/dags")[1].get("dags", [])) == 3)
+            yield Machines(running, first, second, reached)
         finally:
             for clone in (first, second):
                 end(clone)
 
 
-def test_a_run_is_done_by_two_workers_each_with_its_own_queue_and_clone(celery: tuple[Airflow, Path, Path]) -> None:
-    airflow, first, second = celery
+def test_a_run_is_done_by_two_workers_each_with_its_own_queue_and_clone(celery: Machines) -> None:
+    airflow, first, second, _ = celery
     assert airflow.call("PATCH", "/api/v2/dags/train", {"is_paused": False})[0] == 200
     run = airflow.trigger("train", {"release.approval": "auto"})
 
-    assert airflow.finished("train", run, 900) == "success", airflow.states("train", run)
+    assert airflow.finished("train", run) == "success", airflow.states("train", run)
 
     stages = list(graph.read(airflow.folder / "dvc.yaml"))
     tasks = airflow.tasks("train", run)
@@ -149,3 +160,19 @@ def test_a_run_is_done_by_two_workers_each_with_its_own_queue_and_clone(celery: 
     released = [json.loads(line) for line in git(airflow.folder / "../shared.git", "show", "releases:models/releases.jsonl").splitlines()]
     assert [event["kind"] for event in released] == ["approved", "released"]
     assert (first / ".state/run_reports" / tree.named("train", run).name / "verdict.json").exists()
+
+
+def test_a_triton_of_its_own_serves_the_release_and_logs_its_requests(celery: Machines, tmp_path: Path) -> None:
+    models, traffic = tmp_path / "models", tmp_path / "traffic"
+    models.mkdir()
+    git(celery.second, "fetch", "-q", "--tags", "origin")  # as a container does when it starts
+    environment = {**os.environ, **celery.weaviate, "PYTHONPATH": str(celery.second)}
+    brought = subprocess.run([sys.executable, "infra/containers/champion", str(models)], cwd=celery.second, env=environment, capture_output=True, text=True)
+    assert brought.returncode == 0, brought.stderr
+    release = json.loads((models / "release.json").read_text())["release_id"]
+
+    with server.started(models, load=list(MODELS), log=tmp_path / "triton.log", environment={**celery.weaviate, "ASSISTANT_TRAFFIC": str(traffic)}) as triton:
+        answer = ask("How do I override the gate?", triton=triton)
+
+    assert (answer.release_id, bool(answer.citations)) == (release, True)
+    assert list(traffic.rglob("*.parquet"))

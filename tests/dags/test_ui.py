@@ -65,7 +65,7 @@ def test_a_person_changes_one_value_runs_and_another_person_approves(airflow: Ai
     page.wait_for_url("**/dags/train/runs/manual*")
     run = airflow.call("GET", "/api/v2/dags/train/dagRuns?order_by=-run_after&limit=1")[1]["dag_runs"][0]["dag_run_id"]
     here = f"{site}/dags/train/runs/{quote(run, safe='')}"
-    airflow.wait("approve", lambda: airflow.states("train", run).get("approve") == "awaiting_input", 300)
+    airflow.wait("approve", lambda: airflow.states("train", run).get("approve") == "awaiting_input")
 
     other = login("ada")
     other.goto(f"{here}/tasks/approve/required_actions")
