@@ -2,7 +2,7 @@
 
 Each word has the vector that the encoder gives it in its context; a question's word counts with its best likeness in the passage
 (MaxSim of ColBERT, Khattab and Zaharia 2020). The encoder is the index's own, so that no further model is needed; it was not
-trained for this, and yet it orders better than one vector a passage: tests/bench/test_retrieval.py has the numbers.
+trained for this, and yet it orders better than one vector a passage; tests/bench/test_retrieval.py measures by how much.
 """
 
 from dataclasses import dataclass, field

@@ -81,7 +81,7 @@ def test_the_encoder_ranks_xquad_as_sentence_transformers_does_and_as_published(
 
 
 @needs_data
-@pytest.mark.parametrize(("name", "most"), [("xquad", 2000), ("squad", int(os.environ.get("SQUAD_QUESTIONS", "2000")))])
+@pytest.mark.parametrize(("name", "most"), [(name, int(os.environ.get("QUESTIONS", "2000"))) for name in SETS])
 def test_dense_hybrid_and_reranked_search_through_chunking_and_index(name: str, most: int, other_clone: Callable[[str], AbstractContextManager[Path]]) -> None:
     from pipelines.stages import chunk, embed, index
 
