@@ -82,7 +82,7 @@ def test_the_trigger_form_shows_range_help_and_todays_value(bag: dict[str, Any])
     field = bag["form"]["finetune.learning_rate"]
 
     assert field == {
-        "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "value": 0.003, "title": "finetune.learning_rate", "section": "finetune: DeepSpeed fine-tuning",
+        "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "value": 0.002, "title": "finetune.learning_rate", "section": "finetune: DeepSpeed fine-tuning",
         "help": "peak; linear decay after the warm-up",
     }  # fmt: skip
     assert bag["form"]["finetune.zero_stage"]["maximum"] == 3
