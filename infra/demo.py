@@ -2,8 +2,8 @@
 
     python3 infra/demo.py            after `make run`, whose results it begins with; about ten minutes on 2 cores
 
-Everything happens in a clone of this repository's last commit below .state/demo, with servers of its own: your files, index, releases and
-traffic stay as they are. Only the reviewer and the users are played; every decision is made by the same commands and DAGs as ever.
+All happens in a clone of the last commit below .state/demo, with servers of its own: your files, index, releases and traffic stay as they
+are. Only reviewer and users are played; every decision is made by the same commands and DAGs as ever.
 """
 
 import fcntl
@@ -37,6 +37,7 @@ SHORTER = {  # line of params.yaml -> what it is in the demo, so that it lasts m
     '  refresh_schedule: "0 3 * * *" ': "  refresh_schedule: null ",
 }
 REQUESTS = 120  # a window needs monitor.window.min_requests, 100
+CORRECTED = 240  # requests of the new topic: enough different questions to learn it from
 QUESTION = "How do I book the shared GPU server?"
 PAGE = "handbook/multi-device.md"  # what the reviewer names as the page that supports the correction
 PATIENCE_SECONDS = 1200
@@ -57,12 +58,11 @@ def main() -> int:
         except BlockingIOError:
             print(f"a demo is running already in {CLONE}", file=sys.stderr)
             return 1
-        try:
+        with suppress(KeyboardInterrupt):
             tell_the_story()
-        except KeyboardInterrupt:
-            print("\nstopped")
-            return 130
-    return 0
+            return 0
+        print("\nstopped")
+        return 130
 
 
 def tell_the_story() -> None:
@@ -90,7 +90,7 @@ def tell_the_story() -> None:
 def drift() -> None:
     """A new topic in the traffic, its corrections reviewed, until a window asks for a training."""
     say(f'A new topic comes up. {QUESTION}  ->  "{ask()}"')
-    simulate("new-topic", 2)
+    simulate("new-topic", 2, CORRECTED)
     say("A person reviews the corrections: an FAQ topic and golden questions are made of them, and committed")
     run("-m", "pipelines", "review", "--who", "demo", "--decision", "accept", "--request", "all", "--page", PAGE)
     commit("Learn from reviewed corrections")
@@ -117,15 +117,15 @@ def retrained(api: "Api", first: str) -> str:
         users.join()
     expect(state == "success", f"{run_id} ends well (its logs: {api.address})")
     again = [decision for decision in decisions() if decision["blocked_by"]]
-    expect(bool(again) and len(api.runs("train")) == 1, f"the next alarm started nothing, on record: wanted {again[0]['wanted'] if again else None}, blocked by {again and again[0]['blocked_by']}")
+    expect(bool(again) and len(api.runs("train")) == 1, f"the next alarm started nothing, on record: {[(decision['wanted'], *decision['blocked_by']) for decision in again]}")
     expect(champion() != first, f"{champion()} is live instead of {first}")
     return champion()
 
 
 def look_back(first: str, second: str) -> None:
     """What the new release is better at, by the scores that the gate judged."""
-    scores = json.loads(next((CLONE / ".state/run_reports").glob("train-*/scores.json")).read_text())["systems"]
-    new, old = scores["candidate"], scores["champion"]
+    scores = json.loads(next((CLONE / ".state/run_reports").glob("train-*/scores.json")).read_text())
+    new, old = (scores["systems"][name] for name in ("candidate", "champion"))
     rows = [("all questions", new["metrics"]["exact_match"], old["metrics"]["exact_match"]), ("the new topic", new["slices"]["style:reviewed"], old["slices"]["style:reviewed"])]
     say(f"exact match on golden questions: {second} (new) and {first} (old), mean [95 % interval]")
     for name, ours, theirs in rows:
@@ -139,15 +139,14 @@ def make_clone() -> None:
     end_leftovers()
     shutil.rmtree(CLONE, ignore_errors=True)
     git("clone", "--quiet", "--no-tags", "--single-branch", str(ROOT), str(CLONE), where=HOME)
-    for name, value in (("user.name", "demo"), ("user.email", "demo@localhost")):
-        git("config", name, value)
+    git("config", "user.name", "demo")
+    git("config", "user.email", "demo@localhost")
     (CLONE / ".git/info/exclude").write_text("".join(f"/{name}\n" for name in BORROWED))
     for name in BORROWED:
         if (ROOT / name).exists():
             (CLONE / name).parent.mkdir(parents=True, exist_ok=True)
             (CLONE / name).symlink_to(ROOT / name)
-    listed = [*(ROOT / "data/reports").glob("*.json"), ROOT / "data/index.json", ROOT / "dvc.lock"]
-    for path in listed:
+    for path in (*(ROOT / "data/reports").glob("*.json"), ROOT / "data/index.json", ROOT / "dvc.lock"):
         if path.exists():
             shutil.copy(path, CLONE / path.relative_to(ROOT))
     (CLONE / ".dvc/config.local").write_text(f"[cache]\n    dir = {ROOT / '.dvc/cache'}\n")
@@ -206,15 +205,15 @@ def wait(what: str, condition: Callable[[], Any]) -> Any:
     return found
 
 
-def simulate(scenario: str, seed: int) -> None:
-    """A window's worth of questions by played users, with their feedback."""
-    run("-m", "pipelines", "simulate", "--scenario", scenario, "--requests", str(REQUESTS), "--seed", str(seed))
+def simulate(scenario: str, seed: int, requests: int = REQUESTS) -> None:
+    """Questions by played users, with their feedback."""
+    run("-m", "pipelines", "simulate", "--scenario", scenario, "--requests", str(requests), "--seed", str(seed))
 
 
 def decisions() -> list[dict[str, Any]]:
     """What `monitor` decided so far about windows that it could judge."""
     path = CLONE / "data/reports/drift/decisions.jsonl"
-    made = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    made = map(json.loads, path.read_text().splitlines() if path.exists() else [])
     return [decision for decision in made if decision["outcome"] != "cannot_tell"]
 
 
@@ -229,8 +228,7 @@ def judged_window(number: int) -> dict[str, Any]:
 def champion() -> str:
     """The live release by the ledger, which Airflow's runs write from checkouts of their own."""
     run("-m", "pipelines", "champion", log="champion.log")
-    found: str = json.loads((CLONE / "models/champion.json").read_text())["champion"]["release_id"]
-    return found
+    return str(json.loads((CLONE / "models/champion.json").read_text())["champion"]["release_id"])
 
 
 def ask() -> str:

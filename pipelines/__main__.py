@@ -87,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     made_verbs = {name: verbs.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     made_verbs["search"].add_argument("question")
     made_verbs["search"].add_argument("--limit", type=int, default=5, help="passages shown (default 5)")
+    made_verbs["search"].add_argument("--rerank", action="store_true", help="order the best 30 anew, word by word (evaluate and the assistant do not)")
     made_verbs["fetch"].add_argument("source", nargs="?", help="name of one source (default: all that are remote)")
     made_verbs["knowledge"].add_argument("--back", action="store_true", help="read the collection before instead")
     made_verbs["ask"].add_argument("question")

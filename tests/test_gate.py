@@ -240,6 +240,13 @@ def test_a_slice_that_falls_far_behind_the_champions_is_refused_and_a_new_slice_
     assert broken(with_slice(scores, CANDIDATE, "style:new", mean(0.45, 40)), released="r-1") == []
 
 
+def test_a_small_slice_falls_behind_only_where_the_champion_is_above_its_interval() -> None:
+    scores = with_slice(scored("c", champion=0.8), CHAMPION, "page:a", Interval(value=0.9, low=0.7, high=1.0, num=10))
+    lucky, fallen = Interval(value=0.5, low=0.2, high=0.9, num=10), Interval(value=0.4, low=0.1, high=0.7, num=10)
+    assert broken(with_slice(scores, CANDIDATE, "page:a", lucky), released="r-1") == []
+    assert broken(with_slice(scores, CANDIDATE, "page:a", fallen), released="r-1") == ["no slice falls behind the champion"]
+
+
 def test_an_adapter_without_tensors_is_refused(tmp_path: Path) -> None:
     verdict = stage(tmp_path, {})
     assert failed(verdict) == ["adapter has tensors", "adapter is finite", "adapter is not zero"]

@@ -1,5 +1,7 @@
 """`evaluate` of params.yaml: how the golden set is measured."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipelines.config.section import Section
@@ -12,6 +14,7 @@ class EvaluateConfig(Section):
     num_passages: int = Field(ge=0, le=20, description="of these, shown in the prompt where the template shows passages, and cited")
     max_new_tokens: int = Field(ge=1, description="tokens of the longest answer")
     batch_size: int = Field(ge=1, description="questions generated at once")
+    precision: Literal["fp32", "weights"] = Field(description="fp32: an answer does not depend on the batch that it was in; weights: as the weights were saved")
     num_resamples: int = Field(ge=200, description="bootstrap resamples of each interval")
     grounded_similarity: float = Field(ge=0, le=1, description="an answer sentence is grounded when a retrieved passage has this cosine similarity to it")
     seed: int = Field(ge=0, description="seed of the bootstrap")

@@ -26,6 +26,7 @@ def aliases(candidates: Iterable[Candidate], similarity: float) -> dict[str, str
     from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(threshold=min(similarity, HIGHEST_THRESHOLD), num_perm=NUM_PERMUTATIONS)
+    permutations = MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme=SCHEME).permutations  # made once: drawing them anew takes longer than the rest
     signatures: dict[str, MinHash] = {}
     same_text: dict[str, str] = {}
     found: dict[str, str] = {}
@@ -33,7 +34,7 @@ def aliases(candidates: Iterable[Candidate], similarity: float) -> dict[str, str
         if candidate.digest in same_text:
             found[candidate.uri] = same_text[candidate.digest]
             continue
-        made = MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme=SCHEME, hashvalues=np.array(candidate.signature, dtype=np.uint64))
+        made = MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme=SCHEME, hashvalues=np.array(candidate.signature, dtype=np.uint64), permutations=permutations)
         near = sorted(uri for uri in index.query(made) if signatures[uri].jaccard(made) >= similarity)
         if near:
             found[candidate.uri] = near[0]

@@ -23,6 +23,8 @@ from pipelines.files import text_digest
 from pipelines.workcache import Cache
 
 MIB = 1 << 20
+ROWS_A_QUERY = 64  # documents in memory at once
+LOT_BYTES = 8 * MIB
 TASKS_A_CALL = 16  # documents that a node of a cluster reads at a time
 CODE = ("detection.py", "formats.py", "letters.py", "markup.py", "office.py", "parts.py", "pdf.py", "reading.py", "workers.py")
 LIBRARIES = (
@@ -76,10 +78,13 @@ def take_in(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cac
 
 def documents(intake: Intake, cache: Cache) -> Iterator[dict[str, Any]]:
     """Rows of documents.parquet, sorted by doc_id."""
-    for entry in intake.kept:
-        row = cache.get(entry.key)
-        named = {"doc_id": doc_id(entry.uri), "uri": entry.uri, "source": entry.source, "content_digest": entry.content_digest, "aliases": intake.aliases.get(entry.uri, [])}
-        yield {**row, **named, "digest": text_digest(row["text"])}
+    for start in range(0, len(intake.kept), ROWS_A_QUERY):
+        some = intake.kept[start : start + ROWS_A_QUERY]
+        rows = cache.many(entry.key for entry in some)
+        for entry in some:
+            row = rows[entry.key]
+            named = {"doc_id": doc_id(entry.uri), "uri": entry.uri, "source": entry.source, "content_digest": entry.content_digest, "aliases": intake.aliases.get(entry.uri, [])}
+            yield {**row, **named, "digest": text_digest(row["text"])}
 
 
 def doc_id(uri: str) -> str:
@@ -114,18 +119,38 @@ def _keep(cache: Cache, key: str, row: dict[str, Any]) -> None:
 
 
 def _missing(found: Iterable[tuple[str, Found]], bounds: Bounds, cache: Cache, intake: Intake) -> Iterator[tuple[str, Task]]:
+    """What the cache does not have, each key once; looked up for some documents at a time."""
     queued: set[str] = set()
-    for source, document in found:
-        if document.problem:
-            intake.entries.append(Entry(document.uri, source, "", None, document.problem))
-            continue
-        digest = content_digest(document.content)
-        suffix = PurePosixPath(document.uri).suffix.lower()
-        key = text_digest("\0".join([digest, suffix, document.hint or "", document.title or ""]))
-        intake.entries.append(Entry(document.uri, source, key, digest, None))
-        if key not in queued and not cache.known([f"{key}/facts"]):
-            queued.add(key)
-            yield key, Task(document.content, f"document{suffix}", document.hint, document.title, bounds)
+    for some in _lots(found):
+        tasks: dict[str, Task] = {}
+        for source, document in some:
+            if document.problem:
+                intake.entries.append(Entry(document.uri, source, "", None, document.problem))
+                continue
+            digest = content_digest(document.content)
+            suffix = PurePosixPath(document.uri).suffix.lower()
+            key = text_digest("\0".join([digest, suffix, document.hint or "", document.title or ""]))
+            intake.entries.append(Entry(document.uri, source, key, digest, None))
+            tasks.setdefault(key, Task(document.content, f"document{suffix}", document.hint, document.title, bounds))
+        known = cache.known(f"{key}/facts" for key in tasks.keys() - queued)
+        for key, task in tasks.items():
+            if key not in queued and f"{key}/facts" not in known:
+                queued.add(key)
+                yield key, task
+
+
+def _lots(found: Iterable[tuple[str, Found]]) -> Iterator[list[tuple[str, Found]]]:
+    """Documents in lots of at most ROWS_A_QUERY, or of little more than LOT_BYTES."""
+    held: list[tuple[str, Found]] = []
+    size = 0
+    for entry in found:
+        held.append(entry)
+        size += len(entry[1].content)
+        if len(held) == ROWS_A_QUERY or size > LOT_BYTES:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
 
 
 def content_digest(content: bytes) -> str:

@@ -158,7 +158,8 @@ def _hf(source: HfSource, max_bytes: int) -> Iterator[Row]:
     except UserError:
         raise
     except Exception as error:  # the library raises its own, the hub's, Arrow's and Python's errors: each means that the data set is not to be had
-        raise UserError(f"{where}: {source.dataset} cannot be read: {type(error).__name__}: {error}") from error
+        hint = "" if source.data_files else ". Check its name, the revision and the network; a private one needs HF_TOKEN in the environment"
+        raise UserError(f"{where}: {source.dataset} cannot be read: {type(error).__name__}: {error}{hint}") from error
 
 
 def _git(source: GitSource, max_bytes: int) -> Iterator[Row]:

@@ -5,6 +5,7 @@ config/ingest.py, one line in `_KINDS`.
 """
 
 import importlib.metadata
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def read_files(source: FilesSource, pins: dict[str, str], max_bytes: int) -> Ite
     folder = Path(source.path)
     if not folder.is_dir():
         raise UserError(f"params.yaml: ingest.sources: source {source.name}: the folder {folder} is not there. Create it, or correct `path`")
-    names = sorted({path for glob in source.globs for path in folder.glob(glob) if path.is_file()})
+    names = sorted({path for glob in source.globs for path in folder.glob(glob) if path.is_file()}, key=os.fspath)  # comparing paths part by part takes ten times as long
     if not names:
         raise UserError(f"params.yaml: ingest.sources: source {source.name}: no file in {folder} matches {source.globs}")
     for path in names:

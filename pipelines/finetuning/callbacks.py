@@ -1,12 +1,24 @@
-"""What takes part in the Trainer's loop: the mark of a checkpoint written to its end, and the progress bar."""
+"""What takes part in the Trainer's loop: the end of shared memory's name, the mark of a checkpoint written to its end, and the progress bar."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from transformers import TrainerCallback
 
 from pipelines.finetuning.job import FINISHED
+
+
+class Buffers(TrainerCallback):  # type: ignore[misc]
+    """DeepSpeed's ranks on the CPU share memory under a name that nobody removes (67 MB a rank). Once all have opened it, it goes with them, however they end."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called once every rank has DeepSpeed's engine."""
+        torch.distributed.barrier()
+        for path in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{os.environ['MASTER_PORT']}_{torch.distributed.get_rank()}"):  # noqa: S108 (DeepSpeed's choice)
+            path.unlink()
 
 
 class Marker(TrainerCallback):  # type: ignore[misc]  # the one way in which the Trainer lets others take part

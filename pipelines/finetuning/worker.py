@@ -37,7 +37,7 @@ def run(job: Job) -> None:
     """Train from the last finished checkpoint; rank 0 saves adapter and history to `job.result`."""
     from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
-    from pipelines.finetuning.callbacks import Marker, Progress
+    from pipelines.finetuning.callbacks import Buffers, Marker, Progress
 
     config = job.config
     set_seed(config.seed)
@@ -50,7 +50,7 @@ def run(job: Job) -> None:
     )  # fmt: skip
     tokenizer, train, validation = _data(job)
     model = _model(job, half)
-    trainer = Trainer(model=model, args=arguments, train_dataset=train, eval_dataset=validation, data_collator=_collator(config, tokenizer), callbacks=[Marker(), Progress()])
+    trainer = Trainer(model=model, args=arguments, train_dataset=train, eval_dataset=validation, data_collator=_collator(config, tokenizer), callbacks=[Buffers(), Marker(), Progress()])
     trainer.remove_callback(PrinterCallback)  # Progress shows what it would print
     trainer.train(resume_from_checkpoint=last_checkpoint(job.checkpoints))
     trainer.save_model(str(job.result))

@@ -24,17 +24,19 @@ class Scenario(BaseModel):
     preambles: list[str]
     correction: str | None
     page: str | None
+    outage: bool
     feedback_share: float = Field(ge=0, le=1)
     thumbs_down_share: float = Field(ge=0, le=1)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One question with what its user will say of the answer; `thumb` None: nothing."""
+    """One question with what its user will say of the answer; `thumb` None: nothing. `outage`: asked while the index cannot be searched."""
 
     question: str
     thumb: int | None
     correction: str | None
+    outage: bool
 
 
 def names(folder: Path) -> list[str]:
@@ -53,7 +55,7 @@ def load(folder: Path, name: str) -> Scenario:
 
 
 def draw(scenario: Scenario, steady: Sequence[str], num_requests: int, seed: int) -> list[Asked]:
-    """What `num_requests` users ask and say, in their order; the same seed gives the same."""
+    """What `num_requests` users ask and say, in their order, an outage last; the same seed gives the same."""
     dice = random.Random(seed)
     asked = []
     for _ in range(num_requests):
@@ -64,8 +66,8 @@ def draw(scenario: Scenario, steady: Sequence[str], num_requests: int, seed: int
         corrected = own and scenario.correction is not None
         speaks = dice.random() < scenario.feedback_share
         thumb = -1 if corrected else (-1 if dice.random() < scenario.thumbs_down_share else 1) if speaks else None
-        asked.append(Asked(question, thumb, scenario.correction if corrected else None))
-    return asked
+        asked.append(Asked(question, thumb, scenario.correction if corrected else None, own and scenario.outage))
+    return sorted(asked, key=lambda one: one.outage)
 
 
 def _reworded(question: str, scenario: Scenario, dice: random.Random) -> str:

@@ -22,6 +22,11 @@ def embedder(config: ExportConfig, dimensions: int) -> str:
 
 def generator(config: ExportConfig) -> str:
     """Prompts batched as they come; several responses a request, so that tokens can be streamed."""
+    if config.backend == "vllm":  # it says its inputs and outputs itself, and batches by itself
+        made = _model(GENERATOR, "vllm", 0, config.version)
+        made.model_transaction_policy.decoupled = True
+        _instances(made, 1, kind="KIND_MODEL")
+        return _text(made)
     made = _model(GENERATOR, "python", config.max_batch_size, config.version)
     _inputs(made, {"prompt": "TYPE_STRING"})
     _inputs(made, {"max_new_tokens": "TYPE_INT32", "stream": "TYPE_BOOL", "deadline": "TYPE_FP64"}, optional=True)
@@ -41,7 +46,7 @@ def assistant(version: int) -> str:
     texts = dict.fromkeys(("piece", "answer", "request_id", "release_id", "citations", "record"), "TYPE_STRING")
     _outputs(made, {**texts, "num_prompt_tokens": "TYPE_INT32", "num_new_tokens": "TYPE_INT32", "refused": "TYPE_BOOL", "final": "TYPE_BOOL"})
     made.model_transaction_policy.decoupled = True
-    _instances(made, 1, cpu=True)
+    _instances(made, 1, kind="KIND_CPU")
     return _text(made)
 
 
@@ -90,12 +95,11 @@ def _outputs(made: Any, fields: dict[str, str]) -> None:
         made.output.add(name=name, data_type=_type(kind), dims=[1])
 
 
-def _instances(made: Any, count: int, *, cpu: bool = False) -> None:
-    """On whatever device there is, or on the CPU alone."""
+def _instances(made: Any, count: int, *, kind: str = "KIND_AUTO") -> None:
+    """On whatever device there is (KIND_AUTO), on the CPU alone (KIND_CPU), or where the model decides (KIND_MODEL)."""
     from tritonclient.grpc import model_config_pb2 as triton
 
-    kinds = triton.ModelInstanceGroup
-    made.instance_group.add(count=count, kind=kinds.KIND_CPU if cpu else kinds.KIND_AUTO)
+    made.instance_group.add(count=count, kind=getattr(triton.ModelInstanceGroup, kind))
 
 
 def _warm_up(made: Any, name: str) -> None:

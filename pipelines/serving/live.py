@@ -27,7 +27,7 @@ from pipelines.serving import configs, server
 from pipelines.serving.client import LIVE, traffic_folder
 from pipelines.serving.configs import ASSISTANT, MODELS
 from pipelines.serving.inside import routing
-from pipelines.serving.repository import INSIDE, SETTINGS
+from pipelines.serving.repository import ENGINE, INSIDE, SETTINGS
 from pipelines.serving.server import Triton
 
 Routes = list[tuple[str, float]]
@@ -78,6 +78,8 @@ def install(source: Path, release_id: str) -> None:
             shutil.copytree(source / model, made)
             text = (made / "config.pbtxt").read_text()
             (made / "config.pbtxt").write_text(configs.renamed(text, target.name))
+            for named in (*made.glob(f"*/{ENGINE}"), *made.glob("*/multi_lora.json")):  # vLLM's paths
+                named.write_text(named.read_text().replace(f"/{model}/", f"/{target.name}/"))
             for settings in made.glob(f"*/{SETTINGS}") if model == ASSISTANT else ():
                 settings.write_text(json.dumps({**json.loads(settings.read_text()), "collection": alias(release_id)}))
 

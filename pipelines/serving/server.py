@@ -237,7 +237,9 @@ def _environment(more: dict[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "VIRTUAL_ENV")}
     return {
         **kept, "PATH": f"{ENVIRONMENT / 'bin'}:{os.environ.get('PATH', '')}", "LD_LIBRARY_PATH": f"{folder}:{home().parents[1] / 'nvidia_pytriton.libs'}",
-        "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", **more,
+        "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1",
+        "OMP_WAIT_POLICY": "passive",  # a waiting thread that spins takes the processor from the models beside it
+        **more,
     }  # fmt: skip
 
 

@@ -3,11 +3,10 @@
 import time
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipelines import encoding, files, place, vectorcache
 from pipelines.config.embed import EmbedConfig
@@ -36,30 +35,30 @@ def run(config: EmbedConfig, encoder: EncoderConfig, chunks: Path, vectors: Path
             cache.put([missing[place] for place in places], found)
         seconds = time.monotonic() - began
         facts = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or "", "encoder_digest": loaded.digest, "precision": loaded.precision, "dimensions": str(loaded.dimensions)}
-        count = files.write(vectors, schema_of(loaded.dimensions).with_metadata(facts), _rows(chunks, cache))
+        schema = schema_of(loaded.dimensions).with_metadata(facts)
+        count = files.write_batches(vectors, schema, _rows(chunks, cache, schema))
     files.write_json(embedding, {"chunks": count, "made": len(missing), "reused": count - len(missing), "seconds": round(seconds, 2), "precision": loaded.precision})
     print(f"{count} vectors: {len(missing)} made, {count - len(missing)} reused")
-
-
-def _batches(chunks: Path) -> Iterator[list[dict[str, Any]]]:
-    rows = files.read(chunks, CHUNKS)
-    while batch := list(islice(rows, BATCH)):
-        yield batch
 
 
 def _missing(chunks: Path, cache: vectorcache.Cache) -> dict[str, str]:
     """Digest -> text of every passage whose vector is not in the cache. Only these are held in memory."""
     found: dict[str, str] = {}
-    for batch in _batches(chunks):
-        known = cache.get(row["digest"] for row in batch)
-        found |= {row["digest"]: embedded_text(row["title"], row["headings"], row["text"]) for row in batch if row["digest"] not in known}
+    for batch in files.batches(chunks, CHUNKS, BATCH):
+        digests = batch.column("digest").to_pylist()
+        known = cache.known(digests)
+        missing = [number for number, digest in enumerate(digests) if digest not in known]
+        found |= {row["digest"]: embedded_text(row["title"], row["headings"], row["text"]) for row in batch.take(pa.array(missing, pa.int64())).to_pylist()}
     return found
 
 
-def _rows(chunks: Path, cache: vectorcache.Cache) -> Iterator[dict[str, Any]]:
-    for batch in _batches(chunks):
-        known = cache.get(row["digest"] for row in batch)
-        yield from ({"chunk_id": row["chunk_id"], "vector": known[row["digest"]].tolist()} for row in batch)
+def _rows(chunks: Path, cache: vectorcache.Cache, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Batches of vectors.parquet."""
+    for batch in files.batches(chunks, CHUNKS, BATCH):
+        digests = batch.column("digest").to_pylist()
+        known = cache.get(digests)
+        values = pa.array(np.concatenate([known[digest] for digest in digests]))
+        yield pa.RecordBatch.from_arrays([batch.column("chunk_id"), pa.FixedSizeListArray.from_arrays(values, type=schema.field("vector").type)], schema=schema)
 
 
 def _elsewhere(engine: EngineConfig, encoder: EncoderConfig, config: EmbedConfig, loaded: Encoder, texts: list[str]) -> Iterator[tuple[list[int], Vectors]]:

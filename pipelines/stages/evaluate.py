@@ -69,7 +69,7 @@ def _systems(base: Path, adapter: Path, examples: Path, champion: Champion | Non
     def by_model(name: str, folder: Path, tuned: Path | None, prompt: prompts.Prompt) -> Answering:
         def answer(questions: list[Golden], found: list[list[Passage]], config: EvaluateConfig) -> list[Answer]:
             texts = [prompt.render(question.question, [passage.text for passage in passages[: config.num_passages]]) for question, passages in zip(questions, found, strict=True)]
-            return generation.load(folder, tuned).answer(texts, config.max_new_tokens, config.batch_size, progress=name)
+            return generation.load(folder, tuned, config.precision).answer(texts, config.max_new_tokens, config.batch_size, progress=name)
 
         return answer
 

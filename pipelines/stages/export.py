@@ -16,8 +16,8 @@ from pipelines.contracts.verdict import Verdict
 from pipelines.errors import Refusal, UserError
 from pipelines.prompts import FILE as PROMPT_FILE
 from pipelines.prompts import load
-from pipelines.serving import repository
-from pipelines.serving.configs import MODELS
+from pipelines.serving import parity, repository
+from pipelines.serving.configs import GENERATOR, MODELS
 
 
 def run(
@@ -41,12 +41,23 @@ def run(
     }  # fmt: skip
     with files.replacing(triton) as target:
         digests["model"] = files.digest(repository.write(config, evaluate, parts, target))
+        if config.quantisation != "none":
+            _check_parity(config, evaluate, target / GENERATOR / str(config.version), examples)
         digests["repository"] = files.digest(target)
         record = _record(digests, config.version, measured, documents, receipt, prompt.name)
         repository.name(target, config.version, record.release_id)
         files.write_json(target / "release.json", record)
         repository.check(target)
     print(f"release {record.release_id}: {triton} holds {', '.join(MODELS)} version {config.version}")
+
+
+def _check_parity(config: ExportConfig, evaluate: EvaluateConfig, generator: Path, examples: Path) -> None:
+    """Raises Refusal where the quantised model answers otherwise than the one that was evaluated, beyond export.parity."""
+    from datasets import load_from_disk
+
+    report = parity.measure(config, evaluate, generator, list(load_from_disk(str(examples))["validation"]["prompt"]))
+    report.demand(f"the parity of {config.quantisation} with the unquantised model", "Set export.quantisation to none or int8, or export.parity to what you can bear")
+    print(f"parity of {config.quantisation}: {report.checks[1].observed} of the tokens and {report.checks[2].observed} of the answers are the unquantised model's")
 
 
 def _record(digests: dict[str, str], version: int, scores: Scores, documents: Path, receipt: Receipt, prompt: str) -> ReleaseRecord:

@@ -37,14 +37,14 @@ def run(config: RedactConfig, converted: Path, documents: Path, redaction: Path,
 
 
 def _redactor(config: RedactConfig, secret: str | None) -> Work:
-    """Gives (key, what changes in the document) for (key, document); the secret of `hash` goes to a cluster's processes with the work, never by the environment."""
+    """Gives (key, what changes in the document, None for nothing) for (key, document); the secret of `hash` goes to a cluster's processes with the work, never by the environment."""
     if secret is not None:
         os.environ[pii.KEY_VARIABLE] = secret
     redactor = pii.load(config)
 
     def redacted(rows: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-        found = [(key, *pii.document(redactor, row)) for key, row in rows]
-        return [(key, {"changed": changed, "counts": dict(sorted(counts.items()))}) for key, changed, counts in found]
+        found = [(key, row, *pii.document(redactor, row)) for key, row in rows]
+        return [(key, {"changed": None if changed.items() <= row.items() else changed, "counts": dict(sorted(counts.items()))}) for key, row, changed, counts in found]
 
     return redacted
 
@@ -74,4 +74,4 @@ def _rows(converted: Path, cache: Cache, totals: Counter[tuple[str, str]], touch
             for name, count in value["counts"].items():
                 totals[name, row["source"]] += count
             touched[row["source"]] += bool(value["counts"])
-            yield {**row, **value["changed"], "digest": files.text_digest(value["changed"]["text"])}
+            yield {**row, **value["changed"], "digest": files.text_digest(value["changed"]["text"])} if value["changed"] else row

@@ -18,6 +18,8 @@ from pipelines.contracts.champion import Champion
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
 from pipelines.quality import Promise, Table, examine_tables
 
+DOCUMENTS_AT_ONCE = 256  # in memory
+
 
 def run(config: ValidateConfig, ingest: IngestConfig, redact: RedactConfig, documents: Path, rejections: Path, champion: Path, validation: Path, validation_docs: Path) -> None:
     """Check every promise of params.yaml's `validate` section over all documents, and how many were rejected."""
@@ -33,20 +35,24 @@ def _described(documents: Path, redact: RedactConfig) -> Iterator[dict[str, Any]
     kind = workcache.kind("personal-data-left", pii.CODE, pii.settings(redact), pii.LIBRARIES)
     redactor = once(lambda: pii.load(redact))  # loaded for the first text that the cache does not have
     with workcache.opened(place.shared_state() / "work.sqlite", kind) as cache:
-        for row in files.read(documents, DOCUMENTS):
-            described = {key: row[key] for key in ("doc_id", "uri", "title", "media_type", "language")}
-            yield described | {"characters": len(row["text"].strip()), "num_aliases": len(row["aliases"]), "personal_data": _left(row, redactor, cache)}
+        for batch in files.batches(documents, DOCUMENTS, DOCUMENTS_AT_ONCE):
+            rows = batch.to_pylist()
+            left = _left(rows, redactor, cache)
+            for row, found in zip(rows, left, strict=True):
+                described = {key: row[key] for key in ("doc_id", "uri", "title", "media_type", "language")}
+                yield described | {"characters": len(row["text"].strip()), "num_aliases": len(row["aliases"]), "personal_data": found}
 
 
-def _left(row: dict[str, Any], redactor: Callable[[], pii.Redactor], cache: workcache.Cache) -> str | None:
-    """Types of personal data in text, title and headings, which `redact` should have replaced; looked for anew in the text as it is."""
-    parts = [row["title"] or "", *(section["heading"] for section in row["sections"]), row["text"]]
-    key = files.text_digest("\n".join(parts))
-    found = cache.get(key)
-    if found is None:
-        found = sorted({find.type for part in parts for find in redactor().finds(part)})
-        cache.put({key: found})
-    return ", ".join(found) or None
+def _left(rows: list[dict[str, Any]], redactor: Callable[[], pii.Redactor], cache: workcache.Cache) -> Iterator[str | None]:
+    """Types of personal data in each document's text, title and headings, which `redact` should have replaced; looked for anew in the text as it is."""
+    parts = [[row["title"] or "", *(section["heading"] for section in row["sections"]), row["text"]] for row in rows]
+    keys = [files.text_digest("\n".join(some)) for some in parts]
+    known = cache.many(keys)
+    for some, key in zip(parts, keys, strict=True):
+        if key not in known:
+            known[key] = sorted({find.type for part in some for find in redactor().finds(part)})
+            cache.put({key: known[key]})
+        yield ", ".join(known[key]) or None
 
 
 def _seen(table: pd.DataFrame, rejections: Path) -> Iterator[dict[str, Any]]:

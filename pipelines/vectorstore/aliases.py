@@ -3,6 +3,8 @@
 `<alias>_previous` names the collection that `<alias>` named before; both are in Weaviate, so that every client sees the same.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
@@ -12,7 +14,7 @@ from pipelines.vectorstore.server import session
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
 
-PREVIOUS = "_previous"
+PREVIOUS, WITHHELD = "_previous", "_withheld"
 
 
 def point(alias: str, collection: str) -> None:
@@ -53,6 +55,24 @@ def remove(alias: str) -> None:
         for name in (alias, alias + PREVIOUS):
             if _target(client, name) is not None:
                 client.alias.delete(alias_name=name)
+
+
+@contextmanager
+def withheld(alias: str) -> Iterator[None]:
+    """The alias is gone while the block runs, as after an accident, and back after it. Another name keeps its collection from being overwritten meanwhile."""
+    kept = alias + WITHHELD
+    with session() as client:
+        current = _target(client, alias)
+        if current is not None:
+            places.give_name(client, kept, current)
+            client.alias.delete(alias_name=alias)
+    try:
+        yield
+    finally:
+        if current is not None:
+            with session() as client:
+                places.give_name(client, alias, current)
+                client.alias.delete(alias_name=kept)
 
 
 def _target(client: "WeaviateClient", alias: str) -> str | None:

@@ -8,12 +8,12 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from pipelines import files
 from pipelines.contracts.chunks import CHUNKS
@@ -50,11 +50,16 @@ class Batch(NamedTuple):
 
 def batches(chunks: Path, vectors: Path, dimensions: int) -> Iterator[Batch]:
     """All objects of the two files."""
-    for some, made in zip(files.batches(chunks, CHUNKS), files.batches(vectors, schema_of(dimensions)), strict=True):
-        assert some.column("chunk_id").equals(made.column("chunk_id")), "chunks and vectors are in different orders"
-        matrix = made.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
+    for some, matrix in _tables(chunks, vectors, dimensions):
         rows = some.select(PROPERTIES).to_pylist()
         yield Batch([object_id(row, vector) for row, vector in zip(rows, matrix, strict=True)], rows, matrix)
+
+
+def _tables(chunks: Path, vectors: Path, dimensions: int) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
+    """Batches of chunks.parquet with their vectors, shape (chunks, dimensions)."""
+    for some, made in zip(files.batches(chunks, CHUNKS), files.batches(vectors, schema_of(dimensions)), strict=True):
+        assert some.column("chunk_id").equals(made.column("chunk_id")), "chunks and vectors are in different orders"
+        yield some, made.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
 
 
 def object_id(row: dict[str, Any], vector: Vectors) -> uuid.UUID:
@@ -132,10 +137,17 @@ def difference(client: "WeaviateClient", place: str, chunks: Path, vectors: Path
     wanted, held = files.count(chunks), collection.aggregate.over_all(total_count=True).total_count
     if held != wanted:
         return f"it holds {held} objects instead of {wanted}"
-    step = max(1, wanted // sample)
-    positions = chain.from_iterable(zip(batch.ids, batch.rows, batch.vectors, strict=True) for batch in batches(chunks, vectors, dimensions))
-    for made, row, vector in islice(positions, 0, None, step):
-        stored = collection.query.fetch_object_by_id(made, include_vector=True)
+    for row, vector in _sample(chunks, vectors, dimensions, max(1, wanted // sample)):
+        stored = collection.query.fetch_object_by_id(object_id(row, vector), include_vector=True)
         if stored is None or not np.allclose(stored.vector["default"], vector, atol=1e-5):
             return f"{row['chunk_id']} is missing or has another vector"
     return None
+
+
+def _sample(chunks: Path, vectors: Path, dimensions: int, step: int) -> Iterator[tuple[dict[str, Any], Vectors]]:
+    """Properties and vector of every `step`-th object, from the first on."""
+    place = 0
+    for some, matrix in _tables(chunks, vectors, dimensions):
+        for number in range(-place % step, some.num_rows, step):
+            yield some.slice(number, 1).select(PROPERTIES).to_pylist()[0], matrix[number]
+        place += some.num_rows

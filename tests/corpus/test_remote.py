@@ -1,9 +1,11 @@
 import asyncio
+import importlib.util
 import os
 import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -177,6 +179,58 @@ def test_files_are_fetched_from_a_real_sftp_server_with_the_password_from_the_en
     assert remote.fetch(source, MOST) == 1
     assert rows("share") == {"share/deep/a.md": b"# A"}
     loop.call_soon_threadsafe(loop.stop)
+
+
+def test_files_are_fetched_from_an_s3_server_with_the_keys_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is moto's, which speaks S3's protocol on a port of this machine."""
+    import fsspec
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name, value in {"AWS_ACCESS_KEY_ID": "ada", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+        monkeypatch.setenv(name, value)
+    source = FilesSource(kind="files", name="bucket", path="s3://books/docs", globs=["**/*.md"])
+    with subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            answered(port)
+            system = fsspec.filesystem("s3", skip_instance_cache=True)
+            system.mkdir("books")
+            for name, content in {"docs/a.md": b"# A", "docs/deep/b.md": b"# B", "docs/c.txt": b"no", "other/d.md": b"no"}.items():
+                system.pipe_file(f"books/{name}", content)
+            assert remote.fetch(source, MOST) == 2
+            assert rows("bucket") == {"bucket/a.md": b"# A", "bucket/deep/b.md": b"# B"}
+            with pytest.raises(UserError, match="no file below s3://books/nothing matches"):
+                remote.fetch(source.model_copy(update={"path": "s3://books/nothing"}), MOST)
+        finally:
+            server.terminate()
+
+
+def answered(port: int) -> None:
+    """Wait until somebody listens there."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("path", "package"), [("gs://books/docs", "gcsfs"), ("abfs://books/docs", "adlfs")])
+def test_an_address_whose_package_is_missing_is_told_with_the_package_and_the_command(path: str, package: str) -> None:
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed here")
+    with pytest.raises(UserError, match=rf"source bucket: \w+:// needs a package that is not installed: .*{package}.*\. Add it to pyproject\.toml, then `make lock setup`"):
+        remote.fetch(FilesSource(kind="files", name="bucket", path=path, globs=["**/*.md"]), MOST)
+
+
+@pytest.mark.slow
+def test_a_data_set_of_the_hub_that_cannot_be_had_is_told_with_what_to_check() -> None:
+    source = HfSource(kind="hf", name="rows", dataset="somebody/rows", revision="0" * 40, data_files=[], split="train", id_column=None, text_column="body", title_column=None)
+    with pytest.raises(UserError, match=r"source rows: somebody/rows cannot be read: .*\. Check its name, the revision and the network; a private one needs HF_TOKEN in the environment"):
+        remote.fetch(source, MOST)
 
 
 def test_a_password_in_the_file_and_a_missing_variable_are_refused() -> None:

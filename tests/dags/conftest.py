@@ -28,7 +28,7 @@ QUICK = {
     "airflow.keep_checkouts": 1,
 }
 SETTINGS = {
-    "PIPELINE_PYTHON": str(ROOT / ".venv/bin/python"),  # by its own path: DeepSpeed would compile its operator again for another one, and once more for the next test
+    "PIPELINE_PYTHON": str(ROOT / ".venv/bin/python"),  # not by the workspace's link to it: DeepSpeed compiles its operator again for every path
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,ada:admin",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "40",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",

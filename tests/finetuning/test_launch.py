@@ -13,6 +13,7 @@ from pipelines.config.finetune import FinetuneConfig
 from pipelines.errors import UserError
 from pipelines.finetuning import job, launch, worker
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (DeepSpeed's choice)
 TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
 ROWS = [{"topic": "t", "question": f"where is number {number}", "prompt": f"Question: where is number {number}\nAnswer:", "completion": f" in file {number}"} for number in range(24)]
 
@@ -46,6 +47,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_combination_trains_and_saves_whole_weights(changes: dict[str, object], inputs: tuple[Path, Path], tmp_path: Path) -> None:
     base, examples = inputs
     (tmp_path / "result").mkdir()
+    buffers = set(SHARED_MEMORY.glob("deepspeed*"))
 
     with launch.alone(settings(**changes), base, examples):
         history = launch.train(settings(**changes), base, examples, tmp_path / "result")
@@ -53,6 +55,7 @@ def test_a_combination_trains_and_saves_whole_weights(changes: dict[str, object]
 
     assert [check.name for check in weights.checks(tmp_path / "result") if not check.passed] == []
     assert any("train_loss" in row for row in history)
+    assert set(SHARED_MEMORY.glob("deepspeed*")) <= buffers
 
 
 def test_a_second_process_with_the_same_job_waits_until_the_first_has_forgotten_it(inputs: tuple[Path, Path]) -> None:

@@ -48,6 +48,13 @@ def test_decaying_quality_shows_in_thumbs_alone() -> None:
     assert {one.question for one in asked} == set(STEADY)
 
 
+def test_an_outage_takes_its_share_and_comes_last() -> None:
+    asked = [one.outage for one in draw(load(FOLDER, "retrieval-outage"), STEADY, 1000, 1)]
+    assert 250 <= sum(asked) <= 350
+    assert asked == sorted(asked)
+    assert not any(one.outage for name in ("steady", "new-topic") for one in draw(load(FOLDER, name), STEADY, 100, 1))
+
+
 def test_a_scenario_that_is_none_is_told_with_those_there_are_and_a_wrong_key_with_its_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--scenario stedy: there is no .*; there are .*steady"):
         load(FOLDER, "stedy")

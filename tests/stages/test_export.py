@@ -1,4 +1,6 @@
+import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 
 from pipelines import basemodel, files, generation, prompts
 from pipelines.config.base import MadeModel
 from pipelines.config.evaluate import EvaluateConfig
-from pipelines.config.export import ExportConfig
+from pipelines.config.export import ExportConfig, ParityConfig, VllmConfig
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.contracts.release import ReleaseRecord
@@ -26,8 +29,10 @@ from pipelines.stages.export import run
 CONFIG = ExportConfig(
     backend="python", version=1, max_batch_size=4, max_queue_delay_microseconds=0, num_instances=1, max_texts=64, max_question_characters=300, max_prompt_tokens=200,
     max_new_tokens=9, timeout_seconds=20.0, search_timeout_seconds=2.0, max_requests_at_once=32,
+    quantisation="none", parity=ParityConfig(num_prompts=10, min_same_tokens=0.9, min_same_answers=0.5),
+    vllm=VllmConfig(repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1),
 )  # fmt: skip
-EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, num_resamples=200, grounded_similarity=0.5, seed=7)
+EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=9, batch_size=8, precision="fp32", num_resamples=200, grounded_similarity=0.5, seed=7)
 TINY = MadeModel(vocabulary_size=400, hidden_size=16, num_layers=1, num_heads=2, num_tokens=2000, sequence_length=16, batch_size=2, learning_rate=0.001)
 PATHS = [Path(name) for name in ("verdict.json", "scores.json", "documents.parquet", "chunks.parquet", "index.json", "examples", "base", "adapter", "triton")]
 RULE = Check(name="floor exact_match", passed=True, observed="0.81", expected=">= 0.6")
@@ -156,3 +161,38 @@ def test_scores_without_an_exact_match_make_no_release_even_where_an_override_le
     with pytest.raises(UserError, match="scores.json: systems: candidate: exact_match: is missing"):
         run(CONFIG, EVALUATE, *PATHS)
     assert not Path("triton").exists()
+
+
+def quantised(kind: str, monkeypatch: pytest.MonkeyPatch, folder: Path, models: Path) -> ExportConfig:
+    """Everything ready for an export with this quantisation, held-out questions included."""
+    from datasets import Dataset, DatasetDict
+
+    digest = prepare(monkeypatch, folder, models)
+    files.write_json(Path("verdict.json"), Verdict(accepted=True, candidate=digest, reason="accepted", rules=[RULE], overrides=[]))
+    facts = Path("examples/facts.json").read_text()
+    DatasetDict({"validation": Dataset.from_dict({"prompt": [f"Question: What is document {number}?\nAnswer:" for number in range(20)]})}).save_to_disk("examples")
+    Path("examples/facts.json").write_text(facts)
+    return CONFIG.model_copy(update={"quantisation": kind})
+
+
+def test_a_quantised_export_is_measured_in_tritons_environment_and_says_its_parity(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    run(quantised("int8", monkeypatch, tmp_path, models), EVALUATE, *PATHS)
+    assert re.search(r"parity of int8: \d+\.\d% of the tokens and \d+\.\d% of the answers are the unquantised model's", capfd.readouterr().out)
+    assert json.loads(Path("triton/generator/1/settings.json").read_text())["quantisation"] == "int8"
+    assert not list(Path("triton").rglob("__pycache__"))
+
+
+def test_a_quantised_model_that_answers_otherwise_is_not_exported(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quantised("int8", monkeypatch, tmp_path, models)
+    tensors = load_file("base/model.safetensors")
+    tensors["lm_head.weight"][:, 0] += 10000.0  # the same for every token: no answer changes, but int8's scale is spent on it
+    save_file(tensors, "base/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(Refusal, match="(?s)the parity of int8 with the unquantised model did not pass.*tokens equal the unquantised model's: .*expected at least 90.0%"):
+        run(config, EVALUATE, *PATHS)
+    assert not Path("triton").exists()
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_fit_a_quantisation_is_told(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="export.quantisation: int4 does not work with this model: ValueError: int4 needs layers whose number of inputs is a multiple of 32; .* has 16"):
+        run(quantised("int4", monkeypatch, tmp_path, models), EVALUATE, *PATHS)

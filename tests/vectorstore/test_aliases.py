@@ -1,3 +1,4 @@
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_an_alias_moves_to_the_newest_collection_and_back_in_one_call_each(servi
     assert seen("Moves") == "old"
     aliases.back("Moves")
     assert seen("Moves") == "new"
+
+
+def test_a_withheld_alias_is_gone_and_comes_back_as_it_was_also_after_an_error(serving: Path, tmp_path: Path) -> None:
+    old, new = built(tmp_path, "calm"), built(tmp_path, "calmer")
+    aliases.point("Out", old)
+    aliases.point("Out", new)
+    with suppress(RuntimeError), aliases.withheld("Out"):
+        assert aliases.state("Out") == (None, old)
+        raise RuntimeError
+    assert aliases.state("Out") == (new, old)
+    assert seen("Out") == "calmer"
 
 
 def test_without_a_previous_collection_going_back_is_refused(serving: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 STEPS = ("guard", "embed", "search", "generate")
 GRACE_SECONDS = 2.0  # after its deadline the generator says itself that the time is over
+REST = 4.0  # times as long as it took to encode one answer's sentences no other's are, so that questions have the encoder to themselves
 KNOWN_SENTENCES = 50_000  # vectors of sentences kept for groundedness: 77 MB at 384 dimensions
 
 
@@ -37,20 +38,22 @@ class TritonPythonModel:
         here = Path(args["model_repository"]) / args["model_version"]
         sys.path.insert(0, str(here))
         import comparison
+        import engines
         import exchange
         import guard
         import peer
         import rendering
         import search
 
-        self.comparison, self.exchange, self.guard, self.peer, self.rendering, self.search = comparison, exchange, guard, peer, rendering, search
+        self.comparison, self.engines, self.exchange, self.guard = comparison, engines, exchange, guard
+        self.peer, self.rendering, self.search = peer, rendering, search
         self.settings = json.loads((here / "settings.json").read_text())
         self.ending, self.version = args["model_name"].removeprefix("assistant"), args["model_version"]
         self.server, self.running = peer.Server(), exchange.Running()
         self.refusals = {comparison.normalized(refusal) for refusal in self.settings["refusals"]}
         self.index = search.Index(self.settings["collection"], self.settings["search_timeout_seconds"])
         self.pool = ThreadPoolExecutor(self.settings["max_requests_at_once"])
-        self.measuring = threading.Semaphore(1)  # one answer's groundedness at a time: answers go first
+        self.measuring, self.rests_until = threading.Semaphore(1), 0.0  # one answer's groundedness at a time, and not always: answers go first
         self.known: dict[str, Any] = {}
         self.entry = None
         if not self.ending:
@@ -131,23 +134,23 @@ class TritonPythonModel:
 
     def _generate(self, asked: Any, reply: Any, row: dict[str, Any], prompt: str, deadline: float) -> None:
         limit = asked.max_new_tokens or self.settings["max_new_tokens"]
-        inputs = {"prompt": self.peer.text(prompt), "max_new_tokens": np.array([limit], dtype=np.int32), "stream": np.array([asked.stream]), "deadline": np.array([deadline])}
-        call = self.server.stream(f"generator{self.ending}", self.version, {name: value.reshape(1, 1) for name, value in inputs.items()}, deadline - time.time() + GRACE_SECONDS)
+        inputs = self.engines.request(self.settings["backend"], prompt, limit, asked.stream, deadline, self.settings["lora"])
+        reading = self.engines.Reading(self.settings["backend"])
+        call = self.server.stream(f"generator{self.ending}", self.version, inputs, deadline - time.time() + GRACE_SECONDS)
         self.running.begin(reply, call)
         try:
             for arrays in call:
-                found = self.exchange.plain(arrays)
-                if found.get("final"):
-                    row |= {name: found[name] for name in ("piece", "answer", "num_prompt_tokens", "num_new_tokens")}
-                elif found.get("piece"):
-                    self.exchange.send(reply, last=False, piece=found["piece"], request_id=asked.request_id, release_id=row["release_id"])
+                piece = reading.add(self.exchange.plain(arrays))
+                if piece and asked.stream:
+                    self.exchange.send(reply, last=False, piece=piece, request_id=asked.request_id, release_id=row["release_id"])
         except self.peer.PeerError as error:
             message = str(error)
-            raise Problem("cancelled" if "was cancelled" in message else "rejected" if "limit is" in message else "failed", message) from error
+            raise Problem("cancelled" if "was cancelled" in message else "rejected" if any(words in message for words in self.engines.TOO_LONG) else "failed", message) from error
         finally:
             self.running.end(reply)
-        if row["answer"] is None:
+        if not reading.final():
             raise Problem("failed", "the generator ended without an answer")
+        row |= reading.final()
 
     def _vectors(self, texts: list[str]) -> Any:
         """Unit vectors of texts by this release's embedder, in pieces that its batch size allows."""
@@ -165,11 +168,12 @@ class TritonPythonModel:
         return [{name: passage[name] for name in ("chunk_id", "uri", "headings", "pages", "start", "end", "score")} for passage in passages[: self.settings["num_passages"]]]
 
     def _groundedness(self, answer: str, passages: list[dict[str, Any]]) -> float | None:
-        """As evaluate's: share of the answer's sentences near a sentence of a cited passage. None where answers are waiting for the processor."""
+        """As evaluate's: share of the answer's sentences near a sentence of a cited passage. None where the encoder must rest."""
         claims = self.comparison.sentences(answer)
         known = [part for passage in passages[: self.settings["num_passages"]] for part in self.comparison.sentences(passage["text"])]
-        if not known or not self.measuring.acquire(blocking=False):
+        if not known or time.monotonic() < self.rests_until or not self.measuring.acquire(blocking=False):
             return None
+        began = time.monotonic()
         try:
             missing = sorted({*claims, *known} - set(self.known))
             if len(self.known) + len(missing) > KNOWN_SENTENCES:
@@ -179,6 +183,7 @@ class TritonPythonModel:
             similarity = np.stack([self.known[part] for part in claims]) @ np.stack([self.known[part] for part in known]).T
             return float((similarity.max(axis=1) >= self.settings["grounded_similarity"]).mean())
         finally:
+            self.rests_until = time.monotonic() + REST * (time.monotonic() - began)
             self.measuring.release()
 
 

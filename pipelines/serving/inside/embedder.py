@@ -1,10 +1,11 @@
 """The Triton model `embedder`: texts in, unit vectors out, as evaluate encodes questions. Copied into the model repository as model.py.
 
 Input `text` (UTF-8, one a row). Output `vector` (float32, one row of the encoder's dimensions a text). The requests that Triton batched are
-encoded together. The encoder's files are in this version's folder.
+encoded together, by one width each (unitvectors.py). The encoder's files are in this version's folder.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,19 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the encoder, on the GPU where there is one."""
+        here = Path(args["model_repository"]) / args["model_version"]
+        sys.path.insert(0, str(here))
         import torch
+        import unitvectors
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
-        here = Path(args["model_repository"]) / args["model_version"]
-        settings = json.loads((here / "settings.json").read_text())
-        self.torch, self.bf16 = torch, settings["precision"] == "bf16"
+        torch.set_num_threads(1)  # a question is short: threads would wait for one another longer than they compute
+        self.unitvectors, self.precision = unitvectors, json.loads((here / "settings.json").read_text())["precision"]
         self.model = SentenceTransformer(str(here / "encoder"), local_files_only=True).eval()
+        if self.precision == "bf16":
+            unitvectors.halve(self.model)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request; an error concerns all requests of the batch."""
@@ -37,8 +42,10 @@ class TritonPythonModel:
 
     def _encoded(self, texts: list[str]) -> Any:
         """Unit vectors, shape (texts, dimensions)."""
-        torch = self.torch
-        features = {name: value.to(self.model.device) for name, value in self.model.preprocess(texts).items() if hasattr(value, "to")}
-        with torch.inference_mode(), torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
-            vectors = self.model(features)["sentence_embedding"]
-        return torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
+        by_width: dict[int, list[int]] = {}
+        for place, text in enumerate(texts):
+            by_width.setdefault(self.unitvectors.width(self.model.preprocess([text])["input_ids"].shape[1]), []).append(place)
+        found: Any = np.zeros((len(texts), int(self.model.get_embedding_dimension() or 0)), dtype=np.float32)
+        for places in by_width.values():
+            found[places] = self.unitvectors.of(self.model, [texts[place] for place in places], self.precision)
+        return found

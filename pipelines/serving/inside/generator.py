@@ -2,18 +2,25 @@
 
 Inputs: `prompt` (UTF-8); optional `max_new_tokens`, `stream`, `deadline` (seconds since 1970).
 Outputs: `piece` (text since the last response), `answer` (whole text, with the last response), `num_prompt_tokens`, `num_new_tokens`, `final`.
-The requests that Triton batched are generated together. Runs in Triton's own environment.
+One thread writes a token of every request under way, again and again; requests join it and leave it between two tokens (generation.py).
+Triton's batcher collects what comes while a token is written and hands it over together. Runs in Triton's own environment.
 """
 
 import json
+import os
+import queue
 import sys
+import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-CHECK_SECONDS = 0.02  # between two looks at the clock and at who has gone
+LOOK_SECONDS = 0.02  # between two looks at the clock and at who has gone
+COUNT_SECONDS = 0.5  # between two reports to the server's metrics
+LIMIT, CANCELLED, LATE = "limit is", "the request was cancelled", "the time limit passed"
 
 
 class TritonPythonModel:
@@ -23,73 +30,146 @@ class TritonPythonModel:
         """Load the merged model from this version's folder."""
         here = Path(args["model_repository"]) / args["model_version"]
         sys.path.insert(0, str(here))
+        import exchange
         import generation
+        import quantisation
+        import torch
 
-        settings = json.loads((here / "settings.json").read_text())
-        self.max_new_tokens, self.max_prompt_tokens = int(settings["max_new_tokens"]), int(settings["max_prompt_tokens"])
-        self.generator = generation.load(here / "weights")
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))  # one core for the encoder, the search and the rest
+        self.exchange, self.generation, self.settings = exchange, generation, json.loads((here / "settings.json").read_text())
+        kind = self.settings["quantisation"]
+        quantise = None if kind == "none" else partial(quantisation.quantise, kind=kind)
+        self.generator = generation.load(here / "weights", precision=self.settings["precision"], quantise=quantise)
+        self.batch = generation.Batch(self.generator)
+        self.came: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self.places = threading.Semaphore(int(json.loads(args["model_config"])["max_batch_size"]))
+        self.working: list[_Request] = []
+        self.looked, self.steps = 0.0, _Steps(args["model_name"])
+        self.thread = threading.Thread(target=self._work, name="generation")
+        self.thread.start()
 
     def execute(self, requests: list[Any]) -> None:
-        """Generate for all requests of the batch together; each gets its own error or answer."""
-        rows = [_Row(request, self) for request in requests]
-        working = [row for row in rows if row.problem is None]
-        for row in rows:
-            if row.problem is not None:
-                row.fail(row.problem)
-        if not working:
-            return
-        try:
-            watch = _Watch(working, self.generator.tokenizer)
-            answers = self.generator.batch([row.prompt for row in working], max(row.limit for row in working), watch)
-        except Exception as error:  # whatever it was, each request of the batch must hear of it
-            for row in working:
-                row.fail(f"the generator failed: {type(error).__name__}: {error}")
-            return
-        for row, answer in zip(working, answers, strict=True):
-            row.finish(answer)
+        """Hand the requests over. Returns when they have begun, so that Triton batches those that come meanwhile."""
+        asked = [_Request(request, self) for request in requests]
+        good = [one for one in asked if one.problem is None]
+        for one in asked:
+            if one.problem is not None:
+                one.fail(one.problem)
+        for one in good:
+            self.places.acquire()
+            self.came.put(one)
+        for one in good:
+            one.begun.wait()
+
+    def finalize(self) -> None:
+        """Finish what has begun."""
+        self.came.put(None)
+        self.thread.join()
+
+    def _work(self) -> None:
+        """Let requests join, write a token of each, let those that are ready leave; until the end."""
+        ended = False
+        while not ended or self.working:
+            joining = self._joining()
+            ended = ended or None in joining
+            try:
+                self._round([one for one in joining if one is not None])
+            except Exception as error:  # whatever it was, each request under way must hear of it, and the next ones begin anew
+                for one in self.working:
+                    one.fail(f"the generator failed: {type(error).__name__}: {error}")
+                self._leave(self.working)
+                self.batch = self.generation.Batch(self.generator)
+
+    def _joining(self) -> list["_Request | None"]:
+        """Who has come; waits for somebody where nothing is under way."""
+        found: list[_Request | None] = []
+        if not self.working:
+            self.steps.report()
+            found.append(self.came.get())
+        while not self.came.empty():
+            found.append(self.came.get())
+        return found
+
+    def _round(self, joining: list["_Request"]) -> None:
+        self.working += joining
+        for one in joining:
+            one.look()
+            one.begun.set()
+        new = [one for one in joining if not one.row.stopped]
+        if new:
+            self.batch.add([one.row for one in new])
+        elif self.batch.rows:
+            self.batch.step()
+            self.steps.count(len(self.batch.rows))
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Pieces to those who stream; whole answers to those whose row has ended; an end to those who are too late or have gone."""
+        if time.monotonic() - self.looked > LOOK_SECONDS:
+            self.looked = time.monotonic()
+            for one in self.working:
+                one.look()
+        self.batch.leave()
+        for one in self.working:
+            if one.stream and not one.row.stopped:
+                one.show()
+        ready = [one for one in self.working if self.generator.ended(one.row)]
+        for one in ready:
+            one.finish()
+        self._leave(ready)
+
+    def _leave(self, ready: list["_Request"]) -> None:
+        self.working = [one for one in self.working if one not in ready]
+        for _ in ready:
+            self.places.release()
 
 
-class _Row:
-    """One request of a batch."""
+class _Request:
+    """One request and its row."""
 
     def __init__(self, request: Any, model: TritonPythonModel):
-        self.request, self.sender = request, request.get_response_sender()
-        self.prompt = str(_value(request, "prompt", ""))
-        self.limit = min(int(_value(request, "max_new_tokens", model.max_new_tokens)) or model.max_new_tokens, model.max_new_tokens)
-        self.stream = bool(_value(request, "stream", False))
-        self.deadline = float(_value(request, "deadline", 0.0)) or float("inf")
-        self.sent, self.stopped = "", ""
-        self.problem = self._problem(model)
+        self.exchange, self.generator, self.reply = model.exchange, model.generator, model.exchange.Reply(request)
+        most = int(model.settings["max_new_tokens"])
+        limit = min(int(self.exchange.value(request, "max_new_tokens", 0)) or most, most)
+        self.stream = bool(self.exchange.value(request, "stream", False))
+        self.deadline = float(self.exchange.value(request, "deadline", 0.0)) or float("inf")
+        self.row = model.generator.row(str(self.exchange.value(request, "prompt", "")), limit)
+        self.begun, self.sent, self.stopped = threading.Event(), "", ""
+        self.problem = self._problem(limit, len(self.row.prompt), int(model.settings["max_prompt_tokens"]))
 
-    def _problem(self, model: TritonPythonModel) -> str | None:
-        if self.limit < 1:
+    def _problem(self, limit: int, length: int, longest: int) -> str | None:
+        if limit < 1:
             return "max_new_tokens must be at least 1"
-        length = len(model.generator.tokenizer(self.prompt)["input_ids"])
-        if length > model.max_prompt_tokens:
-            return f"the prompt has {length} tokens; the limit is {model.max_prompt_tokens}"
-        if time.time() > self.deadline:
-            return "the time limit passed before the generator could begin"
-        return "the request was cancelled" if self.gone() else None
+        if length > longest:
+            return f"the prompt has {length} tokens; the {LIMIT} {longest}"
+        return "the prompt is empty" if length == 0 else None
 
-    def gone(self) -> bool:
-        return bool(self.request.is_cancelled())
+    def look(self) -> None:
+        """Stop the row where nobody waits for it any more."""
+        if not self.row.stopped:
+            self.stopped = CANCELLED if self.reply.gone() else LATE + " while the answer was generated" if time.time() > self.deadline else ""
+            self.row.stopped = bool(self.stopped)
 
     def fail(self, message: str) -> None:
         import triton_python_backend_utils as triton
 
-        code = triton.TritonError.CANCELLED if "cancelled" in message else triton.TritonError.INVALID_ARG if "limit is" in message else triton.TritonError.INTERNAL
-        self.sender.send(triton.InferenceResponse(output_tensors=[], error=triton.TritonError(message, code)), flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        code = triton.TritonError.CANCELLED if message == CANCELLED else triton.TritonError.INVALID_ARG if LIMIT in message else triton.TritonError.INTERNAL
+        self.reply.send(triton.InferenceResponse(output_tensors=[], error=triton.TritonError(message, code)), last=True)
+        self.row.stopped = True
+        self.begun.set()
 
-    def show(self, text: str) -> None:
-        """Send what is new in `text`; a character that is not complete yet waits."""
+    def show(self) -> None:
+        """Send what is new; a character that is not complete yet waits."""
+        text = self.generator.read(self.row).text
         if len(text) > len(self.sent) and not text.endswith("\ufffd"):
             self._send(text[len(self.sent) :], "", 0, 0, final=False)
             self.sent = text
 
-    def finish(self, answer: Any) -> None:
+    def finish(self) -> None:
         if self.stopped:
             self.fail(self.stopped)
         else:
+            answer = self.generator.read(self.row)
             self._send(answer.text[len(self.sent) :] if self.stream else "", answer.text, answer.num_prompt_tokens, answer.num_new_tokens, final=True)
 
     def _send(self, piece: str, answer: str, num_prompt: int, num_new: int, *, final: bool) -> None:
@@ -97,40 +177,27 @@ class _Row:
 
         texts = [triton.Tensor(name, np.array([[text.encode("utf-8")]], dtype=np.object_)) for name, text in (("piece", piece), ("answer", answer))]
         counts = [triton.Tensor(name, np.array([[count]], dtype=np.int32)) for name, count in (("num_prompt_tokens", num_prompt), ("num_new_tokens", num_new))]
-        response = triton.InferenceResponse([*texts, *counts, triton.Tensor("final", np.array([[final]], dtype=np.bool_))])
-        self.sender.send(response, flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0)
+        self.reply.send(triton.InferenceResponse([*texts, *counts, triton.Tensor("final", np.array([[final]], dtype=np.bool_))]), last=final)
 
 
-class _Watch:
-    """After each token: send pieces to those who stream; stop rows that are long enough, too late or no longer wanted."""
+class _Steps:
+    """Prometheus counter of the server's own metrics endpoint: steps by the number of rows in them. A step writes one token of each row."""
 
-    def __init__(self, rows: list[_Row], tokenizer: Any):
-        self._rows, self._tokenizer, self._looked = rows, tokenizer, 0.0
+    def __init__(self, model: str):
+        import triton_python_backend_utils as triton
 
-    def __call__(self, tokens: list[list[int]]) -> list[bool]:
-        end = self._tokenizer.eos_token_id
-        for row, new in zip(self._rows, tokens, strict=True):
-            if row.stream and not row.stopped and end not in new and len(new) <= row.limit:
-                row.show(self._tokenizer.decode(new, skip_special_tokens=True).strip())
-        if time.monotonic() - self._looked > CHECK_SECONDS:
-            self._look()
-        return [bool(row.stopped) or len(new) >= row.limit for row, new in zip(self._rows, tokens, strict=True)]
+        self._model, self._counted, self._known, self._reported = model, dict[int, int](), dict[int, Any](), 0.0
+        self._family = triton.MetricFamily(name="generator_steps_total", description="Steps of the language model by the number of requests in them", kind=triton.MetricFamily.COUNTER)
 
-    def _look(self) -> None:
-        self._looked = time.monotonic()
-        for row in self._rows:
-            if not row.stopped and row.gone():
-                row.stopped = "the request was cancelled"
-            elif not row.stopped and time.time() > row.deadline:
-                row.stopped = "the time limit passed while the answer was generated"
+    def count(self, rows: int) -> None:
+        self._counted[rows] = self._counted.get(rows, 0) + 1
+        if time.monotonic() - self._reported > COUNT_SECONDS:
+            self.report()
 
-
-def _value(request: Any, name: str, default: Any) -> Any:
-    """The single value of an input, or `default` where the request has none."""
-    import triton_python_backend_utils as triton
-
-    tensor = triton.get_input_tensor_by_name(request, name)
-    if tensor is None:
-        return default
-    value = tensor.as_numpy().reshape(-1)[0]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    def report(self) -> None:
+        for rows, number in self._counted.items():
+            if rows not in self._known:
+                self._known[rows] = self._family.Metric(labels={"model": self._model, "rows": str(rows)})
+            self._known[rows].increment(number)
+        self._counted.clear()
+        self._reported = time.monotonic()

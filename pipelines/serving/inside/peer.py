@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 KINDS = {"bool": "BOOL", "int32": "INT32", "float32": "FP32", "float64": "FP64", "object": "BYTES"}
-DTYPES = {"BOOL": np.bool_, "INT32": np.int32, "FP32": np.float32, "FP64": np.float64}
+DTYPES = {"BOOL": np.bool_, "INT32": np.int32, "UINT32": np.uint32, "FP32": np.float32, "FP64": np.float64}
 Arrays = dict[str, Any]
 
 
