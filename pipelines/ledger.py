@@ -77,9 +77,9 @@ def append(event: Event, *, whole_release: bool = False) -> str:
     for _ in range(ATTEMPTS):
         tip = _tip()
         commit = _commit(event, tip, whole_release)
+        if whole_release and event.release_id and released(event.release_id) is None:  # before the line: a kill between the two must not leave a line without its files
+            _git("update-ref", f"refs/tags/release/{event.release_id}", commit)
         if _moved(tip, commit):
-            if whole_release and event.release_id and not _resolved(f"refs/tags/release/{event.release_id}"):
-                _git("update-ref", f"refs/tags/release/{event.release_id}", commit)
             return commit
     raise UserError(f"the branch {BRANCH} was changed {ATTEMPTS} times while a line was added to it: run the same command again")
 

@@ -30,7 +30,7 @@ def by_transformers(generator: Generator, prompt: str, max_new_tokens: int) -> l
     return tokens[:-1] if tokens[-1] == generator.tokenizer.eos_token_id else tokens
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_answers_are_those_of_transformers_own_greedy_generation_whatever_the_batch_size(generator: Generator, batch_size: int) -> None:
     given = generator.answer(PROMPTS * 2, 20, batch_size)
     expected = [by_transformers(generator, prompt, 20) for prompt in PROMPTS]

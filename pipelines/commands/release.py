@@ -40,6 +40,7 @@ def run(who: str, why: str) -> None:
     if before and before.release_id == record.release_id:
         files.write_json(CHAMPION, ChampionFile(champion=before))
         champions.verified(CHAMPION)
+        settle(values, live.running(), record.release_id, None)  # a kill may have come between the record and this
         print(f"{record.release_id} is the champion already")
         return
     event = _event("released", "release", record, measured, who, why)

@@ -9,6 +9,7 @@ from pipelines import ledger
 from pipelines.commands import champion
 from pipelines.config import params
 from pipelines.config.serve import ServeConfig
+from pipelines.errors import UserError
 from pipelines.serving import client, live
 from pipelines.serving.server import Triton
 from pipelines.vectorstore import aliases
@@ -52,6 +53,7 @@ def _serve(config: ServeConfig, environment: dict[str, str]) -> None:
         while triton.process is not None and triton.process.poll() is None:
             time.sleep(LOOK_SECONDS)
             _mend()
+            _revive()
             with suppress(OSError):  # the server has just ended: the next look sees it
                 dead = live.heal(triton, dead)
 
@@ -67,6 +69,18 @@ def prepare(release_id: str) -> None:
 def restore_knowledge(release_id: str) -> None:
     """Let the release read the collection that it was released with."""
     aliases.point(live.alias(release_id), champion.knowledge(release_id).collection)
+
+
+def _revive() -> None:
+    """An embedded Weaviate that was killed comes back; until then requests fail with that reason."""
+    try:
+        if weaviate.revive():
+            released = ledger.champion()
+            if released:
+                restore_knowledge(released.release_id)
+            print("the Weaviate server had ended by itself; it was started again", flush=True)
+    except UserError as error:
+        print(f"{error}\nTrying again", flush=True)
 
 
 def _mend() -> None:

@@ -73,8 +73,9 @@ def missing(receipt: Receipt) -> str | None:
         held = places.holding(client, receipt.digest)
         if held is None or places.named(client, receipt.collection) != held.name:
             return "it is not there"
-        count = client.collections.use(held.name).aggregate.over_all(total_count=True).total_count
-        return None if count == receipt.num_objects else f"it holds {count} objects instead of {receipt.num_objects}"
+        collection = client.collections.use(held.name)
+        count = collection.aggregate.over_all(total_count=True).total_count
+        return loading.unsearchable(collection) if count == receipt.num_objects else f"it holds {count} objects instead of {receipt.num_objects}"
 
 
 @contextmanager

@@ -131,6 +131,14 @@ def _remove(client: "WeaviateClient", place: str, ids: list[uuid.UUID]) -> None:
             raise UserError(f"Weaviate did not remove {done.failed} objects that are no longer in the files: run the same command again; see `.state/weaviate/server.log`")
 
 
+def unsearchable(collection: Any) -> str | None:
+    """What is wrong where a stored vector's own neighbourhood is empty, else None: the graph is on disk later than the objects, and a kill soon after they were written loses it."""
+    held = collection.query.fetch_objects(limit=1, include_vector=True).objects
+    if held and not collection.query.near_vector(held[0].vector["default"], limit=1).objects:
+        return "a search by vector finds nothing in it"
+    return None
+
+
 def difference(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int, sample: int) -> str | None:
     """What is wrong with a place: another count, or one of `sample` objects that is not the file's. None when nothing is."""
     collection = client.collections.use(place)
@@ -141,7 +149,7 @@ def difference(client: "WeaviateClient", place: str, chunks: Path, vectors: Path
         stored = collection.query.fetch_object_by_id(object_id(row, vector), include_vector=True)
         if stored is None or not np.allclose(stored.vector["default"], vector, atol=1e-5):
             return f"{row['chunk_id']} is missing or has another vector"
-    return None
+    return unsearchable(collection)
 
 
 def _sample(chunks: Path, vectors: Path, dimensions: int, step: int) -> Iterator[tuple[dict[str, Any], Vectors]]:

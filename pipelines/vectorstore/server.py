@@ -73,6 +73,20 @@ def held() -> Iterator[dict[str, Any]]:
         yield connection
 
 
+def revive() -> bool:
+    """Start the embedded server again, on the same ports, where it has ended under its users; whether that was so. Raises Unreachable where it does not start."""
+    path = place.shared_state() / "weaviate" / "connection.json"
+    if os.environ.get("WEAVIATE_URL") or not path.exists():
+        return False
+    with (path.parent / "start.lock").open("a") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        connection = json.loads(path.read_text())
+        if not all(map(_is_free, connection["ports"])):  # it lives, however slow it may be
+            return False
+        _start_keeper(path.parent, connection)
+    return True
+
+
 def binary(folder: Path) -> Path:
     """Where the client's embedded mode looks for the server of the pinned version."""
     tag = f"v{VERSION_FILE.read_text().strip()}"

@@ -1,32 +1,47 @@
 """A tiny assistant that is real in every part: a made model, the real encoder, chunks in a real Weaviate, the exported repository."""
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from peft import LoraConfig, get_peft_model
 
 from pipelines import basemodel, encoding, files, generation, prompts
 from pipelines.config.base import MadeModel
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig, ParityConfig, VllmConfig
+from pipelines.contracts.answers import ANSWERS, METRICS
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
+from pipelines.contracts.scores import Interval, Scores, System
 from pipelines.contracts.vectors import vectors as schema_of
+from pipelines.contracts.verdict import Verdict
 from pipelines.prompts import Prompt
-from pipelines.serving import repository
+from pipelines.serving import live, repository
+from pipelines.serving.server import Triton
 from pipelines.vectorstore import collections
 
+ROOT = Path(__file__).parents[2]
 EXPORT = ExportConfig(
     backend="python", version=1, max_batch_size=16, max_queue_delay_microseconds=2000, num_instances=1, max_texts=64, max_question_characters=300, max_prompt_tokens=200,
     max_new_tokens=24, timeout_seconds=20.0, search_timeout_seconds=2.0, max_requests_at_once=32,
     quantisation="none", parity=ParityConfig(num_prompts=10, min_same_tokens=0.9, min_same_answers=0.5),
     vllm=VllmConfig(repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1),
 )  # fmt: skip
+CANARY = {
+    "steps": [0.5, 1.0], "min_requests": 10, "min_measured": 3, "max_step_seconds": 60.0, "max_error_rate_increase": 0.05, "max_latency_ratio": 2.0, "max_groundedness_drop": 0.3, "max_refused_increase": 0.2,
+    "max_thumbs_drop": 0.1, "min_thumbs": 5,
+}  # fmt: skip
 EVALUATE = EvaluateConfig(top_k=5, num_passages=2, max_new_tokens=24, batch_size=8, precision="fp32", num_resamples=200, grounded_similarity=0.5, seed=7)
 TINY = MadeModel(vocabulary_size=400, hidden_size=32, num_layers=2, num_heads=2, num_tokens=2500, sequence_length=32, batch_size=4, learning_rate=0.01)
 TEMPLATE = Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage="")
@@ -97,3 +112,82 @@ def evaluated(models: Path) -> Callable[[Receipt], list[dict[str, Any]]]:
         ]
 
     return made
+
+
+@pytest.fixture(scope="module")
+def shop(serving: Path, models: Path) -> Path:
+    """A clone with DVC, small parameters, the tiny assistant's data, and a verdict that accepts its candidate."""
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, name)
+    Path(".gitignore").write_text(".state/\n")
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["canary"] = CANARY
+    values["proof"] = {"num_questions": 8, "min_same_answers": 1.0, "min_same_citations": 1.0}
+    Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    Path("data/reports").mkdir(parents=True)
+    for name in ("chunks.parquet", "vectors.parquet"):
+        shutil.copy(models / name, Path("data") / name)
+    for words in (
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        ["git", "add", "params.yaml", "dvc.yaml", ".gitignore", ".dvc", ".dvcignore"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start"],
+    ):
+        subprocess.run(words, check=True)
+    files.write_json(Path("data/index.json"), collections.build(Path("data/chunks.parquet"), Path("data/vectors.parquet"), keep=3, sample=4, hybrid_alpha=0.7))
+    met = Interval(value=0.81, low=0.76, high=0.85, num=300)
+    systems = {"candidate": System(metrics={"exact_match": met}, slices={})}
+    files.write_json(Path("data/reports/scores.json"), Scores(candidate="d", champion=None, num_questions=300, golden_digest="g", systems=systems, differences={}))
+    files.write_json(Path("data/reports/verdict.json"), Verdict(accepted=True, candidate="d", reason="accepted", rules=[], overrides=[]))
+    return serving
+
+
+@pytest.fixture(scope="module")
+def candidate(shop: Path, export: Callable[..., ReleaseRecord], evaluated: Callable[[Receipt], list[dict[str, Any]]]) -> Callable[..., str]:
+    """Puts a candidate into models/triton: a good one, or one whose guard gets this text appended, or with other settings."""
+    receipt = files.read_json(Path("data/index.json"), Receipt)
+    fixed: dict[str, Any] = {
+        "system": "candidate",
+        "expected": "e",
+        "kind": "faq",
+        "topic": "t",
+        "style": "plain",
+        "page": None,
+        "retrieved": [],
+        "num_prompt_tokens": 1,
+        **dict.fromkeys(METRICS, None),
+    }
+    files.write(Path("data/answers.parquet"), ANSWERS, [{**fixed, **row, "id": f"q-{number}"} for number, row in enumerate(evaluated(receipt))])
+
+    def made(release_id: str, guard: str = "", **settings: Any) -> str:
+        with files.replacing(Path("models/triton")) as target:
+            target.mkdir()
+            export(target, receipt, release_id, **settings)
+            path = target / "assistant/1/guard.py"
+            path.write_text(path.read_text() + guard)
+        return release_id
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(shop: Path) -> Iterator[Callable[[], Triton]]:
+    """`serve` in a process of its own; gives the live server, waiting for it where it is starting."""
+    log = shop / "serve.log"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with log.open("w") as out:
+        process = subprocess.Popen([sys.executable, "-m", "pipelines", "serve"], stdout=out, stderr=out, env=environment)
+
+    def server() -> Triton:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            assert process.poll() is None, log.read_text()
+            found = live.running()
+            if found and "Ctrl-C stops it" in log.read_text():
+                return found
+            time.sleep(0.2)
+        raise AssertionError(f"no server within 300 s: {log.read_text()}")
+
+    yield server
+    process.terminate()
+    assert process.wait(60) == 0, log.read_text()
+    assert live.running() is None

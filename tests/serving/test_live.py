@@ -75,7 +75,7 @@ def expected(receipt: Receipt, evaluated: Callable[[Receipt], list[dict[str, Any
 
 def logged(request_id: str) -> dict[str, Any]:
     """The row of a request, as soon as it is written."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = [row for row in traffic.requests(client.traffic_folder(), 0.0) if row["request_id"] == request_id]
         if found:
@@ -132,7 +132,7 @@ def test_every_request_has_its_row_with_cost_latency_and_what_was_retrieved(trit
 
 def test_the_log_becomes_parquet_of_the_contracts_schema(triton: Triton) -> None:
     client.ask("Is it written?", request_id="rolled")
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     rows: list[dict[str, Any]] = []
     while not any(row["request_id"] == "rolled" for row in rows):
         assert time.monotonic() < deadline, "no Parquet file holds the row"
@@ -206,7 +206,7 @@ def test_two_releases_answer_their_shares_side_by_side(two: Triton) -> None:
 
 def tokens_written(triton: Triton, release_id: str) -> int:
     """Tokens that the language model has written after the first ones, by its own count, once that has come to rest."""
-    found, before, deadline = -1, -2, time.monotonic() + 30
+    found, before, deadline = -1, -2, time.monotonic() + 120
     while found != before and time.monotonic() < deadline:
         time.sleep(1.5)
         lines = re.findall(rf'^generator_steps_total\{{model="generator-{release_id}",rows="(\d+)"\}} (\S+)$', triton.metrics(), re.MULTILINE)
@@ -238,7 +238,7 @@ def test_the_servers_metrics_count_requests_by_release_and_status(triton: Triton
         return found['assistant_requests_total{release="r-one",status="ok"}'], found['assistant_answer_milliseconds_bucket{le="+Inf",release="r-one"}']
 
     def settled() -> tuple[float, float]:
-        deadline, before, now = time.monotonic() + 10, (-1.0, -1.0), counted()
+        deadline, before, now = time.monotonic() + 60, (-1.0, -1.0), counted()
         while before != now and time.monotonic() < deadline:
             time.sleep(0.5)
             before, now = now, counted()

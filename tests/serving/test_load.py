@@ -75,7 +75,8 @@ class Load:
         """As `serve` does."""
         dead: set[str] = set()
         while not ended.wait(1):
-            dead = live.heal(self.triton, dead)
+            with suppress(OSError):
+                dead = live.heal(self.triton, dead)
 
     def counted(self) -> Counter[str]:
         return Counter(kind for kind, _ in self.given.values())
@@ -101,7 +102,7 @@ def beside(*works: Callable[[threading.Event], None]) -> Iterator[None]:
 
 def logged(count: int) -> list[dict[str, Any]]:
     """The log's rows of the load, as soon as there are `count`, and no more a moment later."""
-    deadline, rows = time.monotonic() + 60, list[dict[str, Any]]()
+    deadline, rows = time.monotonic() + 300, list[dict[str, Any]]()
     while len(rows) < count and time.monotonic() < deadline:
         time.sleep(1)
         rows = [row for row in traffic.requests(client.traffic_folder(), 0.0) if row["request_id"].startswith("load-")]
@@ -129,10 +130,10 @@ def test_the_server_heals_by_itself_after_a_kill(triton: Triton, receipt: Receip
     row = evaluated(receipt)[0]
     (pid,) = triton.processes("generator-r-one")
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     with beside(Load(triton, {}).heal):
         while time.monotonic() < deadline:
             with suppress(client.AskError):
                 assert client.ask(row["question"], seconds=10, triton=triton).text == row["answer"]
                 return
-    raise AssertionError("the server did not heal within 120 s")
+    raise AssertionError("the server did not heal within 600 s")

@@ -65,6 +65,7 @@ class TritonPythonModel:
         """Finish what has begun."""
         self.came.put(None)
         self.thread.join()
+        del self.steps  # a counter that is left to the end of the process ends it with a segmentation fault
 
     def _work(self) -> None:
         """Let requests join, write a token of each, let those that are ready leave; until the end."""

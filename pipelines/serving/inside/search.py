@@ -38,6 +38,8 @@ class Index:
         if answer.get("errors"):
             raise SearchError(f"the knowledge index refused the search: {answer['errors'][0].get('message')}")
         found = answer["data"]["Get"][self._collection]
+        if not found:  # the nearest passages are always found, unless the server has just started and has not read its files yet
+            raise SearchError("the knowledge index holds no passages: it is starting, or it is empty")
         stored = [hit.pop("_additional")["vectors"]["default"] for hit in found]
         return [{**hit, "score": sum(map(operator.mul, vector, other))} for hit, other in zip(found, stored, strict=True)]
 
