@@ -2,7 +2,9 @@
 
 Questions are the FAQ's; half of them are known to the release, the other half is what users ask. Everything else is drawn at random.
 
-    .venv/bin/python -m pytest tests/bench/test_steady_traffic.py -s -o norecursedirs=          (not run yet)
+    .venv/bin/python -m pytest tests/bench/test_steady_traffic.py -s -o norecursedirs=
+
+Seen: 50 steady windows: 0 alarms, reactions ['none'] (138 s, much other work beside it).
 """
 
 import datetime

@@ -23,7 +23,7 @@ def test_a_given_value_replaces_the_files_and_nothing_else(file: Path) -> None:
 
     changed = [(old, new) for old, new in zip(before, file.read_text().splitlines(), strict=True) if old != new]
     assert [new.strip().split(" ")[:2] for _, new in changed] == [["num_layers:", "3"], ["learning_rate:", "2e-05"]]
-    assert changes == [("finetune.learning_rate", 0.003, 2e-05), ("base.made.num_layers", 2, 3)]
+    assert changes == [("finetune.learning_rate", 0.002, 2e-05), ("base.made.num_layers", 2, 3)]
     assert params.load(file).finetune.learning_rate == 2e-05
 
 

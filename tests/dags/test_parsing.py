@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipelines import graph
 
@@ -79,10 +80,10 @@ def test_parsing_takes_less_than_0_3_seconds_beyond_airflow_and_imports_nothing_
 
 
 def test_the_trigger_form_shows_range_help_and_todays_value(bag: dict[str, Any]) -> None:
-    field = bag["form"]["finetune.learning_rate"]
+    field, today = bag["form"]["finetune.learning_rate"], yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["learning_rate"]
 
     assert field == {
-        "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "value": 0.003, "title": "finetune.learning_rate", "section": "finetune: DeepSpeed fine-tuning",
+        "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "value": today, "title": "finetune.learning_rate", "section": "finetune: DeepSpeed fine-tuning",
         "help": "peak; linear decay after the warm-up",
     }  # fmt: skip
     assert bag["form"]["finetune.zero_stage"]["maximum"] == 3

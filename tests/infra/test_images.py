@@ -133,7 +133,7 @@ def test_airflow_migrates_makes_roles_parses_the_dags_and_answers(builder: Build
         for _ in range(2):  # safe to repeat
             ran(words, "infra/containers/migrate", **secrets)
         ran(words, "airflow", "dags", "reserialize")
-        assert {dag["dag_id"] for dag in json.loads(ran(words, "airflow", "dags", "list", "--output", "json").split("\n", 0)[0])} == {"train", "refresh", "monitor"}
+        assert {dag["dag_id"] for dag in json.loads(ran(words, "airflow", "dags", "list", "--output", "json").splitlines()[-1])} == {"train", "refresh", "monitor"}
         given = [word for name, value in secrets.items() for word in ("--env", f"{name}={value}")]
         command = [*words[:-2], *given, *words[-2:], "/srv/assistant/infra/containers/entry", "airflow", "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
         with (builder.folder / "server.log").open("wb") as log:
