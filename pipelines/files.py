@@ -70,7 +70,7 @@ def write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], rows_a_
 def write_batches(path: Path, schema: pa.Schema, made: Iterable[pa.RecordBatch]) -> int:
     """Write Arrow batches, one row group each; returns the number of their rows."""
     num_rows = 0
-    with replacing(path) as target, pq.ParquetWriter(target, schema, compression="zstd") as writer:
+    with replacing(path) as target, pq.ParquetWriter(target, schema, compression="zstd", write_page_checksum=True) as writer:
         for batch in made:
             writer.write_batch(batch)
             num_rows += batch.num_rows
@@ -136,7 +136,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     if not path.exists():
         raise UserError(f"{path} is missing: `dvc repro` makes it, `dvc pull` fetches it")
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet ({error}): remove it, then `dvc repro` makes it anew") from error

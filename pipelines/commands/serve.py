@@ -50,10 +50,11 @@ def _serve(config: ServeConfig, environment: dict[str, str]) -> None:
             print(f"{answer.release_id} answers")
         _explain(triton, bool(released))
         dead: set[str] = set()
+        failure: str | None = None
         while triton.process is not None and triton.process.poll() is None:
             time.sleep(LOOK_SECONDS)
             _mend()
-            _revive()
+            failure = _revive(failure)
             with suppress(OSError):  # the server has just ended: the next look sees it
                 dead = live.heal(triton, dead)
 
@@ -71,16 +72,20 @@ def restore_knowledge(release_id: str) -> None:
     aliases.point(live.alias(release_id), champion.knowledge(release_id).collection)
 
 
-def _revive() -> None:
-    """An embedded Weaviate that was killed comes back; until then requests fail with that reason."""
+def _revive(failure: str | None) -> str | None:
+    """An embedded Weaviate that was killed comes back with the live release's knowledge; until then requests fail with that reason. Returns why that failed; given back, it is tried again."""
     try:
-        if weaviate.revive():
-            released = ledger.champion()
-            if released:
-                restore_knowledge(released.release_id)
-            print("the Weaviate server had ended by itself; it was started again", flush=True)
+        if not weaviate.revive() and failure is None:
+            return None
+        released = ledger.champion()
+        if released:
+            restore_knowledge(released.release_id)
+        print("the Weaviate server had ended by itself; it was started again", flush=True)
+        return None
     except UserError as error:
-        print(f"{error}\nTrying again", flush=True)
+        if str(error) != failure:
+            print(f"{error}\nTrying again", flush=True)
+        return str(error)
 
 
 def _mend() -> None:

@@ -130,10 +130,10 @@ def _ensure(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: P
 
 
 def _write(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, sample: int, reused: Place | None) -> Change:
-    """Bring a place to what the files say, verify it and give it its name; a new place where there is none that has much in common."""
+    """Bring a place to what the files say, verify it and give it its name; a new place where there is none that is whole and has much in common."""
     if reused and reused.digest:
         print(f"{places.content_name(reused.digest)}: removed (index.keep)")
-    if reused and loading.differs_much(client, reused.name, chunks, vectors, receipt.dimensions):
+    if reused and not loading.reusable(client, reused.name, chunks, vectors, receipt.dimensions):
         places.remove(client, reused)
         reused = None
     name = reused.name if reused else places.create(client)

@@ -68,13 +68,14 @@ def object_id(row: dict[str, Any], vector: Vectors) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.sha256(said + b"\0" + vector.tobytes()).digest()[:16], version=5)
 
 
-def differs_much(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int) -> bool:
-    """Whether less than MIN_COMMON_SHARE of the first batch, whose documents are in no order, is in the place."""
+def reusable(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int) -> bool:
+    """Whether changing the place is cheaper than a new one: its graph is whole, and at least MIN_COMMON_SHARE of the first batch, whose documents are in no order, is in it."""
     ids = next((batch.ids for batch in batches(chunks, vectors, dimensions)), [])[:IDS_A_DELETION]
     from weaviate.classes.query import Filter
 
-    there = client.collections.use(place).aggregate.over_all(total_count=True, filters=Filter.by_id().contains_any(ids)).total_count if ids else 0
-    return int(there or 0) < MIN_COMMON_SHARE * len(ids)
+    collection = client.collections.use(place)
+    there = collection.aggregate.over_all(total_count=True, filters=Filter.by_id().contains_any(ids)).total_count if ids else 0
+    return int(there or 0) >= MIN_COMMON_SHARE * len(ids) and unsearchable(collection) is None
 
 
 def load(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int) -> Change:
@@ -134,7 +135,10 @@ def _remove(client: "WeaviateClient", place: str, ids: list[uuid.UUID]) -> None:
 def unsearchable(collection: Any) -> str | None:
     """What is wrong where a stored vector's own neighbourhood is empty, else None: the graph is on disk later than the objects, and a kill soon after they were written loses it."""
     held = collection.query.fetch_objects(limit=1, include_vector=True).objects
-    if held and not collection.query.near_vector(held[0].vector["default"], limit=1).objects:
+    if not held:
+        return None
+    vector = held[0].vector.get("default")
+    if vector is None or not collection.query.near_vector(vector, limit=1).objects:
         return "a search by vector finds nothing in it"
     return None
 
@@ -147,7 +151,7 @@ def difference(client: "WeaviateClient", place: str, chunks: Path, vectors: Path
         return f"it holds {held} objects instead of {wanted}"
     for row, vector in _sample(chunks, vectors, dimensions, max(1, wanted // sample)):
         stored = collection.query.fetch_object_by_id(object_id(row, vector), include_vector=True)
-        if stored is None or not np.allclose(stored.vector["default"], vector, atol=1e-5):
+        if stored is None or "default" not in stored.vector or not np.allclose(stored.vector["default"], vector, atol=1e-5):
             return f"{row['chunk_id']} is missing or has another vector"
     return unsearchable(collection)
 

@@ -190,6 +190,7 @@ def _external(url: str) -> dict[str, Any]:
 
 @contextmanager
 def _connected(connection: dict[str, Any], name: str) -> Iterator["WeaviateClient"]:
+    import httpx
     import weaviate
     from weaviate.classes.init import AdditionalConfig, Auth, Timeout
     from weaviate.exceptions import WeaviateBaseError
@@ -204,6 +205,8 @@ def _connected(connection: dict[str, Any], name: str) -> Iterator["WeaviateClien
         raise Unreachable(f"{name} cannot be reached: {error}\nRemedy: check WEAVIATE_URL, WEAVIATE_GRPC_PORT and WEAVIATE_API_KEY, or unset them to use the embedded server") from error
     try:
         yield client
+    except (WeaviateBaseError, httpx.HTTPError) as error:
+        raise Unreachable(f"{name} failed in the middle of the work: {error}\nRemedy: run the same command again; the embedded server's log is .state/weaviate/server.log") from error
     finally:
         client.close()
 

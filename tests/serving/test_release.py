@@ -19,7 +19,7 @@ from pipelines.contracts.answers import ANSWERS
 from pipelines.errors import Refusal
 from pipelines.serving import client, live
 from pipelines.serving.server import Triton
-from tests.serving.users import kill_server, traffic
+from tests.serving.users import kill_server, questions, traffic
 
 ROOT = Path(__file__).parents[2]
 SLOW = "\nimport time\n\nquick = flags\n\n\ndef flags(question):\n    time.sleep(5 if 'tell' in question else 0)\n    return quick(question)\n"
@@ -88,9 +88,7 @@ def test_a_release_that_is_worse_on_live_traffic_is_rolled_back_by_itself(
 ) -> None:
     triton = served()
     if settings:
-        settings = {
-            "refusals": [row["answer"] for row in files.read(Path("data/answers.parquet"), ANSWERS)] + [client.ask(f"What can you tell about number {number}?").text for number in range(1, 80)]
-        }
+        settings = {"refusals": [row["answer"] for row in files.read(Path("data/answers.parquet"), ANSWERS)] + [client.ask(question).text for question in questions()]}
     candidate(release_id, guard, **settings)
     with traffic() as seen, pytest.raises(Refusal, match=reason):
         release.take_over(params.load(), triton, release_id, "r-one")  # what `release` does after the proof

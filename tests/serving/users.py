@@ -1,5 +1,6 @@
 """Users who ask while a release is under way, and what is done to their server."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -10,6 +11,13 @@ from contextlib import contextmanager
 
 from pipelines.serving import client, live
 from pipelines.serving.server import Triton
+
+NUM_QUESTIONS = 40
+
+
+def questions() -> list[str]:
+    """What users ask, in turn."""
+    return [f"What can you tell about number {number}?" for number in range(NUM_QUESTIONS)]
 
 
 class Traffic:
@@ -26,11 +34,11 @@ def traffic() -> Iterator[Traffic]:
     seen, ended = Traffic(), threading.Event()
 
     def ask() -> None:
-        number = 0
-        while not ended.is_set():
-            number += 1
+        for question in itertools.cycle(questions()):
+            if ended.is_set():
+                return
             try:
-                seen.releases.append(client.ask(f"What can you tell about number {number}?", seconds=60).release_id)
+                seen.releases.append(client.ask(question, seconds=60).release_id)
             except client.AskError as error:
                 seen.errors.append(str(error))
                 time.sleep(0.2)

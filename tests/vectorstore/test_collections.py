@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from weaviate.classes.query import Filter
 
 from pipelines import files
 from pipelines.contracts.chunks import CHUNKS
@@ -196,6 +197,23 @@ def test_a_build_writes_what_changed_into_a_spare_and_is_what_a_build_from_nothi
         assert stored(client, receipt) == grown
         assert collections.build(*written(tmp_path, texts), keep=1, sample=4, hybrid_alpha=0.7) == first
         assert stored(client, first) == before
+
+
+def test_a_spare_whose_vectors_were_lost_is_not_built_upon(serving: Path, tmp_path: Path) -> None:
+    (tmp_path / "later").mkdir()
+    texts = {f"passage {number}": [1.0, number / 40, 0.0] for number in range(40)}
+    with server.session() as client:
+        first = collections.build(*written(tmp_path, texts), keep=2, sample=4, hybrid_alpha=0.7)
+        spare = places.reusable(client, 2)
+        assert spare is not None
+        damaged = client.collections.use(spare.name)
+        held = damaged.query.fetch_objects(limit=100).objects
+        damaged.data.delete_many(where=Filter.by_id().contains_any([one.uuid for one in held]))
+        for one in held:
+            damaged.data.insert(dict(one.properties), uuid=one.uuid)
+        receipt = collections.build(*written(tmp_path / "later", texts | {"another": [0.0, 1.0, 0.0]}), keep=2, sample=4, hybrid_alpha=0.7)
+        assert not client.collections.exists(spare.name)
+        assert [collections.missing(built) for built in (first, receipt)] == [None, None]
 
 
 def test_a_collection_that_another_build_took_meanwhile_is_not_called_finished(serving: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pipelines import place
-from pipelines.errors import UserError
+from pipelines.errors import Unreachable, UserError
 from pipelines.vectorstore import server
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +137,17 @@ def test_after_kill_9_of_the_server_the_next_session_starts_a_new_one_with_the_d
             (found,) = again.collections.use("Things").query.fetch_objects().objects
             assert found.properties == {"name": "a"}
             assert len(servers(clone)) == 1
+
+
+def test_a_server_that_is_killed_under_a_session_is_a_clear_error_of_kind_try_again(clone: Path, servers: Callable[[Path], list[int]]) -> None:
+    def work() -> None:
+        with server.session() as client:
+            os.kill(servers(clone)[0], signal.SIGKILL)
+            seconds_until(lambda: servers(clone) == [], 5)
+            client.collections.create("Things")
+
+    with pytest.raises(Unreachable, match="the embedded Weaviate failed in the middle of the work: .+\nRemedy: run the same command again"):
+        work()
 
 
 def test_a_server_whose_keeper_was_killed_with_kill_9_ends_too(clone: Path, servers: Callable[[Path], list[int]], keepers: Callable[[Path], list[int]]) -> None:
