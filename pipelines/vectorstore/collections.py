@@ -133,7 +133,7 @@ def _write(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Pa
     """Bring a place to what the files say, verify it and give it its name; a new place where there is none that is whole and has much in common."""
     if reused and reused.digest:
         print(f"{places.content_name(reused.digest)}: removed (index.keep)")
-    if reused and not loading.reusable(client, reused.name, chunks, vectors, receipt.dimensions):
+    if reused and loading.differs_much(client, reused.name, chunks, vectors, receipt.dimensions):
         places.remove(client, reused)
         reused = None
     name = reused.name if reused else places.create(client)
@@ -141,6 +141,9 @@ def _write(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Pa
     try:
         change = loading.load(client, name, chunks, vectors, receipt.dimensions)
         problem = loading.difference(client, name, chunks, vectors, receipt.dimensions, sample)
+        if problem and reused:  # it was damaged before
+            client.collections.delete(name)
+            return _write(client, receipt, chunks, vectors, sample, None)
         if problem:
             raise UserError(f"Weaviate did not keep what was written to {receipt.collection}: {problem}. Run the same command again; see `.state/weaviate/server.log`")
     except UserError:

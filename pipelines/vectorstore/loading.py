@@ -30,6 +30,8 @@ OBJECTS_A_CALL = 200  # as fast as the client's `batch.stream()`, which takes a 
 WRITERS = 2  # calls at once: the next is prepared while the server works on one
 IDS_A_DELETION = 1000  # the server deletes at most QUERY_MAXIMUM_RESULTS (10,000) in a call
 MIN_COMMON_SHARE = 0.5  # of the first batch; with less in common a new collection is cheaper, and another encoder's vectors may have another length
+SAME_DISTANCE = 1e-3  # cosine distance of a vector to itself, with rounding
+MAX_LOST_SHARE = 1 / 32  # the graph is approximate: now and then it does not lead to a vector
 
 
 class Change(NamedTuple):
@@ -68,14 +70,13 @@ def object_id(row: dict[str, Any], vector: Vectors) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.sha256(said + b"\0" + vector.tobytes()).digest()[:16], version=5)
 
 
-def reusable(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int) -> bool:
-    """Whether changing the place is cheaper than a new one: its graph is whole, and at least MIN_COMMON_SHARE of the first batch, whose documents are in no order, is in it."""
+def differs_much(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int) -> bool:
+    """Whether less than MIN_COMMON_SHARE of the first batch, whose documents are in no order, is in the place."""
     ids = next((batch.ids for batch in batches(chunks, vectors, dimensions)), [])[:IDS_A_DELETION]
     from weaviate.classes.query import Filter
 
-    collection = client.collections.use(place)
-    there = collection.aggregate.over_all(total_count=True, filters=Filter.by_id().contains_any(ids)).total_count if ids else 0
-    return int(there or 0) >= MIN_COMMON_SHARE * len(ids) and unsearchable(collection) is None
+    there = client.collections.use(place).aggregate.over_all(total_count=True, filters=Filter.by_id().contains_any(ids)).total_count if ids else 0
+    return int(there or 0) < MIN_COMMON_SHARE * len(ids)
 
 
 def load(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int) -> Change:
@@ -90,6 +91,7 @@ def load(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dime
                 written += waiting.popleft().result()
         written += sum(future.result() for future in waiting)
     _remove(client, place, [uuid.UUID(int=number) for number in there])
+    _flush(client, place)
     return Change(before - len(there), written, len(there))
 
 
@@ -132,8 +134,15 @@ def _remove(client: "WeaviateClient", place: str, ids: list[uuid.UUID]) -> None:
             raise UserError(f"Weaviate did not remove {done.failed} objects that are no longer in the files: run the same command again; see `.state/weaviate/server.log`")
 
 
+def _flush(client: "WeaviateClient", place: str) -> None:
+    """Bring the graph to disk as the objects are: the server flushes its log before it has logged the batch at hand, so that a kill loses the last one. Any deletion flushes it again, of nothing too."""
+    from weaviate.classes.query import Filter
+
+    client.collections.use(place).data.delete_many(where=Filter.by_id().equal(uuid.uuid4()))
+
+
 def unsearchable(collection: Any) -> str | None:
-    """What is wrong where a stored vector's own neighbourhood is empty, else None: the graph is on disk later than the objects, and a kill soon after they were written loses it."""
+    """What is wrong where a stored vector's own neighbourhood is empty, else None."""
     held = collection.query.fetch_objects(limit=1, include_vector=True).objects
     if not held:
         return None
@@ -144,22 +153,30 @@ def unsearchable(collection: Any) -> str | None:
 
 
 def difference(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int, sample: int) -> str | None:
-    """What is wrong with a place: another count, or one of `sample` objects that is not the file's. None when nothing is."""
+    """What is wrong with a place: another count, or of `sample` objects one that is not the file's, or some that the graph does not lead to. None when nothing is."""
+    from weaviate.classes.query import MetadataQuery
+
     collection = client.collections.use(place)
     wanted, held = files.count(chunks), collection.aggregate.over_all(total_count=True).total_count
     if held != wanted:
         return f"it holds {held} objects instead of {wanted}"
-    for row, vector in _sample(chunks, vectors, dimensions, max(1, wanted // sample)):
+    num_seen, num_lost = 0, 0
+    for row, vector in _sample(chunks, vectors, dimensions, max(1, wanted // sample), wanted):
         stored = collection.query.fetch_object_by_id(object_id(row, vector), include_vector=True)
         if stored is None or "default" not in stored.vector or not np.allclose(stored.vector["default"], vector, atol=1e-5):
             return f"{row['chunk_id']} is missing or has another vector"
-    return unsearchable(collection)
+        nearest = collection.query.near_vector(vector.tolist(), limit=1, return_metadata=MetadataQuery(distance=True)).objects
+        num_seen, num_lost = num_seen + 1, num_lost + (not nearest or float(nearest[0].metadata.distance or 0) > SAME_DISTANCE)
+    if num_lost > MAX_LOST_SHARE * num_seen:
+        return f"a search by vector does not find {num_lost} of {num_seen} objects by their own vectors"
+    return None
 
 
-def _sample(chunks: Path, vectors: Path, dimensions: int, step: int) -> Iterator[tuple[dict[str, Any], Vectors]]:
-    """Properties and vector of every `step`-th object, from the first on."""
+def _sample(chunks: Path, vectors: Path, dimensions: int, step: int, wanted: int) -> Iterator[tuple[dict[str, Any], Vectors]]:
+    """Properties and vector of every `step`-th object, from the first on, and of the last."""
     place = 0
     for some, matrix in _tables(chunks, vectors, dimensions):
-        for number in range(-place % step, some.num_rows, step):
-            yield some.slice(number, 1).select(PROPERTIES).to_pylist()[0], matrix[number]
+        for number in range(some.num_rows):
+            if (place + number) % step == 0 or place + number == wanted - 1:
+                yield some.slice(number, 1).select(PROPERTIES).to_pylist()[0], matrix[number]
         place += some.num_rows

@@ -111,10 +111,14 @@ def renew(client: "WeaviateClient", name: str, digest: str) -> None:
     """Let a place with this content be the newest, and the content's name stand for it, with all names of the place that it stood for: damaged, or deleted by somebody."""
     number = 1 + max((place.number for place in found(client)), default=0)
     client.collections.use(name).config.update(description=f"{number} {digest}")
-    before = client.alias.get(alias_name=content_name(digest))
-    others = [alias.alias for alias in client.alias.list_all().values() if before is not None and alias.collection == before.collection]
-    for alias in {*others, content_name(digest)}:
-        give_name(client, alias, name)
+    called = content_name(digest)
+    alias = client.alias.get(alias_name=called)
+    before = alias.collection if alias is not None else called  # a collection of that very name: made before there were places
+    for other in [other.alias for other in client.alias.list_all().values() if other.collection == before]:
+        give_name(client, other, name)
+    if alias is None:
+        client.collections.delete(called)
+        give_name(client, called, name)
 
 
 def give_name(client: "WeaviateClient", alias: str, name: str) -> None:

@@ -59,6 +59,11 @@ def unfinished(client: "WeaviateClient") -> list[str]:
     return [name for name, config in client.collections.list_all().items() if (config.description or "").startswith("unfinished")]
 
 
+def reached(client: "WeaviateClient", name: str) -> int:
+    """Objects to which the graph leads from one end of the vectors."""
+    return len(client.collections.use(name).query.near_vector([1.0, 0.0, 0.0], limit=1000).objects)
+
+
 def place_of(client: "WeaviateClient", receipt: Receipt) -> str:
     name = places.named(client, receipt.collection)
     assert name is not None
@@ -197,6 +202,35 @@ def test_a_build_writes_what_changed_into_a_spare_and_is_what_a_build_from_nothi
         assert stored(client, receipt) == grown
         assert collections.build(*written(tmp_path, texts), keep=1, sample=4, hybrid_alpha=0.7) == first
         assert stored(client, first) == before
+
+
+def test_a_collection_that_has_the_contents_very_name_gives_it_to_a_place_with_all_its_aliases(serving: Path, tmp_path: Path) -> None:
+    chunks, vectors = written(tmp_path, {"former": [0, 1, 0], "state": [1, 0, 0]})
+    receipt = collections.build(chunks, vectors, keep=1, sample=4, hybrid_alpha=0.7)
+    with server.session() as client:
+        client.alias.delete(alias_name=receipt.collection)
+        client.collections.delete(places.found(client)[-1].name)
+        client.collections.create(receipt.collection)
+        client.alias.create(alias_name="Formerly", target_collection=receipt.collection)
+        assert collections.build(chunks, vectors, keep=1, sample=4, hybrid_alpha=0.7) == receipt
+        assert len(stored(client, receipt)) == 2
+    assert aliases.state("Formerly") == (receipt.collection, None)
+    aliases.remove("Formerly")
+
+
+def test_a_kill_right_after_a_build_loses_nothing_of_the_graph(clone: Path, tmp_path: Path, servers: Callable[[Path], list[int]]) -> None:
+    chunks, vectors = written(tmp_path, {f"passage {number}": [1.0, number / 500, 0.0] for number in range(500)})
+    with server.session() as client:
+        receipt = collections.build(chunks, vectors, keep=2, sample=4, hybrid_alpha=0.7)
+        before = {place.name: reached(client, place.name) for place in places.found(client)}
+        (killed,) = servers(clone)
+        os.kill(killed, signal.SIGKILL)
+        while servers(clone):
+            time.sleep(0.05)
+        with server.session() as again:
+            assert {place.name: reached(again, place.name) for place in places.found(again)} == before
+            assert collections.missing(receipt) is None
+    assert min(before.values()) > 450
 
 
 def test_a_spare_whose_vectors_were_lost_is_not_built_upon(serving: Path, tmp_path: Path) -> None:
