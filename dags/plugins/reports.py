@@ -27,13 +27,13 @@ app = FastAPI(title="Reports", dependencies=[Depends(requires_access_dag("GET", 
 
 @app.get("/{dag_id}/{run_id}", response_class=HTMLResponse)
 def page(dag_id: str, run_id: str) -> str:
-    """Links to the run's reports, the ones that people read first."""
+    """Links to the run's reports, the ones that people read first. They open in the tab itself: Airflow's frame forbids new windows."""
     folder = _folder(dag_id, run_id)
     validations = [path.relative_to(folder).as_posix() for path in folder.glob("validation_docs/validations/**/*.html")]
     there = [*validations, *(path for path in TITLES if (folder / path).is_file())]
     rest = sorted(path.relative_to(folder).as_posix() for path in folder.glob("**/*") if path.suffix in (".html", ".json", ".csv", ".md") and "validation_docs" not in path.parts)
     rows = [(path, TITLES.get(path, "validation of the documents" if path in validations else "")) for path in [*there, *(path for path in rest if path not in there)]]
-    items = "".join(f'<li><a href="{html.escape(f"{run_id}/{path}")}" target="_blank">{html.escape(path)}</a> {html.escape(title)}</li>' for path, title in rows)
+    items = "".join(f'<li><a href="{html.escape(f"{run_id}/{path}")}">{html.escape(path)}</a> {html.escape(title)}</li>' for path, title in rows)
     return f"<!doctype html><meta charset=utf-8><title>Reports</title><style>body {{ font: 15px/1.8 system-ui, sans-serif; margin: 1.5rem; background: #fff; color: #1b1f24 }}</style><h3>Reports of {html.escape(run_id)}</h3><ul>{items or 'none yet'}</ul>"
 
 

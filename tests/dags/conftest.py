@@ -22,7 +22,8 @@ QUICK = {
     "base.made": {"vocabulary_size": 1000, "hidden_size": 64, "num_layers": 1, "num_heads": 2, "num_tokens": 20000, "sequence_length": 64, "batch_size": 8, "learning_rate": 0.005},
     "finetune.method": "full",
     "finetune.learning_rate": 0.004,
-    "finetune.num_epochs": 4.0,
+    "finetune.num_epochs": 8.0,
+    "gate.champion_margin": 0.3,  # 45 questions: the interval alone is 0.16 wide to each side
     "evaluate.max_new_tokens": 32,
     "airflow.retry_delay_seconds": 1,
     "airflow.keep_checkouts": 1,

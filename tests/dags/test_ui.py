@@ -97,9 +97,9 @@ def check_reports(page: Page, here: str) -> None:
     page.goto(f"{here}/plugin/reports")
     frame = page.frame_locator("iframe")
     expect(frame.get_by_text("worst_answers.html")).to_be_visible()
-    with page.context.expect_page() as opened:
-        frame.get_by_text("worst_answers.html").click()
-    expect(opened.value.get_by_text("Answers of the candidate, worst first")).to_be_visible()
+    frame.get_by_text("worst_answers.html").click()
+    expect(frame.get_by_text("Answers of the candidate, worst first")).to_be_visible()
+    shot(page, "airflow-reports")
 
 
 def test_reports_are_for_users_who_are_logged_in_and_never_outside_their_folder(airflow: Airflow) -> None:
