@@ -91,7 +91,12 @@ def installed() -> list[str]:
 
 
 def load(triton: Triton, release_id: str) -> None:
-    """Load a release beside the others and let it answer once. Raises UserError with the server's message; others are not touched."""
+    """Load a release beside the others and let it answer once. Raises UserError with the server's message; others are not touched.
+
+    What a killed command left of it goes first: a load over a loaded model has been seen to abort Triton 2.51 ("unaligned tcache chunk").
+    """
+    if triton.ready().keys() & set(model_names(release_id)):
+        unload(triton, release_id)
     try:
         *asked, asking = model_names(release_id)
         with ThreadPoolExecutor(len(asked)) as pool:

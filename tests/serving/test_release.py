@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,3 +159,23 @@ def test_a_weaviate_that_is_killed_is_a_clear_error_until_serve_has_started_it_a
     assert "cannot be reached" in errors[0]
     assert servers(shop) != [pid]
     assert (after.text, after.citations) == (before.text, before.citations)
+
+
+def test_a_release_whose_files_are_gone_is_rebuilt_from_its_tag_and_dvcs_cache(served: Callable[[], Triton], shop: Path, tmp_path: Path) -> None:
+    triton = served()
+    live.unload(triton, "r-two")
+    for name in live.model_names("r-two"):
+        shutil.rmtree(live.repository() / name)
+    assert json.loads(Path("models/champion/release.json").read_text())["release_id"] == "r-one"
+    rollback.run("r-two", "ada", "it was good after all")
+    assert client.ask("What can you tell?").release_id == "r-two"
+    assert files.digest(Path("models/champion")) == champion.found("r-two").model_digest
+
+    other = tmp_path / "other"
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run(["git", "clone", "-q", str(shop), str(other)], check=True)
+    subprocess.run(["git", "checkout", "-q", "release/r-two"], cwd=other, check=True)
+    subprocess.run([*dvc, "cache", "dir", "--local", str(shop / ".dvc/cache")], cwd=other, check=True, capture_output=True)
+    subprocess.run([*dvc, "checkout", "-q", "models/champion.dvc"], cwd=other, check=True)
+    assert files.digest(other / "models/champion") == champion.found("r-two").model_digest
+    rollback.run("r-one", "ada", "as it was")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipelines.errors import UserError
 from pipelines.serving import client, live
 from pipelines.serving.server import Triton
 
@@ -39,7 +40,7 @@ def traffic() -> Iterator[Traffic]:
                 return
             try:
                 seen.releases.append(client.ask(question, seconds=60).release_id)
-            except client.AskError as error:
+            except UserError as error:  # no server, or no answer
                 seen.errors.append(str(error))
                 time.sleep(0.2)
 
