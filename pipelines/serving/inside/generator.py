@@ -3,6 +3,7 @@
 Inputs: `prompt` (UTF-8); optional `max_new_tokens`, `stream`, `deadline` (seconds since 1970).
 Outputs: `piece` (text since the last response), `answer` (whole text, with the last response), `num_prompt_tokens`, `num_new_tokens`, `final`.
 One thread writes a token of every request under way, again and again; requests join it and leave it between two tokens (generation.py).
+Reading one prompt takes as long as a token of all, and so do a few prompts together: who comes waits for company, for a few tokens at most.
 Triton's batcher collects what comes while a token is written and hands it over together. Runs in Triton's own environment.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 
 LOOK_SECONDS = 0.02  # between two looks at the clock and at who has gone
 COUNT_SECONDS = 0.5  # between two reports to the server's metrics
+JOIN_TOGETHER, JOIN_STEPS = 4, 4  # that many join at once, and after that many tokens of the others fewer do
 LIMIT, CANCELLED, LATE = "limit is", "the request was cancelled", "the time limit passed"
 
 
@@ -43,13 +45,15 @@ class TritonPythonModel:
         self.batch = generation.Batch(self.generator)
         self.came: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self.places = threading.Semaphore(int(json.loads(args["model_config"])["max_batch_size"]))
+        self.waiting: list[_Request] = []
         self.working: list[_Request] = []
+        self.steps_since_join = 0
         self.looked, self.steps = 0.0, _Steps(args["model_name"])
         self.thread = threading.Thread(target=self._work, name="generation")
         self.thread.start()
 
     def execute(self, requests: list[Any]) -> None:
-        """Hand the requests over. Returns when they have begun, so that Triton batches those that come meanwhile."""
+        """Hand the requests over. Returns when the token at hand is written, so that Triton batches those that come meanwhile."""
         asked = [_Request(request, self) for request in requests]
         good = [one for one in asked if one.problem is None]
         for one in asked:
@@ -59,7 +63,7 @@ class TritonPythonModel:
             self.places.acquire()
             self.came.put(one)
         for one in good:
-            one.begun.wait()
+            one.taken.wait()
 
     def finalize(self) -> None:
         """Finish what has begun."""
@@ -70,39 +74,48 @@ class TritonPythonModel:
     def _work(self) -> None:
         """Let requests join, write a token of each, let those that are ready leave; until the end."""
         ended = False
-        while not ended or self.working:
-            joining = self._joining()
-            ended = ended or None in joining
+        while not ended or self.waiting or self.working:
+            came = self._came()
+            ended = ended or None in came
+            self.waiting += [one for one in came if one is not None]
             try:
-                self._round([one for one in joining if one is not None])
+                self._round()
             except Exception as error:  # whatever it was, each request under way must hear of it, and the next ones begin anew
                 for one in self.working:
                     one.fail(f"the generator failed: {type(error).__name__}: {error}")
                 self._leave(self.working)
                 self.batch = self.generation.Batch(self.generator)
 
-    def _joining(self) -> list["_Request | None"]:
+    def _came(self) -> list["_Request | None"]:
         """Who has come; waits for somebody where nothing is under way."""
         found: list[_Request | None] = []
-        if not self.working:
+        if not self.waiting and not self.working:
             self.steps.report()
             found.append(self.came.get())
         while not self.came.empty():
             found.append(self.came.get())
+        for one in found:
+            if one is not None:
+                one.taken.set()
         return found
 
-    def _round(self, joining: list["_Request"]) -> None:
+    def _round(self) -> None:
+        if self.waiting and (not self.working or len(self.waiting) >= JOIN_TOGETHER or self.steps_since_join >= JOIN_STEPS):
+            self._join()
+        elif self.batch.rows:
+            self.batch.step()
+            self.steps_since_join += 1
+            self.steps.count(len(self.batch.rows))
+        self._deliver()
+
+    def _join(self) -> None:
+        joining, self.waiting, self.steps_since_join = self.waiting, [], 0
         self.working += joining
         for one in joining:
             one.look()
-            one.begun.set()
-        new = [one for one in joining if not one.row.stopped]
+        new = [one.row for one in joining if not one.row.stopped]
         if new:
-            self.batch.add([one.row for one in new])
-        elif self.batch.rows:
-            self.batch.step()
-            self.steps.count(len(self.batch.rows))
-        self._deliver()
+            self.batch.add(new)
 
     def _deliver(self) -> None:
         """Pieces to those who stream; whole answers to those whose row has ended; an end to those who are too late or have gone."""
@@ -135,7 +148,7 @@ class _Request:
         self.stream = bool(self.exchange.value(request, "stream", False))
         self.deadline = float(self.exchange.value(request, "deadline", 0.0)) or float("inf")
         self.row = model.generator.row(str(self.exchange.value(request, "prompt", "")), limit)
-        self.begun, self.sent, self.stopped = threading.Event(), "", ""
+        self.taken, self.sent, self.stopped = threading.Event(), "", ""
         self.problem = self._problem(limit, len(self.row.prompt), int(model.settings["max_prompt_tokens"]))
 
     def _problem(self, limit: int, length: int, longest: int) -> str | None:
@@ -157,7 +170,6 @@ class _Request:
         code = triton.TritonError.CANCELLED if message == CANCELLED else triton.TritonError.INVALID_ARG if LIMIT in message else triton.TritonError.INTERNAL
         self.reply.send(triton.InferenceResponse(output_tensors=[], error=triton.TritonError(message, code)), last=True)
         self.row.stopped = True
-        self.begun.set()
 
     def show(self) -> None:
         """Send what is new; a character that is not complete yet waits."""
