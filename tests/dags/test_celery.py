@@ -135,7 +135,7 @@ def celery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         running = Airflow(home, port)
         try:
             running.wait("Airflow's start", lambda: started.is_ready(port))
-            running.wait("the DAGs", lambda: len(running.call("GET", "/api/v2/dags")[1].get("dags", [])) == 3)
+            running.wait("the DAGs", lambda: len(running.get("/api/v2/dags").get("dags", [])) == 3)
             yield Machines(running, first, second, reached)
         finally:
             for clone in (first, second):

@@ -60,7 +60,7 @@ def test_a_wrong_value_is_refused_before_there_is_a_run(airflow: Airflow) -> Non
 
     assert status == 400
     assert "Invalid input for param finetune.learning_rate: 2 is greater than or equal to the maximum" in answer
-    assert airflow.call("GET", "/api/v2/dags/train/dagRuns")[1]["total_entries"] == 0
+    assert airflow.get("/api/v2/dags/train/dagRuns")["total_entries"] == 0
 
 
 def test_the_task_of_a_killed_worker_is_retried_and_the_run_goes_on(airflow: Airflow, first: str) -> None:
@@ -91,17 +91,17 @@ def test_a_tasks_log_is_the_stages_own_words(airflow: Airflow, first: str) -> No
 
 def test_who_triggered_the_run_cannot_approve_it_but_somebody_else_can(airflow: Airflow, first: str) -> None:
     path = f"/api/v2/dags/train/dagRuns/{first}/taskInstances/approve/-1/hitlDetails"
-    asked = airflow.call("GET", path)[1]
+    asked = airflow.get(path)
     assert "| exact_match |" in asked["body"]
     assert "worst answers" in asked["body"]
 
     assert airflow.call("PATCH", path, {"chosen_options": ["Approve"], "params_input": {"why": "mine"}})[0] == 200
-    airflow.wait("being asked again", lambda: airflow.states("train", first)["approve"] == "awaiting_input" and not airflow.call("GET", path)[1]["response_received"])
+    airflow.wait("being asked again", lambda: airflow.states("train", first)["approve"] == "awaiting_input" and not airflow.get(path)["response_received"])
     time.sleep(8)  # as a person would: an answer before the scheduler has seen that the task waits again is taken for a lost task's, and the question comes once more
 
     def decided() -> Any:
         """Answered as often as it is asked; the run's final state."""
-        if airflow.states("train", first)["approve"] == "awaiting_input" and not airflow.call("GET", path)[1]["response_received"]:
+        if airflow.states("train", first)["approve"] == "awaiting_input" and not airflow.get(path)["response_received"]:
             assert airflow.call("PATCH", path, {"chosen_options": ["Approve"], "params_input": {"why": "reads well"}}, user="ada")[0] == 200
         return (state := airflow.state("train", first)) in ("success", "failed") and state
 
@@ -184,11 +184,11 @@ def test_a_drift_verdict_starts_train_once_and_any_other_starts_nothing(airflow:
     assert airflow.states("monitor", real) == {"monitor": "success", "train_needed": "skipped", "refresh_needed": "skipped", "human_needed": "skipped"}
     for reaction in ("cannot_tell", "nonsense"):
         assert airflow.finished("monitor", monitored(airflow, reaction)) == "failed", reaction
-    assert airflow.call("GET", "/api/v2/assets/events")[1]["total_entries"] == 0
+    assert airflow.get("/api/v2/assets/events")["total_entries"] == 0
 
     assert airflow.finished("monitor", monitored(airflow, "train")) == "success"
 
-    events = airflow.call("GET", "/api/v2/assets/events")[1]["asset_events"]
+    events = airflow.get("/api/v2/assets/events")["asset_events"]
     assert [event["name"] for event in events] == ["train-needed"]
-    started = airflow.wait("the run of train", lambda: [run for run in airflow.call("GET", "/api/v2/dags/train/dagRuns")[1]["dag_runs"] if run["run_type"].startswith("asset")])
+    started = airflow.wait("the run of train", lambda: [run for run in airflow.get("/api/v2/dags/train/dagRuns")["dag_runs"] if run["run_type"].startswith("asset")])
     assert len(started) == 1

@@ -63,7 +63,7 @@ def test_a_person_changes_one_value_runs_and_another_person_approves(airflow: Ai
     field.blur()
     page.get_by_role("button", name="Trigger").last.click()
     page.wait_for_url("**/dags/train/runs/manual*")
-    run = airflow.call("GET", "/api/v2/dags/train/dagRuns?order_by=-run_after&limit=1")[1]["dag_runs"][0]["dag_run_id"]
+    run = airflow.get("/api/v2/dags/train/dagRuns?order_by=-run_after&limit=1")["dag_runs"][0]["dag_run_id"]
     here = f"{site}/dags/train/runs/{quote(run, safe='')}"
     airflow.wait("approve", lambda: airflow.states("train", run).get("approve") == "awaiting_input")
 
@@ -103,7 +103,7 @@ def check_reports(page: Page, here: str) -> None:
 
 
 def test_reports_are_for_users_who_are_logged_in_and_never_outside_their_folder(airflow: Airflow) -> None:
-    run = airflow.call("GET", "/api/v2/dags/train/dagRuns?limit=1")[1]["dag_runs"][0]["dag_run_id"]
+    run = airflow.get("/api/v2/dags/train/dagRuns?limit=1")["dag_runs"][0]["dag_run_id"]
     path = f"/reports/train/{quote(run, safe='')}"
 
     assert airflow.call("GET", f"{path}/run.json")[0] == 200
