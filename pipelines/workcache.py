@@ -8,14 +8,19 @@ import importlib.metadata
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines import database
 from pipelines.database import KEYS_A_QUERY
-from pipelines.files import digest, text_digest
+from pipelines.files import batches, digest, text_digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
 
 
 class Cache:
@@ -54,6 +59,25 @@ class Cache:
         rows = [(self._kind, key, zlib.compress(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"), 1)) for key, value in values.items()]
         with self._connection:
             self._connection.executemany("INSERT OR REPLACE INTO work VALUES (?, ?, ?)", rows)
+
+    def to_do(self, path: Path, schema: "pa.Schema", deciding: list[str], key: Callable[[Row], str]) -> Iterator[tuple[str, Row]]:
+        """Key and row of every row of a Parquet file whose work is not there, each key once. `key` makes it from the columns `deciding`."""
+        queued: set[str] = set()
+        for batch in batches(path, schema):
+            keys = [key(row) for row in batch.select(deciding).to_pylist()]
+            known = self.known(keys)
+            for number, made in enumerate(keys):
+                if made not in known and made not in queued:
+                    queued.add(made)
+                    yield made, batch.slice(number, 1).to_pylist()[0]
+
+    def done(self, path: Path, schema: "pa.Schema", key: Callable[[Row], str]) -> Iterator[tuple[Row, Any]]:
+        """Every row of a Parquet file with its work, which must be there."""
+        for batch in batches(path, schema):
+            rows = batch.to_pylist()
+            keys = [key(row) for row in rows]
+            known = self.many(keys)
+            yield from ((row, known[made]) for row, made in zip(rows, keys, strict=True))
 
 
 @contextmanager

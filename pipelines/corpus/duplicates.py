@@ -13,7 +13,7 @@ class Candidate(NamedTuple):
 
     uri: str
     digest: str  # of its text
-    signature: list[int]
+    signature: str  # as reading.py makes it
 
 
 def aliases(candidates: Iterable[Candidate], similarity: float) -> dict[str, str]:
@@ -34,7 +34,7 @@ def aliases(candidates: Iterable[Candidate], similarity: float) -> dict[str, str
         if candidate.digest in same_text:
             found[candidate.uri] = same_text[candidate.digest]
             continue
-        made = MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme=SCHEME, hashvalues=np.array(candidate.signature, dtype=np.uint64), permutations=permutations)
+        made = MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme=SCHEME, hashvalues=np.frombuffer(bytes.fromhex(candidate.signature), dtype="<u4"), permutations=permutations)
         near = sorted(uri for uri in index.query(made) if signatures[uri].jaccard(made) >= similarity)
         if near:
             found[candidate.uri] = near[0]

@@ -36,7 +36,7 @@ def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation
     schema = CHUNKS.with_metadata({"encoder_model": encoder.model, "encoder_revision": encoder.revision or ""})
     sizes = Sizes(config.max_tokens, config.min_tokens, config.overlap_tokens, config.max_characters)
     with workcache.opened(place.shared_state() / "work.sqlite", _kind(folder, sizes)) as cache:
-        for key, found in work(engine, partial(_cutter, encoder, sizes), _missing(documents, cache), DOCUMENTS_A_CALL):
+        for key, found in work(engine, partial(_cutter, encoder, sizes), cache.to_do(documents, DOCUMENTS, DECIDING, _key), DOCUMENTS_A_CALL):
             cache.put({key: found})
         count = files.write(chunks, schema, _rows(documents, cache))
     print(f"{count} chunks of at most {config.max_tokens} tokens")
@@ -53,31 +53,16 @@ def _cutter(encoder: EncoderConfig, sizes: Sizes) -> Work:
     return lambda rows: [(key, _cut(row, tokenizer, sizes)) for key, row in rows]
 
 
-def _missing(documents: Path, cache: Cache) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Key and row of every document that the cache does not have, each key once."""
-    queued: set[str] = set()
-    for batch in files.batches(documents, DOCUMENTS):
-        keys = [_key(row) for row in batch.select(DECIDING).to_pylist()]
-        known = cache.known(keys)
-        for number, key in enumerate(keys):
-            if key not in known and key not in queued:
-                queued.add(key)
-                yield key, batch.slice(number, 1).to_pylist()[0]
-
-
 def _key(row: dict[str, Any]) -> str:
     return files.text_digest(json.dumps([row[name] for name in DECIDING]))
 
 
 def _rows(documents: Path, cache: Cache) -> Iterator[dict[str, Any]]:
     """Rows of chunks.parquet. What a document was cut into is kept by its digest, so that one that has not changed is not cut again."""
-    for batch in files.batches(documents, DOCUMENTS):
-        rows = batch.to_pylist()
-        known = cache.many(map(_key, rows))
-        for row in rows:
-            for number, cut in enumerate(known[_key(row)]):
-                where = {"chunk_id": f"{row['doc_id']}-{number:04}", "doc_id": row["doc_id"], "uri": row["uri"], "title": row["title"] or ""}
-                yield where | cut | {"text": row["text"][cut["start"] : cut["end"]]}
+    for row, found in cache.done(documents, DOCUMENTS, _key):
+        for number, cut in enumerate(found):
+            where = {"chunk_id": f"{row['doc_id']}-{number:04}", "doc_id": row["doc_id"], "uri": row["uri"], "title": row["title"] or ""}
+            yield where | cut | {"text": row["text"][cut["start"] : cut["end"]]}
 
 
 def _cut(document: dict[str, Any], tokenizer: "Tokenizer", sizes: Sizes) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pipelines.engine import LOCAL, Work, work
 from pipelines.workcache import Cache
 
 DOCUMENTS_A_CALL = 16  # that one process of a cluster works on at a time
+DECIDING = ["digest", "title"]  # of a document: what its finds depend on
 
 
 def run(config: RedactConfig, converted: Path, documents: Path, redaction: Path, engine: EngineConfig = LOCAL) -> None:
@@ -24,7 +25,7 @@ def run(config: RedactConfig, converted: Path, documents: Path, redaction: Path,
     touched: Counter[str] = Counter()
     num_done = 0
     with workcache.opened(place.shared_state() / "work.sqlite", kind) as cache:
-        for key, value in work(engine, partial(_redactor, config, os.environ.get(pii.KEY_VARIABLE)), _missing(converted, cache), DOCUMENTS_A_CALL):
+        for key, value in work(engine, partial(_redactor, config, os.environ.get(pii.KEY_VARIABLE)), cache.to_do(converted, DOCUMENTS, DECIDING, _key), DOCUMENTS_A_CALL):
             cache.put({key: value})
             num_done += 1
         files.write(documents, DOCUMENTS, _rows(converted, cache, totals, touched))
@@ -49,29 +50,13 @@ def _redactor(config: RedactConfig, secret: str | None) -> Work:
     return redacted
 
 
-def _missing(converted: Path, cache: Cache) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Key and row of every document that the cache does not have, each key once."""
-    queued: set[str] = set()
-    for batch in files.batches(converted, DOCUMENTS):
-        keys = [_key(row) for row in batch.select(["digest", "title"]).to_pylist()]
-        known = cache.known(keys)
-        for number, key in enumerate(keys):
-            if key not in known and key not in queued:
-                queued.add(key)
-                yield key, batch.slice(number, 1).to_pylist()[0]
-
-
 def _key(row: dict[str, Any]) -> str:
     return files.text_digest(f"{row['digest']}\0{row['title'] or ''}")
 
 
 def _rows(converted: Path, cache: Cache, totals: Counter[tuple[str, str]], touched: Counter[str]) -> Iterator[dict[str, Any]]:
-    for batch in files.batches(converted, DOCUMENTS):
-        rows = batch.to_pylist()
-        known = cache.many(map(_key, rows))
-        for row in rows:
-            value = known[_key(row)]
-            for name, count in value["counts"].items():
-                totals[name, row["source"]] += count
-            touched[row["source"]] += bool(value["counts"])
-            yield {**row, **value["changed"], "digest": files.text_digest(value["changed"]["text"])} if value["changed"] else row
+    for row, value in cache.done(converted, DOCUMENTS, _key):
+        for name, count in value["counts"].items():
+            totals[name, row["source"]] += count
+        touched[row["source"]] += bool(value["counts"])
+        yield {**row, **value["changed"], "digest": files.text_digest(value["changed"]["text"])} if value["changed"] else row
