@@ -19,7 +19,7 @@ class FinetuneConfig(Section):
     warmup_share: float = Field(ge=0, lt=1, description="share of steps with a rising learning rate")
     weight_decay: float = Field(ge=0, lt=1, description="AdamW's weight decay")
     num_epochs: float = Field(gt=0, description="passes over the training examples")
-    batch_size: int = Field(ge=1, description="examples a step and process")
+    batch_size: int = Field(ge=1, description="examples a step and process, of about the same length")
     gradient_accumulation_steps: int = Field(ge=1, description="steps whose gradients are added before an update")
     max_tokens: int = Field(ge=16, description="tokens an example; a longer one is an error, not cut")
     packing: bool = Field(description="join a batch's examples into one sequence without padding (no attention across them)")

@@ -35,8 +35,9 @@ def deepspeed_settings(config: FinetuneConfig) -> dict[str, Any]:
 
 def run(job: Job) -> None:
     """Train from the last finished checkpoint; rank 0 saves adapter and history to `job.result`."""
-    from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+    from transformers import PrinterCallback, TrainingArguments, set_seed
 
+    from pipelines.finetuning.batches import TrainerByLength
     from pipelines.finetuning.callbacks import Buffers, Marker, Progress
 
     config = job.config
@@ -50,7 +51,7 @@ def run(job: Job) -> None:
     )  # fmt: skip
     tokenizer, train, validation = _data(job)
     model = _model(job, half)
-    trainer = Trainer(model=model, args=arguments, train_dataset=train, eval_dataset=validation, data_collator=_collator(config, tokenizer), callbacks=[Buffers(), Marker(), Progress()])
+    trainer = TrainerByLength(model=model, args=arguments, train_dataset=train, eval_dataset=validation, data_collator=_collator(config, tokenizer), callbacks=[Buffers(), Marker(), Progress()])
     trainer.remove_callback(PrinterCallback)  # Progress shows what it would print
     trainer.train(resume_from_checkpoint=last_checkpoint(job.checkpoints))
     trainer.save_model(str(job.result))

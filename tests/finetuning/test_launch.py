@@ -1,12 +1,13 @@
 """Real DeepSpeed on this machine: the combinations of params.yaml that need no GPU, each on a tiny model."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines import basemodel, files, weights
+from pipelines import basemodel, files, place, weights
 from pipelines.config import params
 from pipelines.config.base import MadeModel
 from pipelines.config.finetune import FinetuneConfig
@@ -56,6 +57,27 @@ def test_a_combination_trains_and_saves_whole_weights(changes: dict[str, object]
     assert [check.name for check in weights.checks(tmp_path / "result") if not check.passed] == []
     assert any("train_loss" in row for row in history)
     assert set(SHARED_MEMORY.glob("deepspeed*")) <= buffers
+
+
+def test_what_continues_from_a_checkpoint_of_the_second_epoch_is_what_was_never_stopped(inputs: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config, (base, examples) = settings(method="full", num_processes=1, num_epochs=2.0, checkpoint_steps=4), inputs
+    whole, continued = tmp_path / "whole", tmp_path / "continued"
+    whole.mkdir()
+    continued.mkdir()
+    others = checkpoints(12)
+    with launch.alone(config, base, examples):
+        launch.train(config, base, examples, whole)
+        (last,) = checkpoints(12) - others
+        shutil.rmtree(last)  # of twelve steps; what stays is what a kill after the eighth leaves
+        launch.train(config, base, examples, continued)
+        launch.forget(base, examples, config)
+
+    assert capfd.readouterr().out.count("continuing from checkpoint-8") == 1
+    assert files.digest(continued / "model.safetensors") == files.digest(whole / "model.safetensors")
+
+
+def checkpoints(step: int) -> set[Path]:
+    return set((place.shared_state() / "checkpoints").glob(f"*/checkpoint-{step}"))
 
 
 def test_a_second_process_with_the_same_job_waits_until_the_first_has_forgotten_it(inputs: tuple[Path, Path]) -> None:
