@@ -3,6 +3,10 @@
 import random
 import re
 
+import numpy as np
+
+BLOCK = 1024
+
 
 def normal(text: str) -> str:
     """Lower case, words and single spaces alone."""
@@ -21,12 +25,25 @@ def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
 
 
 def most_alike(questions: list[str], others: list[str]) -> list[tuple[float, str]]:
-    """For each question, the similarity to the other most alike, and that other. Equal normal forms give 1."""
-    sets = [(grams(other), other) for other in others]
+    """For each question, the similarity to the other most alike (of equal ones the last in order), and that other. Equal normal forms give 1.
+
+    Common n-grams of all pairs are counted by a product of sparse 0/1 matrices, questions in blocks of `BLOCK`.
+    """
+    if not questions or not others:
+        return [(0.0, "")] * len(questions)
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    ordered = sorted(set(others), reverse=True)
+    counter = CountVectorizer(analyzer=grams, dtype="int32")
+    theirs = counter.fit_transform(ordered)
+    sizes = theirs.sum(axis=1).A1
     found = []
-    for question in questions:
-        own = grams(question)
-        found.append(max(((jaccard(own, theirs), other) for theirs, other in sets), default=(0.0, "")))
+    for start in range(0, len(questions), BLOCK):
+        block = questions[start : start + BLOCK]
+        common = (counter.transform(block) @ theirs.T).toarray()
+        likeness = common / (np.array([len(grams(question)) for question in block])[:, None] + sizes - common)
+        best = likeness.argmax(axis=1)
+        found += [(float(row[place]), ordered[place]) for row, place in zip(likeness, best, strict=True)]
     return found
 
 
