@@ -155,7 +155,10 @@ def main() -> int:
         print("this Python has none of the pipeline's packages: `source .venv/bin/activate` (after `make setup`)", file=sys.stderr)
         return 2
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin made two trainings at once on 2 cores six times slower (40 s instead of 6.6 s)
+    # Threads that spin while they wait make two trainings at once on 2 cores 3 to 20 times slower, threads that sleep at once one training alone a quarter to
+    # a half slower. Spinning for some microseconds: alone 40 to 64 ms a step (sleeping 69 to 78), two at once 95 to 118 (71 to 95; spinning on 182 to 1500).
+    if os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE") == "PASSIVE":
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if not shutil.which("nvidia-smi"):
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns at every import that it found no GPU
     interrupts: list[int] = []
