@@ -5,6 +5,9 @@ The first report of a release also embeds what the release knows and the baselin
 every later one embeds the window's questions alone. Both are measured; the later ones are what a schedule repeats.
 
     .venv/bin/python -m pytest tests/bench/test_drift_report_speed.py -s -o norecursedirs=
+
+Seen on 2 cores: ours 6.8 s, and 3.7 s once a release, the preset 13.7 s (2.0 times), peak of the process 1.6 GB. Eleven of twelve columns have the same
+verdict. `top_page` has not, so this fails: for up to 1000 rows, which ours draws, Evidently tests categories by chi-square at 5 %, for more by a distance.
 """
 
 import json
