@@ -155,8 +155,8 @@ def main() -> int:
         print("this Python has none of the pipeline's packages: `source .venv/bin/activate` (after `make setup`)", file=sys.stderr)
         return 2
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that spin while they wait make two trainings at once on 2 cores 3 to 20 times slower, threads that sleep at once one training alone a quarter to
-    # a half slower. Spinning for some microseconds: alone 40 to 64 ms a step (sleeping 69 to 78), two at once 95 to 118 (71 to 95; spinning on 182 to 1500).
+    # Threads that spin while they wait slow down two trainings at once on 2 cores many times, threads that sleep at once slow down one alone;
+    # these spin for some microseconds (tests/bench/test_idle_threads.py).
     if os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE") == "PASSIVE":
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if not shutil.which("nvidia-smi"):

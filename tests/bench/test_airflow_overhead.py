@@ -2,8 +2,7 @@
 
 pytest tests/bench/test_airflow_overhead.py -s -o norecursedirs=
 
-Seen on 2 cores: 54.9 s for 18 tasks, 3.4 s in a task, against 1.4 s of `dvc repro` (0.8 s a stage alone): 3.0 s a task. Most of it is processes that start
-(task runner, then DVC) and the scheduler's turns; where stages work for a minute it does not show.
+Seen on 2 cores: 54.9 s for 18 tasks, 3.4 s in a task, against 1.4 s of `dvc repro` (0.8 s a stage alone): 3.0 s a task.
 """
 
 import subprocess
