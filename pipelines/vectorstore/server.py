@@ -4,8 +4,8 @@
 
 A user of the server holds a shared lock on `users.lock`. The first one starts the keeper, which runs the server and stops it
 when it gets that lock for itself, that is, when nobody holds it. The kernel drops the lock of a killed process, so no user can
-be forgotten. The server's HTTP, gossip and consensus ports listen on 127.0.0.1; its gRPC port and its cluster data port have no
-such setting (`adapters/handlers/grpc/server.go`), so every request there must carry this clone's random key.
+be forgotten. All ports listen on 127.0.0.1: HTTP, gossip and consensus by the server's settings, gRPC and cluster data, which have none
+(`adapters/handlers/grpc/server.go`), by `loopback`. Every request must carry this clone's random key besides.
 """
 
 import fcntl
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines import place
 from pipelines.errors import Unreachable, UserError
+from pipelines.vectorstore import loopback
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -192,14 +193,15 @@ def _external(url: str) -> dict[str, Any]:
 def _connected(connection: dict[str, Any], name: str) -> Iterator["WeaviateClient"]:
     import httpx
     import weaviate
-    from weaviate.classes.init import AdditionalConfig, Auth, Timeout
+    from weaviate.classes.init import AdditionalConfig, Auth, GrpcConfig, Timeout
     from weaviate.exceptions import WeaviateBaseError
 
     host, secure, key = connection.get("host", "127.0.0.1"), connection.get("secure", False), connection["api_key"]
+    alone = GrpcConfig(channel_options=[("grpc.use_local_subchannel_pool", 1)])  # else a client shares the connection of one whose server was killed on the same port
     try:
         client = weaviate.connect_to_custom(
             http_host=host, http_port=connection["http_port"], http_secure=secure, grpc_host=host, grpc_port=connection["grpc_port"], grpc_secure=secure,
-            auth_credentials=Auth.api_key(key) if key else None, additional_config=AdditionalConfig(timeout=Timeout(init=20, query=60, insert=120)),
+            auth_credentials=Auth.api_key(key) if key else None, additional_config=AdditionalConfig(timeout=Timeout(init=20, query=60, insert=120), grpc_config=alone),
         )  # fmt: skip
     except (WeaviateBaseError, OSError) as error:
         raise Unreachable(f"{name} cannot be reached: {error}\nRemedy: check WEAVIATE_URL, WEAVIATE_GRPC_PORT and WEAVIATE_API_KEY, or unset them to use the embedded server") from error
@@ -234,7 +236,7 @@ def keep(folder: Path) -> int:
     """Run the server until nobody uses it. Returns the server's exit code where it ends by itself."""
     connection = json.loads((folder / "connection.json").read_text())
     command = [str(binary(folder)), "--host", "127.0.0.1", "--port", str(connection["http_port"]), "--scheme", "http", "--read-timeout=600s", "--write-timeout=600s"]
-    server = subprocess.Popen(command, env=environment(folder, connection), preexec_fn=_end_with_parent)  # noqa: PLW1509 (one thread)
+    server = loopback.started(command, environment(folder, connection), _end_with_parent)
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     with (folder / "users.lock").open("a") as users:
         while server.poll() is None:
