@@ -128,9 +128,10 @@ def _verdict(values: Params, window: Window, before: list[Decision], accepted: l
     kind, name, table = _baseline(window.release_id, before, accepted, known)
     if kind == "golden":
         known = known.training()
-    mine, theirs = (rows_of(values.encoder, judging.drawn(rows, values.monitor.max_tested, values.monitor.seed)) for rows in (window.table, table))
-    judged = judging.judge(values.monitor, mine, theirs, known, GROUPS[kind])
-    shown, overall = presets.examine(mine.table, theirs.table, WINDOWS / f"{window.name}.evidently.html")
+    config, page = values.monitor, WINDOWS / f"{window.name}.evidently.html"
+    mine, theirs = (rows_of(values.encoder, judging.drawn(rows, config.max_tested, config.seed)) for rows in (window.table, table))
+    judged = judging.judge(config, mine, theirs, known, GROUPS[kind])
+    shown, overall = presets.examine(window.table, table, page, max_texts=config.max_tested, seed=config.seed)
     return Verdict(
         **facts, num_tested=len(mine.table), outcome="drift" if any(signal.drifted for signal in judged.signals) else "no_drift", baseline=name, baseline_kind=kind,
         sentence=judging.sentence(judged, len(window.table), report.KINDS[kind]), signals=judged.signals, unmeasured=judged.unmeasured, drastic=judged.drastic, presets=shown, presets_say=overall,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from pipelines.config.monitor import MonitorConfig
@@ -36,10 +37,12 @@ class Judged:
 
 def drawn(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
     """At most `limit` of the rows, drawn at random, in their order."""
-    if len(table) <= limit:
-        return table
-    places = np.sort(np.random.default_rng(seed).choice(len(table), limit, replace=False))
-    return table.iloc[places].reset_index(drop=True)
+    return table if len(table) <= limit else table.iloc[drawn_places(len(table), limit, seed)].reset_index(drop=True)
+
+
+def drawn_places(count: int, limit: int, seed: int) -> npt.NDArray[np.intp]:
+    """The places of those rows among `count`."""
+    return np.arange(count) if count <= limit else np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
 
 
 def judge(config: MonitorConfig, window: Rows, baseline: Rows, known: Known, groups: Collection[Group]) -> Judged:

@@ -1,5 +1,5 @@
 """Our report of 100,000 requests against 100,000 (all signals, Evidently's verdicts beside, both pages) and Evidently's data drift preset as it comes on
-the same columns, in one run. Ours draws monitor.max_tested rows of each side. The imports of neither count.
+the same columns, in one run. Of each side our signals and Evidently's text column see monitor.max_tested rows, its other columns all. The imports of neither count.
 
 The first report of a release also embeds what the release knows and the baseline; `monitor` keeps these by content digest, so that
 every later one embeds the window's questions alone. Both are measured; the later ones are what a schedule repeats.
@@ -81,7 +81,7 @@ def test_the_report_of_100_000_rows_takes_at_most_half_the_time_of_the_preset_wi
     began = time.monotonic()
     mine = judging.drawn(window, config.max_tested, config.seed)
     judged = judging.judge(config, Rows(mine, vectors(mine["question"].tolist())), theirs_rows, release, GROUPS)
-    shown, overall = presets.examine(mine, theirs, tmp_path / "ours.evidently.html")
+    shown, overall = presets.examine(window, baseline, tmp_path / "ours.evidently.html", max_texts=config.max_tested, seed=config.seed)
     verdict = Verdict(
         window="w", release_id="r", first=None, last=None, num_requests=ROWS, num_tested=config.max_tested, outcome="drift", baseline="b", baseline_kind="live", sentence=judging.sentence(judged, ROWS, "b"),
         checks=Checks.of([]), signals=judged.signals, unmeasured=judged.unmeasured, drastic=judged.drastic, presets=shown, presets_say=overall,
@@ -111,7 +111,7 @@ def as_it_comes(window: pd.DataFrame, baseline: pd.DataFrame, columns: list[str]
     definition = DataDefinition(
         text_columns=["question"], numerical_columns=[name for name in presets.NUMBERS if name in columns], categorical_columns=[name for name in presets.CATEGORIES if name in columns]
     )  # fmt: skip
-    datasets = [Dataset.from_pandas(presets._columns(rows)[columns], data_definition=definition) for rows in (window, baseline)]
+    datasets = [Dataset.from_pandas(presets._columns(rows, np.arange(len(rows)))[columns], data_definition=definition) for rows in (window, baseline)]
     snapshot = Report([DataDriftPreset()], include_tests=True).run(*datasets)
     snapshot.save_html(str(page))
     return {test["metric_config"]["params"]["column"]: "FAIL" in str(test["status"]).upper() for test in snapshot.dict()["tests"] if "column" in test["metric_config"]["params"]}
