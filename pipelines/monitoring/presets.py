@@ -60,7 +60,7 @@ def _columns(rows: pd.DataFrame, places: npt.NDArray[np.intp]) -> pd.DataFrame:
     for name in NUMBERS:
         made[name] = pd.to_numeric(made[name], errors="coerce").astype(float)
     for name in CATEGORIES:
-        made[name] = made[name].map(lambda value: None if pd.isna(value) else str(value).replace("<", " "))
+        made[name] = made[name].map({value: str(value).replace("<", " ") for value in made[name].dropna().unique()})
     made["question"] = made["question"].iloc[places].str.replace("<", " ", regex=False)
     return made[[*TEXT, *NUMBERS, *CATEGORIES]]
 
