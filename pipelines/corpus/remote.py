@@ -7,7 +7,9 @@ and not on what a site says today. One function a kind of source; documents stre
 import os
 import re
 import subprocess
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,24 +60,43 @@ def expanded(url: str, name: str) -> str:
 
 def _files(source: FilesSource, max_bytes: int) -> Iterator[Row]:
     """Files below a URL that fsspec opens: S3, GCS, Azure, HTTP, SFTP and so on, credentials as its package takes them from the environment."""
-    import fsspec
-
     url = expanded(source.path, source.name).rstrip("/")
-    try:
-        system, root = fsspec.core.url_to_fs(url)
-        names = sorted({name for glob in source.globs for name in system.glob(f"{root}/{glob}") if system.isfile(name)})
-    except ImportError as error:
-        raise UserError(
-            f"params.yaml: ingest.sources: source {source.name}: {urlsplit(url).scheme}:// needs a package that is not installed: {error}. Add it to pyproject.toml, then `make lock setup`"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"params.yaml: ingest.sources: source {source.name}: {source.path} cannot be listed: {error}") from error
+    with _told(source, "cannot be listed"):
+        system, root = _opened(url)
+        listed = {name: entry["type"] for glob in source.globs for name, entry in system.glob(f"{root}/{glob}", detail=True).items()}
+        names = sorted(name for name, kind in listed.items() if kind == "file" or (kind == "link" and system.isfile(name)))
     if not names:
         raise UserError(f"params.yaml: ingest.sources: source {source.name}: no file below {source.path} matches {source.globs}")
     for name in names:
         uri = f"{source.name}/{name.removeprefix(root).lstrip('/')}"
-        with system.open(name, "rb") as opened:
-            yield _row(uri, opened.read(max_bytes + 1), max_bytes)
+        with _told(source, f"cannot be read at {uri}"), system.open(name, "rb") as opened:
+            content = opened.read(max_bytes + 1)
+        yield _row(uri, content, max_bytes)
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the URL's path in it."""
+    import fsspec
+
+    # Where the environment names a credentials file, gcsfs uses that one or says why not; by itself it would go on to others, and ask anonymously in the end.
+    options = {"token": "google_default"} if url.startswith(("gs://", "gcs://")) and "GOOGLE_APPLICATION_CREDENTIALS" in os.environ else {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s).*grpcio.*Post-Quantum", FutureWarning)  # Google's packages say so at each import; weaviate-client holds grpcio back
+        system, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)  # a cached one keeps its listings and the credentials of its time
+    return system, root
+
+
+@contextmanager
+def _told(source: FilesSource, what: str) -> Iterator[None]:
+    """Whatever goes wrong here is a UserError with the first line of its reason: each protocol's package raises errors of its own."""
+    where = f"params.yaml: ingest.sources: source {source.name}:"
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"{where} {urlsplit(source.path).scheme}:// needs a package that is not installed: {error}. Add it to pyproject.toml, then `make lock setup`") from error
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "").rstrip(".")
+        raise UserError(f"{where} {source.path} {what}: {type(error).__name__}: {reason}. Check the address, the network, and the credentials in the environment") from error
 
 
 def _web(source: WebSource, max_bytes: int) -> Iterator[Row]:
