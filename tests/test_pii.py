@@ -132,6 +132,15 @@ def test_nothing_is_asked_of_a_network(redactor: Redactor, monkeypatch: pytest.M
 
 @pytest.mark.skipif(not DATA.exists(), reason="presidio-research's sentences are not beside this checkout")
 def test_recall_is_at_least_95_percent_for_every_type_with_a_checkable_form(redactor: Redactor) -> None:
+    """On 750 sentences of presidio-research, whole spans found: `pytest tests/test_pii.py -k recall -s` gave
+
+    CREDIT_CARD     71 values, recall 1.000, precision 1.000
+    EMAIL_ADDRESS   25 values, recall 1.000, precision 1.000
+    IBAN_CODE       11 values, recall 1.000, precision 1.000
+    IP_ADDRESS       6 values, recall 1.000, precision 1.000
+    PHONE_NUMBER    49 values, recall 0.980, precision 0.923
+    US_SSN           9 values, recall 1.000, precision 1.000
+    """
     hits, total, wrong = dict.fromkeys(CHECKABLE, 0), dict.fromkeys(CHECKABLE, 0), dict.fromkeys(CHECKABLE, 0)
     for sentence in json.loads(DATA.read_text()):
         finds, spans = redactor.finds(sentence["full_text"]), sentence["spans"]
@@ -143,6 +152,6 @@ def test_recall_is_at_least_95_percent_for_every_type_with_a_checkable_form(reda
             wrong[find.type] += not any(span["entity_type"] == find.type and find.start < span["end_position"] and find.end > span["start_position"] for span in spans)
     for kind in CHECKABLE:
         precision = hits[kind] / max(1, hits[kind] + wrong[kind])
-        print(f"{kind:14} {total[kind]:3} sentences, recall {hits[kind] / total[kind]:.3f}, precision {precision:.3f}")
+        print(f"{kind:14} {total[kind]:3} values, recall {hits[kind] / total[kind]:.3f}, precision {precision:.3f}")
     assert all(hits[kind] / total[kind] >= 0.95 for kind in CHECKABLE)
     assert all(hits[kind] / (hits[kind] + wrong[kind]) >= 0.9 for kind in CHECKABLE)
