@@ -5,10 +5,13 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipelines import files
@@ -16,7 +19,7 @@ from pipelines.config import params
 from pipelines.config.engine import EngineConfig
 from pipelines.config.ingest import FilesSource
 from pipelines.contracts.report import Check, Report
-from pipelines.engine import LOCAL, Work, work
+from pipelines.engine import LOCAL, Work, Worker, work
 from pipelines.errors import Unreachable, UserError
 from pipelines.stages import chunk, embed, ingest, redact
 
@@ -87,10 +90,35 @@ def stages(values: params.Params, engine: EngineConfig) -> tuple[dict[str, str],
     return {name: files.digest(path) for name, path in made.items()}, counts
 
 
+def recording(seen: Path) -> type[Worker]:
+    """A worker that leaves its work's name and its node's in the folder `seen`, and does no more than its first list before the other node has one: else a quick node could do all."""
+
+    class Recording(Worker):
+        def __init__(self, make: Any):
+            super().__init__(make)
+            self._name = make.func.__name__
+
+        def __call__(self, block: pa.Table) -> pa.Table:
+            import ray
+
+            (seen / f"{self._name} {ray.get_runtime_context().get_node_id()}").touch()
+            deadline = time.monotonic() + 120
+            while len(list(seen.glob(f"{self._name} *"))) < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            return super().__call__(block)
+
+    return Recording
+
+
 @pytest.mark.slow
 def test_a_cluster_of_two_nodes_gives_the_digests_of_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Any) -> None:
+    """Both nodes take part in each of the four kinds of work, which is cut into small lists for that."""
     values = params.load(ROOT / "params.yaml")
     found = {}
+    (tmp_path / "seen").mkdir()
+    monkeypatch.setattr("pipelines.engine.Worker", recording(tmp_path / "seen"))
+    for name in ("corpus.intake.TASKS_A_CALL", "stages.redact.DOCUMENTS_A_CALL", "stages.chunk.DOCUMENTS_A_CALL", "stages.embed.BATCHES_A_CALL"):
+        monkeypatch.setattr(f"pipelines.{name}", 3)
     for engine in (LOCAL, RAY):
         folder = tmp_path / engine.kind
         shutil.copytree(ROOT / "data/raw/handbook", folder / "data/raw/book", ignore=shutil.ignore_patterns("images"))
@@ -102,13 +130,8 @@ def test_a_cluster_of_two_nodes_gives_the_digests_of_one_machine(tmp_path: Path,
     assert found["ray"] == found["local"]
     assert found["ray"][1]["ingestion"]["rejected"] == 1
     assert found["ray"][1]["redaction"]["by_type"]["EMAIL_ADDRESS"] == 2
-
-    def node() -> Work:
-        import ray
-
-        return lambda some: [ray.get_runtime_context().get_node_id() for _ in some]
-
-    assert len(set(work(RAY, node, range(400), 1))) == 2
+    took_part = Counter(path.name.split()[0] for path in (tmp_path / "seen").iterdir())
+    assert took_part == {"_reader": 2, "_redactor": 2, "_cutter": 2, "_encoder": 2}
 
 
 def test_an_address_where_no_ray_answers_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
