@@ -20,7 +20,7 @@ def opened(path: Path, table: str) -> Iterator[sqlite3.Connection]:
         with path.with_suffix(".lock").open("a") as lock:  # SQLite does not wait while another process turns the journal over
             fcntl.flock(lock, fcntl.LOCK_EX)
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {table} WITHOUT ROWID")
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")  # with rows apart from their keys: WITHOUT ROWID, a key look-up reads each value that it compares with
         connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode a kill loses nothing, a power cut the last commits
         yield connection
     except sqlite3.OperationalError as error:  # locked, disk full, no permission: the file itself is good
