@@ -32,7 +32,7 @@ LIBRARIES = (
     "python-pptx",
 )  # fmt: skip
 
-PRELOAD = ("bs4", "datasketch", "ftfy.badness", "lxml.html", "markdown_it", "markdownify", "py3langid.langid")  # what most documents need
+PRELOAD = ("bs4", "datasketch", "ftfy.badness", "lxml.html", "markdown_it", "markdownify", "pipelines.corpus.preloaded")  # what most documents need
 
 
 class Entry(NamedTuple):

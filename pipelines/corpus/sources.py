@@ -34,17 +34,18 @@ def read_files(source: FilesSource, pins: dict[str, str], max_bytes: int) -> Ite
     folder = Path(source.path)
     if not folder.is_dir():
         raise UserError(f"params.yaml: ingest.sources: source {source.name}: the folder {folder} is not there. Create it, or correct `path`")
-    names = sorted({path for glob in source.globs for path in folder.glob(glob) if path.is_file()}, key=os.fspath)  # comparing paths part by part takes ten times as long
+    names = sorted(name for name in {os.fspath(path) for glob in source.globs for path in folder.glob(glob)} if os.path.isfile(name))  # as text: Path objects take three times as long
     if not names:
         raise UserError(f"params.yaml: ingest.sources: source {source.name}: no file in {folder} matches {source.globs}")
-    for path in names:
-        uri = f"{source.name}/{path.relative_to(folder).as_posix()}"
+    for name in names:
+        uri = f"{source.name}/{name.removeprefix(os.path.join(folder, ''))}"
         if not _is_utf8(uri):
             yield Found(uri.encode("utf-8", "backslashreplace").decode(), b"", problem="its file name is not UTF-8: rename it")
-        elif path.stat().st_size > max_bytes:
-            yield Found(uri, b"", problem=f"has {path.stat().st_size:,} bytes, more than ingest.limits.max_document_mib allows ({max_bytes:,} bytes)")
-        else:
-            yield Found(uri, path.read_bytes())
+            continue
+        with open(name, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.readall() if size <= max_bytes else b""
+        yield Found(uri, content, problem=None if size <= max_bytes else f"has {size:,} bytes, more than ingest.limits.max_document_mib allows ({max_bytes:,} bytes)")
 
 
 def _is_utf8(name: str) -> bool:

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.corpus import workers
+from pipelines.corpus import intake, workers
 from pipelines.corpus.workers import Limits
 
 LIMITS = Limits(seconds=20, memory_bytes=1 << 30)
@@ -24,6 +25,7 @@ def act(task: tuple[str, Any]) -> Any:
         "leave": lambda: os._exit(value),
         "raise": lambda: {}[value],
         "process": os.getpid,
+        "shares": lambda: sys.modules[value].IDENTIFIER is not None,
     }
     return actions[name]()
 
@@ -78,3 +80,10 @@ def test_no_inputs_start_no_worker() -> None:
 @pytest.mark.parametrize("num_workers", [1, 4])
 def test_results_do_not_depend_on_the_number_of_workers(num_workers: int) -> None:
     assert outcomes({str(number): ("double", number) for number in range(8)}, num_workers=num_workers) == {str(number): (2 * number, None) for number in range(8)}
+
+
+def test_readers_find_the_model_of_languages_unpacked() -> None:
+    from multiprocessing import forkserver
+
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # one that runs since an earlier test has imported what that test asked for
+    assert list(workers.run(act, {"a": ("shares", "py3langid.langid")}.items(), LIMITS, 1, intake.PRELOAD)) == [("a", True, None)]
