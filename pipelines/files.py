@@ -67,10 +67,10 @@ def write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], rows_a_
     return write_batches(path, schema, _batches(rows, schema, rows_a_batch))
 
 
-def write_batches(path: Path, schema: pa.Schema, made: Iterable[pa.RecordBatch]) -> int:
-    """Write Arrow batches, one row group each; returns the number of their rows."""
+def write_batches(path: Path, schema: pa.Schema, made: Iterable[pa.RecordBatch], values_recur: bool = True) -> int:
+    """Write Arrow batches, one row group each; returns the number of their rows. Without `values_recur` no dictionary of values is made."""
     num_rows = 0
-    with replacing(path) as target, pq.ParquetWriter(target, schema, compression="zstd", write_page_checksum=True) as writer:
+    with replacing(path) as target, pq.ParquetWriter(target, schema, compression="zstd", use_dictionary=values_recur, write_page_checksum=True) as writer:
         for batch in made:
             writer.write_batch(batch)
             num_rows += batch.num_rows
@@ -109,13 +109,13 @@ def read(path: Path, schema: pa.Schema, rows_a_batch: int = ROWS_A_BATCH) -> Ite
         yield from batch.to_pylist()
 
 
-def batches(path: Path, schema: pa.Schema, rows_a_batch: int = ROWS_A_BATCH) -> Iterator[pa.RecordBatch]:
-    """The rows as Arrow batches of that many, the last one shorter; for those who do not need every row as Python values."""
+def batches(path: Path, schema: pa.Schema, rows_a_batch: int = ROWS_A_BATCH, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows as Arrow batches of that many, the last one shorter; for those who do not need every row, or column, as Python values."""
     with _opened(path) as file:
         found = file.schema_arrow.remove_metadata()
         if not found.equals(schema.remove_metadata()):
             raise UserError(f"{path} has another schema than this code writes: `dvc repro` makes it anew\n  found    {found}\n  expected {schema}")
-        yield from file.iter_batches(rows_a_batch)
+        yield from file.iter_batches(rows_a_batch, columns=columns)
 
 
 def count(path: Path) -> int:

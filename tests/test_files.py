@@ -29,6 +29,16 @@ def test_rows_come_back_as_they_were_written_over_several_batches(tmp_path: Path
     assert list(files.read(tmp_path / "rows.parquet", ROWS)) == rows
 
 
+def test_some_columns_come_alone_and_without_a_dictionary_the_rows_are_the_same(tmp_path: Path) -> None:
+    rows = [{"name": f"ä{number}", "size": number} for number in range(100)]
+    batch = pa.RecordBatch.from_pylist(rows, schema=ROWS)
+    files.write_batches(tmp_path / "recur.parquet", ROWS, [batch])
+    files.write_batches(tmp_path / "differ.parquet", ROWS, [batch], values_recur=False)
+    assert list(files.read(tmp_path / "recur.parquet", ROWS)) == list(files.read(tmp_path / "differ.parquet", ROWS)) == rows
+    assert (tmp_path / "differ.parquet").stat().st_size < (tmp_path / "recur.parquet").stat().st_size
+    assert [some.to_pydict() for some in files.batches(tmp_path / "recur.parquet", ROWS, columns=["size"])] == [{"size": list(range(100))}]
+
+
 def test_no_rows_make_a_file_without_rows(tmp_path: Path) -> None:
     assert files.write(tmp_path / "rows.parquet", ROWS, []) == 0
     assert list(files.read(tmp_path / "rows.parquet", ROWS)) == []

@@ -36,7 +36,7 @@ def run(config: EmbedConfig, encoder: EncoderConfig, chunks: Path, vectors: Path
         seconds = time.monotonic() - began
         facts = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or "", "encoder_digest": loaded.digest, "precision": loaded.precision, "dimensions": str(loaded.dimensions)}
         schema = schema_of(loaded.dimensions).with_metadata(facts)
-        count = files.write_batches(vectors, schema, _rows(chunks, cache, schema))
+        count = files.write_batches(vectors, schema, _rows(chunks, cache, schema), values_recur=False)  # a dictionary of floats takes four times as long and 40 % more bytes
     files.write_json(embedding, {"chunks": count, "made": len(missing), "reused": count - len(missing), "seconds": round(seconds, 2), "precision": loaded.precision})
     print(f"{count} vectors: {len(missing)} made, {count - len(missing)} reused")
 
