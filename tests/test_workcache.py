@@ -3,9 +3,10 @@ import sys
 import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from pipelines import workcache
+from pipelines import files, workcache
 from pipelines.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -81,3 +82,22 @@ def test_the_kind_changes_with_code_settings_and_versions(tmp_path: Path) -> Non
     assert len({first, workcache.kind("read", [code], '{"a": 1}', ["pydantic"]), workcache.kind("read", [code], "{}", ["pydantic", "numpy"])}) == 3
     code.write_text("2")
     assert workcache.kind("read", [code], "{}", ["pydantic"]) != first
+
+
+NAMES = pa.schema([pa.field("name", pa.string()), pa.field("size", pa.int64())])
+
+
+def test_what_is_missing_is_told_once_a_key_and_what_is_done_comes_with_its_rows_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "names.parquet"
+    rows = [{"name": f"n{number % 1500}", "size": number} for number in range(3000)]
+    files.write(path, NAMES, rows)
+    keys = workcache.keys_of(path, NAMES, ["name"], str)
+    assert keys[1600] == "{'name': 'n100'}"
+    with workcache.opened(tmp_path / "work.sqlite", "k") as cache:
+        cache.put({key: key for key in keys[:100]})
+        missing = list(cache.to_do(path, NAMES, keys))
+        assert missing == [(keys[number], rows[number]) for number in range(100, 1500)]
+        cache.put({key: row["size"] for key, row in missing})
+        assert list(cache.to_do(path, NAMES, keys)) == []
+        done = [(row, value) for batch, values in cache.done(path, NAMES, keys, ["size"]) for row, value in zip(batch.to_pylist(), values, strict=True)]
+    assert done == [({"size": number}, keys[number] if number % 1500 < 100 else number % 1500) for number in range(3000)]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS_A_CALL = 64  # that one process of a cluster works on at a time
 DECIDING = ["digest", "title", "sections", "pages"]  # of a document: what its passages depend on
+NAMED = ["doc_id", "uri", "title", "text"]  # of a document: what its passages have from it
 
 
 def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation: Path, chunks: Path, engine: EngineConfig = LOCAL) -> None:
@@ -36,9 +37,10 @@ def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation
     schema = CHUNKS.with_metadata({"encoder_model": encoder.model, "encoder_revision": encoder.revision or ""})
     sizes = Sizes(config.max_tokens, config.min_tokens, config.overlap_tokens, config.max_characters)
     with workcache.opened(place.shared_state() / "work.sqlite", _kind(folder, sizes)) as cache:
-        for key, found in work(engine, partial(_cutter, encoder, sizes), cache.to_do(documents, DOCUMENTS, DECIDING, _key), DOCUMENTS_A_CALL):
+        keys = workcache.keys_of(documents, DOCUMENTS, DECIDING, _key)
+        for key, found in work(engine, partial(_cutter, encoder, sizes), cache.to_do(documents, DOCUMENTS, keys), DOCUMENTS_A_CALL):
             cache.put({key: found})
-        count = files.write(chunks, schema, _rows(documents, cache))
+        count = files.write(chunks, schema, _rows(documents, cache, keys))
     print(f"{count} chunks of at most {config.max_tokens} tokens")
 
 
@@ -57,12 +59,13 @@ def _key(row: dict[str, Any]) -> str:
     return files.text_digest(json.dumps([row[name] for name in DECIDING]))
 
 
-def _rows(documents: Path, cache: Cache) -> Iterator[dict[str, Any]]:
+def _rows(documents: Path, cache: Cache, keys: list[str]) -> Iterator[dict[str, Any]]:
     """Rows of chunks.parquet. What a document was cut into is kept by its digest, so that one that has not changed is not cut again."""
-    for row, found in cache.done(documents, DOCUMENTS, _key):
-        for number, cut in enumerate(found):
-            where = {"chunk_id": f"{row['doc_id']}-{number:04}", "doc_id": row["doc_id"], "uri": row["uri"], "title": row["title"] or ""}
-            yield where | cut | {"text": row["text"][cut["start"] : cut["end"]]}
+    for batch, cuts in cache.done(documents, DOCUMENTS, keys, NAMED):
+        for row, found in zip(batch.to_pylist(), cuts, strict=True):
+            where = {"doc_id": row["doc_id"], "uri": row["uri"], "title": row["title"] or ""}
+            for number, cut in enumerate(found):
+                yield {"chunk_id": f"{row['doc_id']}-{number:04}", **where, **cut, "text": row["text"][cut["start"] : cut["end"]]}
 
 
 def _cut(document: dict[str, Any], tokenizer: "Tokenizer", sizes: Sizes) -> list[dict[str, Any]]:

@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipelines import files, pii, place, workcache
 from pipelines.config.engine import EngineConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.engine import LOCAL, Work, work
-from pipelines.workcache import Cache
 
 DOCUMENTS_A_CALL = 16  # that one process of a cluster works on at a time
 DECIDING = ["digest", "title"]  # of a document: what its finds depend on
@@ -25,10 +26,11 @@ def run(config: RedactConfig, converted: Path, documents: Path, redaction: Path,
     touched: Counter[str] = Counter()
     num_done = 0
     with workcache.opened(place.shared_state() / "work.sqlite", kind) as cache:
-        for key, value in work(engine, partial(_redactor, config, os.environ.get(pii.KEY_VARIABLE)), cache.to_do(converted, DOCUMENTS, DECIDING, _key), DOCUMENTS_A_CALL):
+        keys = workcache.keys_of(converted, DOCUMENTS, DECIDING, _key)
+        for key, value in work(engine, partial(_redactor, config, os.environ.get(pii.KEY_VARIABLE)), cache.to_do(converted, DOCUMENTS, keys), DOCUMENTS_A_CALL):
             cache.put({key: value})
             num_done += 1
-        files.write(documents, DOCUMENTS, _rows(converted, cache, totals, touched))
+        files.write_batches(documents, DOCUMENTS, _batches(cache.done(converted, DOCUMENTS, keys), totals, touched))
     types = {name: sum(count for (kind_, _), count in totals.items() if kind_ == name) for name in sorted(config.actions)}
     sources = sorted({source for _, source in totals})
     by_source = {source: {name: totals[name, source] for name in sorted(config.actions) if totals[name, source]} for source in sources}
@@ -54,9 +56,22 @@ def _key(row: dict[str, Any]) -> str:
     return files.text_digest(f"{row['digest']}\0{row['title'] or ''}")
 
 
-def _rows(converted: Path, cache: Cache, totals: Counter[tuple[str, str]], touched: Counter[str]) -> Iterator[dict[str, Any]]:
-    for row, value in cache.done(converted, DOCUMENTS, _key):
-        for name, count in value["counts"].items():
-            totals[name, row["source"]] += count
-        touched[row["source"]] += bool(value["counts"])
-        yield {**row, **value["changed"], "digest": files.text_digest(value["changed"]["text"])} if value["changed"] else row
+def _batches(done: Iterator[tuple[pa.RecordBatch, list[Any]]], totals: Counter[tuple[str, str]], touched: Counter[str]) -> Iterator[pa.RecordBatch]:
+    """Batches of documents.parquet. Only rows that change become Python values."""
+    for batch, values in done:
+        for source, value in zip(batch.column("source").to_pylist(), values, strict=True):
+            for name, count in value["counts"].items():
+                totals[name, source] += count
+            touched[source] += bool(value["counts"])
+        yield _changed(batch, {number: value["changed"] for number, value in enumerate(values) if value["changed"]})
+
+
+def _changed(batch: pa.RecordBatch, changes: dict[int, dict[str, Any]]) -> pa.RecordBatch:
+    """The batch with these rows' columns replaced."""
+    if not changes:
+        return batch
+    rows = batch.take(pa.array(changes, pa.int64())).to_pylist()
+    new = [{**row, **changed, "digest": files.text_digest(changed["text"])} for row, changed in zip(rows, changes.values(), strict=True)]
+    place = {number: batch.num_rows + order for order, number in enumerate(changes)}
+    both = pa.concat_batches([batch, pa.RecordBatch.from_pylist(new, schema=batch.schema)])
+    return both.take(pa.array([place.get(number, number) for number in range(batch.num_rows)], pa.int64()))

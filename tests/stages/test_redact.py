@@ -54,6 +54,15 @@ def test_only_changed_documents_are_looked_at_again_and_other_settings_look_at_a
     assert [row["text"] for row in third[0]] == ["Mail .", "Mail ."]
 
 
+def test_documents_come_in_their_order_however_many_of_them_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["a", "b", "c", "d", "e"]
+    rows, _ = redacted({"EMAIL_ADDRESS": "mask"}, *(document(name, f"{name}: mail {name}@x.org." if name in "bde" else f"{name}: nothing.") for name in names))
+    assert [(row["uri"], row["text"]) for row in rows] == [
+        ("book/a", "a: nothing."), ("book/b", "b: mail [EMAIL_ADDRESS 1]."), ("book/c", "c: nothing."), ("book/d", "d: mail [EMAIL_ADDRESS 1]."), ("book/e", "e: mail [EMAIL_ADDRESS 1]."),
+    ]  # fmt: skip
+
+
 def test_types_that_are_kept_leave_every_byte_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     redacted({"EMAIL_ADDRESS": "keep"}, document("a", "Mail a@x.org."))
