@@ -28,7 +28,7 @@ Vectors = npt.NDArray[np.float32]
 PROPERTIES = ["chunk_id", "uri", "title", "headings", "text", "start", "end", "pages"]
 OBJECTS_A_CALL = 200  # as fast as the client's `batch.stream()`, which takes a second for the first object
 WRITERS = 2  # calls at once: the next is prepared while the server works on one
-IDS_A_DELETION = 1000  # the server deletes at most QUERY_MAXIMUM_RESULTS (10,000) in a call
+IDS_A_CALL = 1000  # of QUERY_MAXIMUM_RESULTS (10,000) that the server lists or deletes at most
 MIN_COMMON_SHARE = 0.5  # of the first batch; with less in common a new collection is cheaper, and another encoder's vectors may have another length
 SAME_DISTANCE = 1e-3  # cosine distance of a vector to itself, with rounding
 MAX_LOST_SHARE = 1 / 32  # the graph is approximate: now and then it does not lead to a vector
@@ -72,7 +72,7 @@ def object_id(row: dict[str, Any], vector: Vectors) -> uuid.UUID:
 
 def differs_much(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int) -> bool:
     """Whether less than MIN_COMMON_SHARE of the first batch, whose documents are in no order, is in the place."""
-    ids = next((batch.ids for batch in batches(chunks, vectors, dimensions)), [])[:IDS_A_DELETION]
+    ids = next((batch.ids for batch in batches(chunks, vectors, dimensions)), [])[:IDS_A_CALL]
     from weaviate.classes.query import Filter
 
     there = client.collections.use(place).aggregate.over_all(total_count=True, filters=Filter.by_id().contains_any(ids)).total_count if ids else 0
@@ -81,7 +81,7 @@ def differs_much(client: "WeaviateClient", place: str, chunks: Path, vectors: Pa
 
 def load(client: "WeaviateClient", place: str, chunks: Path, vectors: Path, dimensions: int) -> Change:
     """Write what the place lacks, then remove what the files do not have. Raises UserError where the server refuses an object."""
-    there = {item.uuid.int for item in client.collections.use(place).iterator(return_properties=[])}
+    there = {item.uuid.int for item in client.collections.use(place).iterator(return_properties=[], cache_size=IDS_A_CALL)}
     before, written = len(there), 0
     with ThreadPoolExecutor(WRITERS) as pool:
         waiting: deque[Future[int]] = deque()
@@ -128,8 +128,8 @@ def _write(client: "WeaviateClient", place: str, objects: list["DataObject[Any, 
 def _remove(client: "WeaviateClient", place: str, ids: list[uuid.UUID]) -> None:
     from weaviate.classes.query import Filter
 
-    for start in range(0, len(ids), IDS_A_DELETION):
-        done = client.collections.use(place).data.delete_many(where=Filter.by_id().contains_any(ids[start : start + IDS_A_DELETION]))
+    for start in range(0, len(ids), IDS_A_CALL):
+        done = client.collections.use(place).data.delete_many(where=Filter.by_id().contains_any(ids[start : start + IDS_A_CALL]))
         if done.failed:
             raise UserError(f"Weaviate did not remove {done.failed} objects that are no longer in the files: run the same command again; see `.state/weaviate/server.log`")
 
@@ -161,15 +161,25 @@ def difference(client: "WeaviateClient", place: str, chunks: Path, vectors: Path
     if held != wanted:
         return f"it holds {held} objects instead of {wanted}"
     num_seen, num_lost = 0, 0
-    for row, vector in _sample(chunks, vectors, dimensions, max(1, wanted // sample), wanted):
-        stored = collection.query.fetch_object_by_id(object_id(row, vector), include_vector=True)
-        if stored is None or "default" not in stored.vector or not np.allclose(stored.vector["default"], vector, atol=1e-5):
+    looked_at = list(_sample(chunks, vectors, dimensions, max(1, wanted // sample), wanted))
+    stored = _stored(collection, [object_id(row, vector) for row, vector in looked_at])
+    for (row, vector), found in zip(looked_at, stored, strict=True):
+        if found is None or not np.allclose(found, vector, atol=1e-5):
             return f"{row['chunk_id']} is missing or has another vector"
         nearest = collection.query.near_vector(vector.tolist(), limit=1, return_metadata=MetadataQuery(distance=True)).objects
         num_seen, num_lost = num_seen + 1, num_lost + (not nearest or float(nearest[0].metadata.distance or 0) > SAME_DISTANCE)
     if num_lost > MAX_LOST_SHARE * num_seen:
         return f"a search by vector does not find {num_lost} of {num_seen} objects by their own vectors"
     return None
+
+
+def _stored(collection: Any, ids: list[uuid.UUID]) -> list[list[float] | None]:
+    """The vectors of these objects; None for one that is not there or has none."""
+    found: dict[uuid.UUID, list[float] | None] = {}
+    for start in range(0, len(ids), IDS_A_CALL):
+        answer = collection.query.fetch_objects_by_ids(ids[start : start + IDS_A_CALL], limit=IDS_A_CALL, include_vector=True, return_properties=[])
+        found |= {item.uuid: item.vector.get("default") for item in answer.objects}
+    return [found.get(wanted) for wanted in ids]
 
 
 def _sample(chunks: Path, vectors: Path, dimensions: int, step: int, wanted: int) -> Iterator[tuple[dict[str, Any], Vectors]]:
