@@ -36,6 +36,12 @@ Servers = Callable[[Path], list[int]]
 MADE = [Path(f"data/{name}") for name in ("converted.parquet", "rejections.parquet", "documents.parquet", "chunks.parquet", "vectors.parquet", "index.json")]
 
 
+@pytest.fixture(autouse=True)
+def modules_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fork server of ingest's readers imports what they share from where it runs, which in use is the repository's root."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
 def build(values: params.Params, servers: Servers) -> dict[str, Any]:
     """Run the stages from the sources to the index in the current folder; counts, seconds of each and CPU seconds of all."""
     from pipelines.stages import chunk, embed, index, ingest, redact, validate
