@@ -3,13 +3,20 @@
 Rows come and go between two steps (continuous batching, Yu et al. 2022, "Orca"): a long answer holds nobody up, and a place that became
 free is taken at once. The export copies this file into the Triton model, so that evaluation and serving answer by the same code: it
 imports nothing of ours. Computed in fp32, an answer does not depend on the rows beside it; in bf16 about one in 300 does.
+Of a small model's step most is the library's Python, so on a CPU the operations of a step are recorded once and then run without it.
 """
 
+import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+Next = Callable[[Any, Any, list[Any]], tuple[Any, list[Any]]]  # as `_next` without its model
+ABOUT_LENGTHS = ("cache_utils.py", "masking_utils.py", "sdpa_attention.py")  # files of transformers whose decisions come out the same for each step of one token
+CHECKED = ((1, 3), (5, 40))  # rows and cached tokens with which a recording is compared
 
 
 class Answer(NamedTuple):
@@ -39,6 +46,17 @@ class Generator:
 
     def row(self, prompt: str, max_new_tokens: int) -> Row:
         return Row(self.tokenizer(prompt)["input_ids"], max_new_tokens)
+
+    @cached_property
+    def step(self) -> Next:
+        """`_next` for one token a row: recorded where that is the same to the bit, else the model's own code, which is said."""
+        own: Next = partial(_next, self.model)
+        if self.model.device.type != "cpu":
+            return own  # TorchScript would join operations there and round otherwise
+        recorded, reason = _recorded(self.model, own)
+        if reason:
+            print(f"{type(self.model).__name__}: a step is not recorded and runs in the library's own Python, which is slower: {reason}", flush=True)
+        return recorded or own
 
     def ended(self, row: Row) -> bool:
         return row.stopped or len(row.tokens) >= row.max_new_tokens or row.tokens[-1:] == [self.tokenizer.eos_token_id]
@@ -75,19 +93,17 @@ class Batch:
     def __init__(self, generator: Generator):
         self.rows: list[Row] = []
         self._generator = generator
-        self._cache: Any = None  # of keys and values, each (rows, heads, tokens, dimensions)
+        self._cache: list[Any] = []  # keys and values of each layer in turn, each (rows, heads, tokens, dimensions)
         self._mask: Any = None  # (rows, tokens): 1 where a row has a token, 0 where it is padded
 
     def add(self, rows: list[Row]) -> None:
         """Read the prompts of new rows and write the first token of each."""
         import torch
-        from transformers import DynamicCache
 
         width, device = max(len(row.prompt) for row in rows), self._generator.model.device
         tokens = torch.tensor([[0] * (width - len(row.prompt)) + row.prompt for row in rows], device=device)
         mask = torch.tensor([[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in rows], device=device)
-        cache = DynamicCache()  # without the model's configuration: every layer keeps all keys, so that rows of other lengths can join
-        self._write(rows, tokens, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
+        cache = self._write(rows, partial(_next, self._generator.model), tokens, mask, [])
         if self.rows:
             self._join(cache, mask)
         else:
@@ -100,7 +116,7 @@ class Batch:
 
         self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
         last = torch.tensor([[row.tokens[-1]] for row in self.rows], device=self._mask.device)
-        self._write(self.rows, last, self._mask, self._mask.sum(1, keepdim=True) - 1, self._cache)
+        self._cache = self._write(self.rows, self._generator.step, last, self._mask, self._cache)
 
     def leave(self) -> list[Row]:
         """Take out the rows that have ended, and the padding that nobody needs any more."""
@@ -114,19 +130,19 @@ class Batch:
                 places = torch.tensor(kept, device=self._mask.device)
                 width = int(self._mask[places].sum(1).max())
                 self._mask = self._mask[places, -width:]
-                for layer in self._cache.layers:
-                    layer.keys, layer.values = layer.keys[places, :, -width:], layer.values[places, :, -width:]
+                self._cache = [part[places, :, -width:] for part in self._cache]
         return gone
 
-    def _write(self, rows: list[Row], tokens: Any, mask: Any, positions: Any, cache: Any) -> None:
+    def _write(self, rows: list[Row], forward: Next, tokens: Any, mask: Any, cache: list[Any]) -> list[Any]:
         import torch
 
         with torch.inference_mode():
-            logits = self._generator.model(input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        for row, token in zip(rows, logits[:, -1].argmax(-1).tolist(), strict=True):
+            found, cache = forward(tokens, mask, cache)
+        for row, token in zip(rows, found.tolist(), strict=True):
             row.tokens.append(token)
+        return cache
 
-    def _join(self, cache: Any, mask: Any) -> None:
+    def _join(self, cache: list[Any], mask: Any) -> None:
         """Put the keys and values of other rows below these."""
         import torch
 
@@ -137,8 +153,66 @@ class Batch:
             return torch.cat([torch.nn.functional.pad(part, (0, 0) * after + (width - part.shape[-1 - after], 0)) for part in (one, other)])
 
         self._mask = together(self._mask, mask, 0)
-        for layer, new in zip(self._cache.layers, cache.layers, strict=True):
-            layer.keys, layer.values = together(layer.keys, new.keys, 1), together(layer.values, new.values, 1)
+        self._cache = [together(part, new, 1) for part, new in zip(self._cache, cache, strict=True)]
+
+
+def _next(model: Any, tokens: Any, mask: Any, cache: list[Any]) -> tuple[Any, list[Any]]:
+    """The next token of each row after `tokens` (rows, new ones), and the cache with theirs. `mask` covers cached and new tokens."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    known = DynamicCache()  # without the model's configuration: every layer keeps all keys, so that rows of other lengths can join
+    for keys, values in zip(cache[::2], cache[1::2], strict=True):
+        layer = DynamicLayer()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        known.layers.append(layer)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    logits = model(input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=known, use_cache=True, logits_to_keep=1).logits
+    return logits[:, -1].argmax(-1), [part for layer in known.layers for part in (layer.keys, layer.values)]
+
+
+def _recorded(model: Any, own: Next) -> tuple[Next | None, str]:
+    """The operations of a step of one token, for any number of rows and cached tokens, or why there are none.
+
+    A recording freezes what the model's Python decides, so decisions about values are refused, and what it gives is compared to the bit.
+    """
+    import torch
+
+    def step(tokens: Any, mask: Any, cache: list[Any]) -> tuple[Any, list[Any]]:  # TorchScript takes functions alone
+        return own(tokens, mask, cache)
+
+    if any(type(weights.data) is not torch.Tensor for weights in model.parameters()):
+        return None, "its weights are quantised, and a recording could hold them whole"
+    model.requires_grad_(False)  # a recording holds the weights as constants
+    with torch.no_grad(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            recorded: Next = torch.jit.trace(step, _example(model, own, 2, 4), check_trace=False)
+        except Exception as error:  # whatever the model does that cannot be recorded
+            return None, f"{type(error).__name__}: {error}"
+        frozen = [one for one in said if issubclass(one.category, torch.jit.TracerWarning) and "output of the tracer" not in str(one.message) and not one.filename.endswith(ABOUT_LENGTHS)]
+    if frozen:
+        return None, f"{Path(frozen[0].filename).name}:{frozen[0].lineno} decides by values"
+    for rows, tokens in CHECKED:
+        example = _example(model, own, rows, tokens)
+        with torch.inference_mode():
+            for _ in range(3):  # TorchScript runs as recorded twice, then optimised
+                (expected, parts), (given, others) = own(*example), recorded(*example)
+                if not torch.equal(expected, given) or not all(torch.equal(part, other) for part, other in zip(parts, others, strict=True)):
+                    return None, f"the recording differs for {rows} rows of {tokens} tokens"
+    return recorded, ""
+
+
+def _example(model: Any, own: Next, rows: int, tokens: int) -> tuple[Any, Any, list[Any]]:
+    """Inputs of a step. Each row has padding: where none has any, transformers leaves the mask out and some kernels round otherwise (1e-7)."""
+    import torch
+
+    cached = (torch.arange(rows * tokens).reshape(rows, tokens) * 7) % model.config.vocab_size
+    mask = (torch.arange(tokens + 1) > torch.arange(rows)[:, None] % (tokens - 1)).long()
+    with torch.inference_mode():
+        found, cache = own(cached, mask[:, :-1], [])
+    return found[:, None].clone(), mask, [part.clone() for part in cache]
 
 
 def load(base: Path, adapter: Path | None = None, precision: Literal["weights", "fp32"] = "weights", quantise: Callable[[Any], None] | None = None) -> Generator:

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,31 @@ def test_padding_goes_with_the_row_that_needed_it(generator: Generator) -> None:
     batch.add([long, short])
     batch.step()
     batch.leave()
-    assert batch._cache.layers[0].keys.shape[2] == len(short.prompt) + 1 < len(long.prompt)
+    assert batch._cache[0].shape[2] == len(short.prompt) + 1 < len(long.prompt)
+
+
+@pytest.mark.parametrize(("rows", "cached"), [(1, 2), (1, 30), (7, 90), (16, 20)])
+def test_a_recorded_step_gives_the_models_own_tokens_keys_and_values_to_the_bit_for_any_number_of_rows_and_tokens(generator: Generator, rows: int, cached: int) -> None:
+    assert isinstance(generator.step, torch.jit.ScriptFunction)
+    own = partial(generation._next, generator.model)
+    inputs = generation._example(generator.model, own, rows, cached)
+    with torch.inference_mode():
+        (token, cache), (expected, expected_cache) = generator.step(*inputs), own(*inputs)
+    assert token.tolist() == expected.tolist()
+    assert all(torch.equal(part, other) for part, other in zip(cache, expected_cache, strict=True))
+
+
+def test_a_model_that_decides_by_values_is_not_recorded_says_so_and_answers_by_its_own_code(generator: Generator, capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(7)
+    sizes = {"vocab_size": 400, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}  # other angles from max_position_embeddings on
+    stretched = Generator(LlamaForCausalLM(LlamaConfig(**sizes, max_position_embeddings=16, rope_parameters=rope, eos_token_id=2)).eval(), generator.tokenizer)
+    (answer,) = stretched.written([PROMPTS[4]], 40, 1)
+    assert "is not recorded" in capsys.readouterr().out
+    expected = by_transformers(stretched, PROMPTS[4], 40)
+    assert answer.tokens[: len(expected)] == expected
 
 
 def test_a_model_that_keeps_a_state_instead_of_keys_and_values_is_refused(tmp_path: Path) -> None:
