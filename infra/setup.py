@@ -205,7 +205,7 @@ def steps() -> list[Step]:
         Step("weaviate", digest(weaviate / "install", weaviate / "version"), ROOT / ".state/weaviate/bin", install_weaviate, ("tools",)),
         environment_step("airflow", ".venv-airflow", ("airflow",), ("tools", "pipeline")),
         Step("deepspeed", digest(pipeline, ROOT / "pipelines/finetuning/operator.py"), operator, build_operator, ("pipeline",)),
-        environment_step("triton", ".venv-triton", ("triton",), ("airflow",)),
+        environment_step("triton", ".venv-triton", ("triton",), ("pipeline", "airflow")),  # one at a time: at once, uv unpacks torch twice and nothing is shared
         Step(
             "tritonserver",
             digest(REQUIREMENTS / "triton.txt", ROOT / "infra/triton/install", ROOT / "pipelines/serving/server.py"),
