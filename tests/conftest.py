@@ -18,16 +18,11 @@ KEEPER = "pipelines.vectorstore.server"
 LONG = ("end_to_end", "dags", "serving", "commands", "vectorstore", "finetuning")  # folders whose tests take longest
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For workers (pytest-xdist): one runs all tests of a file, and all of dags/, which share an Airflow; the longest come first."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-
-    places = {item: item.path.relative_to(ROOT / "tests") for item in items}
-    for item, where in places.items():
-        item.add_marker(pytest.mark.xdist_group("dags" if where.parts[0] == "dags" else str(where)))
-    items.sort(key=lambda item: LONG.index(places[item].parts[0]) if places[item].parts[0] in LONG else len(LONG))
+    """For workers (pytest-xdist), each of which runs whole files: the longest come first."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folders = {item: item.path.relative_to(ROOT / "tests").parts[0] for item in items}
+        items.sort(key=lambda item: LONG.index(folders[item]) if folders[item] in LONG else len(LONG))
 
 
 @pytest.fixture
