@@ -95,7 +95,6 @@ def load(path: Path = Path("params.yaml")) -> Params:
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
-        lines = yaml.compose(text, yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8, or restore it with `git checkout {path}`") from error
     except yaml.YAMLError as error:
@@ -103,6 +102,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
+        lines = yaml.compose(text, yaml.SafeLoader)  # here, since reading the file takes most of what parsing a DAG takes
         problems = [_explain(path, lines, problem) for problem in error.errors()]
         raise UserError("\n".join(problems)) from error
 

@@ -16,11 +16,12 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-airflow/bin/python"
 PARSE = """
 import json, sys, time
+began = time.process_time()
 import airflow.sdk
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.dag_processing.dagbag import DagBag
 before = set(sys.modules)
-began = time.process_time()
+airflows, began = time.process_time() - began, time.process_time()
 import dags.train
 seconds = time.process_time() - began
 import dags.refresh, dags.monitor
@@ -29,7 +30,7 @@ bag = DagBag(sys.argv[1])
 tasks = {dag_id: {task.task_id: {"after": sorted(task.downstream_task_ids), "group": task.task_group.group_id, "queue": task.queue, "retries": task.retries} for task in dag.tasks} for dag_id, dag in bag.dags.items()}
 form = {key: param.schema | {"value": param.value, "help": param.description} for dag in bag.dags.values() if dag.dag_id == "train" for key in dag.params for param in [dag.params.get_param(key)]}
 errors = {path.split("/")[-1]: error for path, error in bag.import_errors.items()}
-print("RESULT" + json.dumps({"seconds": seconds, "new": new, "tasks": tasks, "form": form, "errors": errors}))
+print("RESULT" + json.dumps({"seconds": seconds, "airflows": airflows, "new": new, "tasks": tasks, "form": form, "errors": errors}))
 """
 BAG = PARSE.replace("import dags.train\n", "").replace("import dags.refresh, dags.monitor\n", "")
 
@@ -74,9 +75,13 @@ def test_refresh_touches_no_model(bag: dict[str, Any]) -> None:
     assert not {"base", "finetune", "export", "release"} & bag["tasks"]["refresh"].keys()
 
 
+AIRFLOWS_SECONDS = 2.1  # that Airflow's own import takes where 0.3 s are wanted; a machine on which it takes longer is slower
+
+
 def test_parsing_takes_less_than_0_3_seconds_beyond_airflow_and_imports_nothing_heavy(bag: dict[str, Any], tmp_path: Path) -> None:
     assert not {"torch", "pandas", "numpy", "pyarrow", "weaviate", "dvc", "transformers", "great_expectations", "evidently"} & set(bag["new"])
-    assert min(bag["seconds"], parsed(ROOT, tmp_path)["seconds"]) < 0.3  # seconds of the processor for the largest file with all that it imports
+    again = parsed(ROOT, tmp_path)
+    assert min(one["seconds"] / max(AIRFLOWS_SECONDS, one["airflows"]) for one in (bag, again)) < 0.3 / AIRFLOWS_SECONDS  # seconds of the processor for the largest file with all that it imports
 
 
 def test_the_trigger_form_shows_range_help_and_todays_value(bag: dict[str, Any]) -> None:
