@@ -1,6 +1,9 @@
 """Our encoder against `SentenceTransformer.encode` as it comes, on the same passages in one run.
 
 .venv/bin/python -m pytest tests/bench/test_embedding_speed.py -s -o norecursedirs=
+
+Without bf16 (AVX2 alone) it fails. Of 80 handbook passages on 2 busy cores ours took 9.8 CPU s (30 s) and theirs 14.6 (60 s): 1.5 times by CPU seconds, 2.0
+by the clock, mean cosine 1.00000. One thread multiplied matrices of the encoder's shapes at 31 GFLOP/s.
 """
 
 import time
