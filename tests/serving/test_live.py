@@ -29,11 +29,10 @@ ENDLESS = 2000  # tokens of the longest answer of r-two, which never ends by its
 
 
 def never_end(generator: Path) -> None:
-    """Let an exported language model write until it has reached a limit of ENDLESS tokens."""
+    """Let an exported language model write until it has reached a limit of ENDLESS tokens: its end token is a new one, beyond those that it can write."""
     (generator / "settings.json").write_text(json.dumps({**json.loads((generator / "settings.json").read_text()), "max_new_tokens": ENDLESS}))
     tokenizer = generator / "weights/tokenizer_config.json"
-    known = json.loads(tokenizer.read_text())
-    tokenizer.write_text(json.dumps({**known, "eos_token": known["pad_token"]}))
+    tokenizer.write_text(json.dumps({**json.loads(tokenizer.read_text()), "eos_token": "<never>"}))
 
 
 @pytest.fixture(scope="module")
