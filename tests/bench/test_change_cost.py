@@ -12,7 +12,7 @@ The whole tree, on 2 busy cores without bf16. The run was stopped in the third d
 One of 10,000 pages changed: 13.2 CPU s before and 9.9 after the stages were made cheaper for what did not change, on the same busy machine (load 5
 and 9), in a folder kept between changes whose vectors were drawn by chance, not embedded; libraries loaded before. By stage: ingest 4.2 and 2.2, redact
 1.0 and 0.9, validate 1.8 and 2.0, chunk 1.2 and 1.0, embed 1.7 and 1.3, index 3.3 and 2.6. Both on caches in their newer form. No full build was
-measured beside it, so there is no share of one.
+measured beside it, so there is no share of one. Part of ingest's saving is the repeated run's alone: the fork server holds the model of languages already.
 """
 
 import gc
