@@ -46,7 +46,7 @@ def _archive(content: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = set(archive.namelist())
-            kind = archive.read("mimetype")[:64].strip() if "mimetype" in names else b""
+            kind = archive.open("mimetype").read(64).strip() if "mimetype" in names else b""
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError) as error:
         raise Unreadable(f"a damaged zip archive: {error}") from error
     if kind == EPUB.encode():

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pipelines.corpus import detection, letters, markup, office
 from pipelines.corpus.detection import CSV, DOCX, EPUB, HTML, MAIL, MARKDOWN, PDF, PLAIN, PPTX, RST, XLSX
-from pipelines.corpus.parts import Converted, Unreadable
+from pipelines.corpus.parts import TOO_DEEP, Converted, Unreadable
 from pipelines.corpus.pdf import pdf
 
 TEXT_READERS: dict[str, Callable[[str], Converted]] = {MARKDOWN: markup.markdown, RST: markup.rst, HTML: markup.html, PLAIN: markup.plain}
@@ -32,6 +32,8 @@ def convert(content: bytes, media_type: str, bounds: Bounds) -> Converted:
         return BYTE_READERS[media_type](content)
     except (Unreadable, MemoryError):
         raise
+    except RecursionError as error:
+        raise Unreadable(TOO_DEEP) from error
     except Exception as error:  # the readers' libraries raise their own and Python's errors on damaged files: each is a rejection, with its text
         raise Unreadable(f"a damaged file: {type(error).__name__}: {str(error)[:200]}") from error
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from pipelines.corpus.detection import decode
 from pipelines.corpus.markup import html
-from pipelines.corpus.parts import Converted, Part, Unreadable, assembled, records
+from pipelines.corpus.parts import Converted, Empty, Part, Unreadable, assembled, records
 
 SAMPLE_CHARACTERS = 8192
 
@@ -30,7 +30,7 @@ def mail(content: bytes) -> Converted:
         text = html(text).text
     named = [f"Attachment, not read: {part.get_filename() or part.get_content_type()}" for part in message.iter_attachments()]
     if not text.strip() and not subject:
-        raise Unreadable("has no text")
+        raise Empty
     return assembled([Part("heading", subject, 1), Part("text", "\n".join(heads)), Part("text", text.replace("\r\n", "\n")), Part("text", "\n".join(named))])
 
 
@@ -78,11 +78,13 @@ def _spine(book: Any, folder: str) -> list[str]:
 
 
 def _chapters(contents: list[bytes]) -> Iterator[Part]:
-    for content in contents:
+    for number, content in enumerate(contents, start=1):
         try:
             chapter = html(decode(content))
-        except Unreadable:
+        except Empty:
             continue  # a cover or an empty page; a book of nothing else has no text and is refused as a whole
+        except Unreadable as error:
+            raise Unreadable(f"chapter {number}: {error}") from error
         yield from _split(chapter)
 
 

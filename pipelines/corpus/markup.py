@@ -9,7 +9,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from pipelines.corpus.parts import Converted, Unreadable
+from pipelines.corpus.parts import TOO_DEEP, Converted, Empty, Unreadable
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -53,6 +53,8 @@ def rst(text: str) -> Converted:
 
     try:
         parts = publish_parts(text, writer="html5", settings_overrides=DOCUTILS)
+    except RecursionError as error:
+        raise Unreadable(TOO_DEEP) from error
     except Exception as error:  # docutils raises its own and Python's errors on hostile input: each is a rejection, with its text
         raise Unreadable(f"not reStructuredText: {error}") from error
     soup = _soup(parts["html_body"])
@@ -72,7 +74,7 @@ def _soup(text: str) -> "BeautifulSoup":
 def _main(soup: "BeautifulSoup") -> Any:
     """The element of the page's content, without what is no content. A page of nothing but links keeps them."""
     if _depth(soup) > MOST_NESTED:
-        raise Unreadable("its HTML elements are nested too deeply")
+        raise Unreadable(TOO_DEEP)
     content = soup.find("main") or soup.find("article") or soup.find(True, attrs={"role": "main"})
     body: Any = content or soup.body or soup
     for unwanted in body(NEVER):
@@ -129,7 +131,7 @@ def _markdown(body: Any) -> str:
     try:
         text: str = MarkdownConverter(heading_style="ATX", strip=["img", "a"], escape_underscores=False, escape_asterisks=False).convert_soup(body)
     except RecursionError as error:
-        raise Unreadable("its HTML elements are nested too deeply") from error
+        raise Unreadable(TOO_DEEP) from error
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
@@ -143,7 +145,7 @@ def with_sections(text: str) -> Converted:
 def _checked(text: str) -> str:
     text = text.strip()
     if not text:
-        raise Unreadable("has no text")
+        raise Empty
     return text + "\n"
 
 

@@ -5,9 +5,18 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines.errors import UserError
 
+TOO_DEEP = "its parts are nested too deeply"
+
 
 class Unreadable(UserError):
     """A document that cannot become text; the message is the reason of its rejection."""
+
+
+class Empty(Unreadable):
+    """A document, or a part of one, that holds no text."""
+
+    def __init__(self) -> None:
+        super().__init__("has no text")
 
 
 class Part(NamedTuple):
@@ -28,7 +37,7 @@ class Converted(NamedTuple):
 
 
 def assembled(parts: Iterable[Part], title: str | None = None) -> Converted:
-    """One text of all parts, an empty line between them. Raises Unreadable where they hold no text."""
+    """One text of all parts, an empty line between them. Raises Empty where they hold no text."""
     text, pages = "", []
     sections: list[dict[str, Any]] = []
     for part in parts:
@@ -45,7 +54,7 @@ def assembled(parts: Iterable[Part], title: str | None = None) -> Converted:
         text += body + "\n\n"
     text = text.rstrip() + "\n"
     if not text.strip():
-        raise Unreadable("has no text")
+        raise Empty
     ends = [*(section["start"] for section in sections), len(text)][1:]
     closed = [{**section, "end": end} for section, end in zip(sections, ends, strict=True)]
     return Converted(text, title or (closed[0]["heading"] if closed else None), closed, [min(page, len(text)) for page in pages])

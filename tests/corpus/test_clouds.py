@@ -196,64 +196,54 @@ def test_a_service_account_that_google_refuses_is_told(google: tuple[Path, list[
     assert set(asked) == {400}
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("npm"), reason="npm, which brings Azurite, is not installed")
-def test_files_are_fetched_from_azure_by_the_command_with_the_connection_string_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is Microsoft's own emulator, which npm installs first (366 MB)."""
-    subprocess.run(["npm", "install", "--prefix", "azurite", "--no-audit", "--no-fund", "--loglevel=error", AZURITE], check=True)
-    port = free_port()
-    emulator = [
-        "node",
-        "azurite/node_modules/azurite/dist/src/blob/main.js",
-        "--blobHost",
-        "127.0.0.1",
-        "--blobPort",
-        str(port),
-        "--location",
-        "kept",
-        "--silent",
-        "--disableTelemetry",
-        "--skipApiVersionCheck",
-    ]
+def connection(port: int, key: str) -> dict[str, str]:
+    """The environment that names the Azure account on this port."""
+    return {"AZURE_STORAGE_CONNECTION_STRING": f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={key};BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"}
+
+
+def fetched(source: str, environment: dict[str, str]) -> tuple[int, str]:
+    """Exit code and output of `python -m pipelines fetch`, which has nothing about Azure in its environment but this."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AZURE_")}
+    done = subprocess.run([sys.executable, "-m", "pipelines", "fetch", source], capture_output=True, text=True, env={**clean, "PYTHONPATH": str(ROOT), **environment})
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+@pytest.fixture
+def azure(tmp_path: Path) -> Iterator[int]:
+    """The port of Microsoft's own emulator, which npm installs first (366 MB), with BOOKS in the container `books`; and a project with three sources there."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["ingest"]["sources"] = [
-        bucket(f"abfs://{container}").model_dump() | {"name": name} for name, container in {"bucket": "books/docs", "empty": "books/nothing", "gone": "no-such-container/docs"}.items()
-    ]
+    places = {"bucket": "books/docs", "empty": "books/nothing", "gone": "no-such-container/docs"}
+    values["ingest"]["sources"] = [bucket(f"abfs://{container}").model_dump() | {"name": name} for name, container in places.items()]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
-
-    def connection(key: str) -> str:
-        return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={key};BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"
-
-    def fetched(source: str, **environment: str) -> tuple[int, str]:
-        """Exit code and output of `python -m pipelines fetch`, which has nothing about Azure in its environment but this."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("AZURE_")}
-        done = subprocess.run([sys.executable, "-m", "pipelines", "fetch", source], capture_output=True, text=True, env={**clean, "PYTHONPATH": str(ROOT), **environment})
-        return done.returncode, (done.stdout + done.stderr).strip()
-
+    port = free_port()
+    address = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
     try:
-        with served(emulator, port):
-            system = fsspec.filesystem("abfs", connection_string=connection(ACCOUNT_KEY), skip_instance_cache=True)
+        subprocess.run(["npm", "install", "--prefix", "azurite", "--no-audit", "--no-fund", "--loglevel=error", AZURITE], check=True)
+        with served(["node", "azurite/node_modules/azurite/dist/src/blob/main.js", *address, "--location", "kept", "--silent", "--disableTelemetry", "--skipApiVersionCheck"], port):
+            system = fsspec.filesystem("abfs", connection_string=connection(port, ACCOUNT_KEY)["AZURE_STORAGE_CONNECTION_STRING"], skip_instance_cache=True)
             system.mkdir("books")
             for name, content in BOOKS.items():
                 system.pipe_file(f"books/{name}", content)
-            right, wrong = ({"AZURE_STORAGE_CONNECTION_STRING": connection(key)} for key in (ACCOUNT_KEY, b64encode(bytes(64)).decode()))
-            assert fetched("bucket", **right) == (0, "bucket: 2 documents in data/raw/fetched/bucket.parquet (changed: `dvc repro` reads them)")
-            assert rows("bucket") == {"bucket/a.md": b"# A", "bucket/deep/b.md": b"# B"}
-            assert fetched("bucket", **right) == (0, "bucket: 2 documents in data/raw/fetched/bucket.parquet (unchanged)")
-            for source, environment, reason in (
-                ("empty", right, "source empty: no file below abfs://books/nothing matches ['**/*.md']"),
-                ("gone", right, "source gone: no file below abfs://no-such-container/docs matches ['**/*.md']"),
-                ("bucket", wrong, "source bucket: abfs://books/docs cannot be listed: HttpResponseError: Server failed to authenticate the request"),
-                (
-                    "bucket",
-                    {},
-                    "source bucket: abfs://books/docs cannot be listed: ValueError: unable to connect to account for Must provide either a connection_string or account_name with credentials",
-                ),
-            ):
-                code, output = fetched(source, **environment)
-                assert (code, len(output.splitlines())) == (1, 1), output
-                assert output.startswith(f"params.yaml: ingest.sources: {reason}")
-            assert rows("bucket") == {"bucket/a.md": b"# A", "bucket/deep/b.md": b"# B"}
+            yield port
     finally:
-        shutil.rmtree("azurite")
+        shutil.rmtree("azurite", ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("npm"), reason="npm, which brings Azurite, is not installed")
+def test_files_are_fetched_from_azure_by_the_command_with_the_connection_string_from_the_environment(azure: int) -> None:
+    right, wrong = (connection(azure, key) for key in (ACCOUNT_KEY, b64encode(bytes(64)).decode()))
+    assert fetched("bucket", right) == (0, "bucket: 2 documents in data/raw/fetched/bucket.parquet (changed: `dvc repro` reads them)")
+    assert rows("bucket") == {"bucket/a.md": b"# A", "bucket/deep/b.md": b"# B"}
+    assert fetched("bucket", right) == (0, "bucket: 2 documents in data/raw/fetched/bucket.parquet (unchanged)")
+    for source, environment, reason in (
+        ("empty", right, "source empty: no file below abfs://books/nothing matches ['**/*.md']"),
+        ("gone", right, "source gone: no file below abfs://no-such-container/docs matches ['**/*.md']"),
+        ("bucket", wrong, "source bucket: abfs://books/docs cannot be listed: HttpResponseError: Server failed to authenticate the request"),
+        ("bucket", {}, "source bucket: abfs://books/docs cannot be listed: ValueError: unable to connect to account for Must provide either a connection_string or account_name with credentials"),
+    ):
+        code, output = fetched(source, environment)
+        assert (code, len(output.splitlines())) == (1, 1), output
+        assert output.startswith(f"params.yaml: ingest.sources: {reason}")
+    assert rows("bucket") == {"bucket/a.md": b"# A", "bucket/deep/b.md": b"# B"}

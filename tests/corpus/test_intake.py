@@ -1,11 +1,7 @@
-import io
-import resource
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from docx import Document
 
 from pipelines import files, workcache
 from pipelines.config.ingest import IngestConfig, Limits, PackagesSource, Quality
@@ -14,7 +10,6 @@ from pipelines.corpus import intake
 from pipelines.corpus.sources import Found
 from pipelines.workcache import Cache
 
-HOSTILE = Path(__file__).parents[2].parent / "shared/data/hostile_inputs"
 CONFIG = IngestConfig(
     max_rejected_share=1,
     num_workers=2,
@@ -108,51 +103,3 @@ def test_a_document_that_its_source_could_not_give_is_a_rejection_without_digest
     taken = intake.take_in([("book", Found("book/x", b"", problem="too large")), *found({"good.txt": PROSE.encode()})], CONFIG, cache)
     assert taken.rejections == [{"uri": "book/x", "source": "book", "stage": "source", "reason": "too large", "digest": None}]
     assert files.write(tmp_path / "rejections.parquet", REJECTIONS, taken.rejections) == 1
-
-
-def hostile_archives() -> dict[str, bytes]:
-    """Office files that would fill the memory: XML that repeats itself, and a small archive that unpacks to much."""
-    made = Document()
-    made.add_paragraph("text")
-    plain, laughs, bomb = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    made.save(plain)
-    entities = "".join(f'<!ENTITY l{number} "{f"&l{number - 1};" * 10}">' for number in range(1, 12))
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(laughs, "w") as exploding, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as full:
-        for name in source.namelist():
-            body = source.read(name)
-            if name == "word/document.xml":
-                text = body.decode().replace("<w:document", f'<!DOCTYPE a [<!ENTITY l0 "ha">{entities}]><w:document', 1).replace(">text<", ">&l11;<")
-                exploding.writestr(name, text)
-                full.writestr(name, body.replace(b"</w:body>", b"<w:p/>" * 20_000_000 + b"</w:body>"))
-            else:
-                exploding.writestr(name, body)
-                full.writestr(name, body)
-    return {"plain.docx": plain.getvalue(), "laughs.docx": laughs.getvalue(), "bomb.docx": bomb.getvalue(), "cut.docx": plain.getvalue()[:-300]}
-
-
-def test_office_files_that_would_fill_the_memory_or_are_cut_short_are_rejections_and_the_good_one_is_read(cache: Cache) -> None:
-    taken = intake.take_in(
-        found({**hostile_archives(), "renamed.pdf": hostile_archives()["plain.docx"], "good.txt": PROSE.encode()}),
-        CONFIG.model_copy(update={"quality": CONFIG.quality.model_copy(update={"min_words": 1})}),
-        cache,
-    )
-    told = reasons(taken)
-    assert "unpacks to" in told["book/bomb.docx"][1]
-    assert "damaged" in told["book/cut.docx"][1]
-    kept = {row["uri"]: row["text"] for row in intake.documents(taken, cache)}
-    assert kept.get("book/laughs.docx", "").count("ha") < 1000
-    assert {"book/plain.docx", "book/good.txt"} <= kept.keys() | set().union(*map(set, taken.aliases.values()))
-
-
-@pytest.mark.skipif(not HOSTILE.is_dir(), reason="the hostile files are not beside this checkout")
-def test_every_hostile_file_is_read_or_rejected_with_its_reason_in_bounded_memory(cache: Cache) -> None:
-    paths = sorted(path for path in HOSTILE.rglob("*") if path.is_file())
-    contents = {path.relative_to(HOSTILE).as_posix(): path.read_bytes() for path in paths}
-    taken = intake.take_in(found(contents), CONFIG, cache)
-    assert len(taken.kept) + len(taken.rejections) + sum(map(len, taken.aliases.values())) == len(paths)
-    assert all(reason for _, reason in reasons(taken).values())
-    assert not [text for text in reasons(taken).values() if "crashed" in text[1]]
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2048 * 1024  # KiB: the largest worker
-    encrypted = {uri: reason for uri, (_, reason) in reasons(taken).items() if "encrypted" in uri}
-    assert encrypted
-    assert all("password" in reason for uri, reason in encrypted.items() if uri.endswith("libreoffice-writer-password.pdf"))

@@ -19,6 +19,7 @@ import numpy as np
 STEPS = ("guard", "embed", "search", "generate")
 GRACE_SECONDS = 2.0  # after its deadline the generator says itself that the time is over
 REST = 4.0  # times as long as it took to encode one answer's sentences no other's are, so that questions have the encoder to themselves
+SENTENCES_AT_ONCE = 4  # encoded for groundedness in one call: a question that comes meanwhile waits for so few
 KNOWN_SENTENCES = 50_000  # vectors of sentences kept for groundedness: 77 MB at 384 dimensions
 
 
@@ -153,10 +154,10 @@ class TritonPythonModel:
         row |= reading.final()
 
     def _vectors(self, texts: list[str]) -> Any:
-        """Unit vectors of texts by this release's embedder, in pieces that its batch size allows."""
-        found = []
-        for start in range(0, len(texts), self.settings["max_texts"]):
-            rows = np.array([[one.encode("utf-8")] for one in texts[start : start + self.settings["max_texts"]]], dtype=np.object_)
+        """Unit vectors of texts by this release's embedder, a few at a time."""
+        found, few = [], min(SENTENCES_AT_ONCE, self.settings["max_texts"])
+        for start in range(0, len(texts), few):
+            rows = np.array([[one.encode("utf-8")] for one in texts[start : start + few]], dtype=np.object_)
             try:
                 found.append(self.server.infer(f"embedder{self.ending}", self.version, {"text": rows}, self.settings["timeout_seconds"])["vector"])
             except self.peer.PeerError as error:
