@@ -30,6 +30,7 @@ import pytest
 
 from pipelines import encoding
 from pipelines.config import params
+from pipelines.config.monitor import MonitorConfig
 from pipelines.contracts.drift import Group
 from pipelines.contracts.window import WINDOW
 from pipelines.encoding import Vectors
@@ -93,10 +94,15 @@ def table(questions: npt.NDArray[np.str_]) -> pd.DataFrame:
 
 
 def ours(found: Corpus, known: Places, baseline: Places, window: Places) -> bool:
-    config = params.load().monitor
+    config = settings()
     release = Known(found.questions[known].tolist(), [""] * len(known), np.zeros(len(known), bool), np.zeros(len(known), bool), found.vectors[known])
     mine, theirs = (Rows(table(found.questions[places]), found.vectors[places]) for places in (window, baseline))
     return any(signal.drifted for signal in judging.judge(config, mine, theirs, release, GROUPS).signals)
+
+
+@functools.cache
+def settings() -> MonitorConfig:
+    return params.load().monitor
 
 
 def evidently_text(found: Corpus, known: Places, baseline: Places, window: Places) -> bool:
@@ -143,6 +149,6 @@ def test_false_alarms_stay_below_the_rate_and_a_fifth_of_foreign_questions_is_fo
     shifted = {(size, share): rates(name, size, share, 40) for size in SIZES for share in SHARES}
 
     false_alarms = sum(rate["ours"] for rate in quiet) * 100
-    assert interval(int(false_alarms), 400)[0] <= params.load().monitor.false_alarm_rate
+    assert interval(int(false_alarms), 400)[0] <= settings().false_alarm_rate
     assert shifted[100, 0.2]["ours"] >= 0.95
     assert all(rate["ours"] >= rate["evidently text"] - 0.05 for rate in shifted.values())

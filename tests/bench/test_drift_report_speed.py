@@ -6,9 +6,8 @@ every later one embeds the window's questions alone. Both are measured; the late
 
     .venv/bin/python -m pytest tests/bench/test_drift_report_speed.py -s -o norecursedirs=
 
-Seen: all twelve columns have the preset's verdict, peak of the process 1.6 GB. Of the seconds there is no quiet run yet since numbers and categories
-are compared over all rows (before: ours 6.8 s and 3.7 s once a release, the preset 13.7 s, on 2 cores that compute in bf16). On 2 slow cores
-without bf16, beside much other work, ours took 34.9 s and the preset 44.2 s, so this failed there: the questions are embedded in fp32.
+Seen on 2 cores without bf16, nothing beside it: ours 11.5 s, and 14.7 s once a release, the preset as it comes 25.0 s: 2.2 times; all twelve columns have
+the preset's verdict; peak of the process 1.8 GB. Beside much other work it failed there (34.9 and 44.2 s): the questions are embedded in fp32.
 """
 
 import json
