@@ -5,6 +5,9 @@
 The loop is what a user would write without a server: one question after the other, greedy, no retrieval, in the precision that is served
 (fp32, which is faster here than the weights' own bf16), on one core or on all, whichever is faster. It runs right before and after each turn of the server, and the mean counts. `generator`
 is the language model alone in Triton; `assistant` adds the guard, the encoder, Weaviate, citations and the traffic log.
+
+Seen on 2 slow cores without bf16, nothing beside it: the loop 13 to 17 requests/s; `generator` with 1, 4 and 16 clients 1.6, 3.4 and 5.9 times that
+(80.2 requests/s, 13.2 in a step), `assistant` 0.5, 1.0 and 1.3 times; all answers the loop's to the letter.
 """
 
 import re

@@ -18,7 +18,7 @@ import numpy as np
 
 STEPS = ("guard", "embed", "search", "generate")
 GRACE_SECONDS = 2.0  # after its deadline the generator says itself that the time is over
-REST = 4.0  # times as long as it took to encode one answer's sentences no other's are, so that questions have the encoder to themselves
+REST = 2.0  # times as long as it took to encode one answer's sentences no other's are, so that questions mostly have the encoder to themselves
 SENTENCES_AT_ONCE = 4  # encoded for groundedness in one call: a question that comes meanwhile waits for so few
 KNOWN_SENTENCES = 50_000  # vectors of sentences kept for groundedness: 77 MB at 384 dimensions
 
