@@ -4,6 +4,7 @@ import gzip
 import io
 import re
 import struct
+import sys
 import threading
 import zipfile
 import zlib
@@ -147,7 +148,7 @@ def check(cases: dict[str, tuple[bytes, str]], tmp_path: Path) -> dict[str, str]
     wrong = {name: told[name][:300] for name, (_, expected) in cases.items() if not re.match(expected, told[name])}
     assert not wrong
     assert texts["good.md"] == GOOD.decode()
-    assert 10 < max(peaks) < MEMORY_MIB
+    assert sys.platform != "linux" or 10 < max(peaks) < MEMORY_MIB  # elsewhere there is no limit that is kept, nor /proc
     return texts
 
 
@@ -288,7 +289,7 @@ def test_every_public_hostile_file_is_read_or_rejected_with_its_reason_in_bounde
     contents = {path.relative_to(HOSTILE).as_posix(): path.read_bytes() for path in sorted(HOSTILE.rglob("*")) if path.is_file()}
     with watched() as peaks:
         texts, reasons = outcome(contents, tmp_path)
-    assert 10 < max(peaks) < MEMORY_MIB
+    assert sys.platform != "linux" or 10 < max(peaks) < MEMORY_MIB  # elsewhere there is no limit that is kept, nor /proc
     assert texts.keys() | reasons.keys() == contents.keys()
     assert all(reasons.values())
     assert not [reason for reason in reasons.values() if "crashed" in reason]
