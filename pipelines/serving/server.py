@@ -186,7 +186,7 @@ def start(repository: Path, *, load: list[str], log: Path, environment: dict[str
     command = [str(program), *(f"--{name}={value}" for name, value in options.items()), *(f"--load-model={model}" for model in load)]
     own = _environment({"ASSISTANT_GRPC": f"127.0.0.1:{ports[1]}", MARK: region, **(environment or {})})
     log.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_shared_memory()
+    sweep_shared_memory()
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=own, preexec_fn=_end_with_parent)  # noqa: PLW1509
     triton = Triton(ports[0], ports[1], ports[2], log, process, mark=region)
@@ -211,7 +211,7 @@ def stop(triton: Triton, *, patient: bool = True) -> None:
     for left in _marked(triton.mark):  # a killed server leaves its model processes behind
         with contextlib.suppress(ProcessLookupError):
             os.kill(left, signal.SIGKILL)
-    _sweep_shared_memory()
+    sweep_shared_memory(triton.mark)
 
 
 def _wait(triton: Triton) -> None:
@@ -274,12 +274,14 @@ def _marked(mark: str) -> list[int]:
     return found
 
 
-def _sweep_shared_memory() -> None:
-    """Remove regions of servers whose starter has ended: a killed server cannot."""
+def sweep_shared_memory(mark: str = "") -> None:
+    """Remove this user's regions of servers whose starter has ended, and of the one with this mark: a killed server cannot."""
     for region in SHARED_MEMORY.glob("assistant-*-*"):
-        owner = region.name.split("-")[1]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            region.unlink(missing_ok=True)
+        starter = region.name.split("-")[1]
+        left = starter.isdigit() and not Path(f"/proc/{starter}").exists()
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps too
+            if (left or (mark and region.name.startswith(mark))) and region.stat().st_uid == os.geteuid():
+                region.unlink()
 
 
 def _end_with_parent() -> None:
