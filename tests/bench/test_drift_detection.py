@@ -12,21 +12,23 @@ in trials of 30 to 100 windows (1,500 known questions, baseline of 500 or 1000, 
 65 to 75 %, linear classifier 12 to 40 %, maximum mean discrepancy with any bandwidth 0 to 25 %; the last, with each question weighted by how
 unfamiliar it is (`new_topic`), 97 to 100 % at bandwidths 0.2 and 0.3.
 
-Seen by this benchmark: windows with an alarm in percent, ours / Evidently's text column / its embeddings drift, by the share that is shifted (100
-windows at 0 %, 40 elsewhere: 95 % intervals of 100 % reach down to 91.2 %):
+Seen by this benchmark: windows with an alarm in percent, ours / Evidently's text column / its embeddings drift as it comes / the same with the threshold that
+makes it alarm as often as ours in the windows in which nothing has shifted. By the share that is shifted (100 windows at 0 %, 40 elsewhere: 95 % intervals
+of 100 % reach down to 91.2 %; the last number is of a later run of the embeddings drift alone over the same windows, its others were the same again):
 
-    set       n                  0 %               5 %              10 %              20 %              50 %
-    clinc150    50        0 / 0 / 14    2.5 / 0 / 22.5     20 / 0 / 27.5   92.5 / 2.5 / 50    100 / 75 / 100
-    clinc150   100        1 / 1 / 11   10 / 2.5 / 17.5       65 / 0 / 30   100 / 27.5 / 85  100 / 92.5 / 100
-    clinc150   200         3 / 0 / 3        35 / 0 / 5   92.5 / 5 / 27.5   100 / 32.5 / 75   100 / 100 / 100
-    clinc150   500         2 / 0 / 3      77.5 / 0 / 0    100 / 2.5 / 25   100 / 60 / 97.5   100 / 100 / 100
-    squad       50        0 / 0 / 19    2.5 / 0 / 22.5    37.5 / 10 / 20    95 / 22.5 / 65  100 / 92.5 / 100
-    squad      100         0 / 0 / 6       10 / 0 / 15  82.5 / 2.5 / 42.5   100 / 37.5 / 85  100 / 97.5 / 100
-    squad      200         2 / 0 / 7      40 / 2.5 / 5  92.5 / 2.5 / 42.5   100 / 60 / 87.5   100 / 100 / 100
-    squad      500         2 / 1 / 2    67.5 / 0 / 7.5  100 / 2.5 / 22.5   100 / 67.5 / 95   100 / 100 / 100
+    set       n            0 %                     5 %                    10 %                       20 %                     50 %
+    clinc150    50  0 / 0 / 14    2.5 / 0 / 22.5 / 0       20 / 0 / 27.5 / 0    92.5 / 2.5 / 50 / 2.5    100 / 75 / 100 / 72.5
+    clinc150   100  1 / 1 / 11   10 / 2.5 / 17.5 / 0         65 / 0 / 30 / 0     100 / 27.5 / 85 / 10  100 / 92.5 / 100 / 97.5
+    clinc150   200   3 / 0 / 3        35 / 0 / 5 / 5   92.5 / 5 / 27.5 / 30   100 / 32.5 / 75 / 82.5   100 / 100 / 100 / 100
+    clinc150   500   2 / 0 / 3      77.5 / 0 / 0 / 0  100 / 2.5 / 25 / 22.5   100 / 60 / 97.5 / 97.5   100 / 100 / 100 / 100
+    squad       50  0 / 0 / 19    2.5 / 0 / 22.5 / 0     37.5 / 10 / 20 / 0      95 / 22.5 / 65 / 0   100 / 92.5 / 100 / 72.5
+    squad      100   0 / 0 / 6       10 / 0 / 15 / 5  82.5 / 2.5 / 42.5 / 15  100 / 37.5 / 85 / 52.5  100 / 97.5 / 100 / 100
+    squad      200   2 / 0 / 7    40 / 2.5 / 5 / 2.5  92.5 / 2.5 / 42.5 / 20    100 / 60 / 87.5 / 85   100 / 100 / 100 / 100
+    squad      500   2 / 1 / 2   67.5 / 0 / 7.5 / 15  100 / 2.5 / 22.5 / 27.5   100 / 67.5 / 95 / 95   100 / 100 / 100 / 100
 
-Ours raised 10 false alarms in 800 windows: 1.25 % [0.7, 2.3]. It is never behind the text column. The embeddings drift finds more only where a window
-has 2 to 5 foreign questions (5 % of 50 and 100, 10 % of clinc150's 50), and at these sizes it alarms in 6 to 19 % of the windows in which nothing has shifted.
+Ours raised 10 false alarms in 800 windows: 1.25 % [0.7, 2.3]. At every point it finds at least what the text column finds, and what the embeddings drift
+finds where that alarms no more often by mistake. As it comes, the embeddings drift finds more where a window has 2 to 5 foreign questions (5 % of 50
+and 100, 10 % of clinc150's 50), and at these sizes it alarms in 6 to 19 % of the windows in which nothing has shifted.
 """
 
 import functools
@@ -52,7 +54,7 @@ from pipelines.monitoring.signals import Known
 
 SHARED = Path("../shared/data")
 NUM_KNOWN, NUM_BASELINE, SIZES, SHARES = 1500, 1000, (50, 100, 200, 500), (0.05, 0.1, 0.2, 0.5)
-SYSTEMS = ("ours", "evidently text", "evidently embeddings")
+SYSTEMS = ("ours", "evidently text", "evidently embeddings", "evidently embeddings at our rate of false alarms")
 GROUPS: tuple[Group, ...] = ("input",)
 Places = npt.NDArray[np.intp]
 
@@ -65,6 +67,14 @@ class Corpus:
     vectors: Vectors
     groups: npt.NDArray[np.str_]
     num_own: int | None  # groups that are the release's own; None: all but one
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Share of windows with an alarm by system, and the score above which the embeddings drift alarms as often as ours where nothing has shifted."""
+
+    alarms: dict[str, float]
+    bar: float
 
 
 @functools.cache
@@ -127,11 +137,13 @@ def evidently_text(found: Corpus, known: Places, baseline: Places, window: Place
     return any("FAIL" in str(test["status"]).upper() for test in tests if test["metric_config"]["params"].get("column") == "question")
 
 
-def evidently_embeddings(found: Corpus, known: Places, baseline: Places, window: Places) -> bool:
+def evidently_embeddings(found: Corpus, known: Places, baseline: Places, window: Places) -> tuple[float, bool]:
+    """Area under the curve of its classifier, and whether that is an alarm: the method that its embeddings drift takes when none is named."""
     from evidently.legacy.metrics.data_drift.embedding_drift_methods import model
 
     frames = [pd.DataFrame(found.vectors[places]) for places in (window, np.concatenate([known, baseline]))]
-    return bool(model()(frames[0], frames[1])[1])  # the method that its embeddings drift takes when none is named
+    score, drifted, _ = model()(frames[0], frames[1])
+    return float(score), bool(drifted)
 
 
 def interval(hits: int, count: int) -> tuple[float, float]:
@@ -141,26 +153,30 @@ def interval(hits: int, count: int) -> tuple[float, float]:
     return (centre - half) / (1 + z * z / count), (centre + half) / (1 + z * z / count)
 
 
-def rates(name: str, size: int, share: float, turns: int) -> dict[str, float]:
-    """Share of windows with an alarm, by system; printed with its interval."""
-    found, hits = corpus(name), dict.fromkeys(SYSTEMS, 0)
+def rates(name: str, size: int, share: float, turns: int, bar: float | None = None) -> Rates:
+    """Share of windows with an alarm, by system; printed with its interval. Without a `bar`, the one that makes the embeddings drift alarm as often as ours."""
+    found, ours_hits, text_hits, embeddings = corpus(name), 0, 0, []
     for turn in range(turns):
         places = drawn(found, size, share, turn)
-        for system, alarm in zip(SYSTEMS, (ours, evidently_text, evidently_embeddings), strict=True):
-            hits[system] += alarm(found, *places)
+        ours_hits += ours(found, *places)
+        text_hits += evidently_text(found, *places)
+        embeddings.append(evidently_embeddings(found, *places))
+    scores = sorted((score for score, _ in embeddings), reverse=True)
+    bar = scores[ours_hits] if bar is None else bar
+    hits = dict(zip(SYSTEMS, (ours_hits, text_hits, sum(drifted for _, drifted in embeddings), sum(score > bar for score in scores)), strict=True))
     shown = "   ".join(f"{system} {hits[system] / turns:6.1%} [{interval(hits[system], turns)[0]:.1%}, {interval(hits[system], turns)[1]:.1%}]" for system in SYSTEMS)
     print(f"{name} n={size:3} shifted {share:4.0%} ({turns} windows): {shown}", flush=True)
-    return {system: hits[system] / turns for system in SYSTEMS}
+    return Rates({system: hits[system] / turns for system in SYSTEMS}, bar)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["clinc150", "squad"])
 def test_false_alarms_stay_below_the_rate_and_a_fifth_of_foreign_questions_is_found(name: str) -> None:
-    quiet = [rates(name, size, 0.0, 100) for size in SIZES]
-    shifted = {(size, share): rates(name, size, share, 40) for size in SIZES for share in SHARES}
+    quiet = {size: rates(name, size, 0.0, 100) for size in SIZES}
+    shifted = {(size, share): rates(name, size, share, 40, quiet[size].bar).alarms for size in SIZES for share in SHARES}
 
-    false_alarms = sum(rate["ours"] for rate in quiet) * 100
-    assert interval(int(false_alarms), 400)[0] <= settings().false_alarm_rate
+    false_alarms = sum(rate.alarms["ours"] for rate in quiet.values()) * 100
+    assert interval(round(false_alarms), 400)[0] <= settings().false_alarm_rate
     assert shifted[100, 0.2]["ours"] >= 0.95
-    assert all(rate["ours"] >= rate["evidently text"] - 0.05 for rate in shifted.values())
+    assert all(rate["ours"] >= rate[system] - 0.05 for rate in shifted.values() for system in SYSTEMS if system != "evidently embeddings")
