@@ -1,4 +1,4 @@
-"""The images of infra/*.Containerfile, really built by buildah (no daemon, no registry) and run: Airflow answers, a stage runs, Triton lives. About 10 minutes and 25 GB below /var/tmp.
+"""The images of infra/*.Containerfile, really built by buildah (no daemon, no registry) and run: Airflow answers, a stage runs, Triton loads a model. About 20 minutes on 2 slow cores and 25 GB below /var/tmp.
 
     infra/test -m images tests/infra/test_images.py
 
