@@ -16,10 +16,11 @@ the change 11.5 CPU s (10.5 s, nothing beside it): 0.4 % of the compute; 1 docum
 2.0 GB. By stage in seconds: ingest 2.4, redact 0.8, validate 1.9, chunk 1.0, embed 1.5, index 2.9. Where the encoder computes in bf16 the full build took
 884 CPU s, the change 11.1 before its stages were made cheaper (13.2 to 9.9 CPU s on one slow machine): no share of one was measured there since.
 
-These are the stages in one process that has loaded everything. In use each is a process of its own (`python -m pipelines <stage>`), which first loads its
-libraries, whatever the corpus's size: the same change then took 39 CPU s and 48 s on the same slow cores, nothing beside it (62 CPU s before Presidio was
-loaded without torch). In CPU s: ingest 4.0, redact 3.9, validate 10.3, chunk 2.4, embed 14.3 (11 of them to import sentence-transformers), index 4.5
-without the server, whose start takes 6 of the 48 s.
+These are the stages in one process that has loaded everything. In use each is a process of its own, which first loads its libraries, whatever the corpus's
+size. One of 10,000 such pages changed, in a kept project whose full build had random vectors, `/usr/bin/time -f "%U %S" python -m pipelines <stage>` one
+after the other, nothing beside it on the same slow cores: 39 CPU s and 48 s, without the CPU of the Weaviate server, whose start is in the 48 s, and of
+ingest's reader (ingest 4.0, redact 3.9, validate 10.3, chunk 2.4, embed 14.3, 11 of them to import sentence-transformers, index 4.5). Before Presidio was
+loaded without torch: 62 CPU s, with other work beside it. That is more than a hundredth of the full build.
 """
 
 import gc

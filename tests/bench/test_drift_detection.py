@@ -26,9 +26,10 @@ of 100 % reach down to 91.2 %; the last number is of a later run of the embeddin
     squad      200   2 / 0 / 7    40 / 2.5 / 5 / 2.5  92.5 / 2.5 / 42.5 / 20    100 / 60 / 87.5 / 85   100 / 100 / 100 / 100
     squad      500   2 / 1 / 2   67.5 / 0 / 7.5 / 15  100 / 2.5 / 22.5 / 27.5   100 / 67.5 / 95 / 95   100 / 100 / 100 / 100
 
-Ours raised 10 false alarms in these 800 windows, and 3 in 400 more of clinc150 (turns 100 to 199): 1.1 % [0.6, 1.9]. At every point it finds at least what the text column finds, and what the embeddings drift
-finds where that alarms no more often by mistake. As it comes, the embeddings drift finds more where a window has 2 to 5 foreign questions (5 % of 50
-and 100, 10 % of clinc150's 50), and at these sizes it alarms in 6 to 19 % of the windows in which nothing has shifted.
+Ours raised 10 false alarms in these 800 windows, and 3 in 400 more of clinc150 (`ours` on turns 100 to 199): 1.1 % [0.6, 1.9]. At every point it finds at
+least what the text column finds, and what the embeddings drift finds where that alarms no more often by mistake. As it comes, the embeddings drift finds
+more where a window has 2 to 5 foreign questions (5 % of 50 and 100, 10 % of clinc150's 50), and at these sizes it alarms in 6 to 19 % of the windows in
+which nothing has shifted.
 """
 
 import functools
