@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines import graph
 from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 
 COMMANDS = {
@@ -50,6 +49,7 @@ COMMANDS = {
 
 def run_stage(name: str) -> None:
     """Check the parameters, bind the stage's arguments by name, run it, and note the seconds."""
+    from pipelines import graph
     from pipelines.config import params
 
     stages = graph.read()
@@ -79,10 +79,11 @@ def _note_seconds(name: str, seconds: float) -> None:
     (folder / f"{name}.json").write_text(json.dumps({"seconds": round(seconds, 1), "ended": time.time()}))
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Of all commands, and of dvc.yaml's stages unless `command` is known to be none: `run` looks for changes at once."""
     made = argparse.ArgumentParser(prog="python -m pipelines", description="Run a stage of dvc.yaml, or a command around the pipeline.")
     verbs = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for stage in graph.read():
+    for stage in () if command in COMMANDS else _stages():
         verbs.add_parser(stage, help=f"stage of dvc.yaml; `dvc repro {stage}` runs it with what it needs")
     made_verbs = {name: verbs.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     made_verbs["search"].add_argument("question")
@@ -101,6 +102,12 @@ def parser() -> argparse.ArgumentParser:
     _checkout_arguments(made_verbs["checkout"])
     _monitoring_arguments(made_verbs)
     return made
+
+
+def _stages() -> list[str]:
+    from pipelines import graph
+
+    return list(graph.read())
 
 
 def _add_feedback(verb: argparse.ArgumentParser) -> None:
@@ -141,7 +148,7 @@ def _monitoring_arguments(verbs: dict[str, argparse.ArgumentParser]) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    if arguments.command in graph.read():
+    if arguments.command not in COMMANDS:
         run_stage(arguments.command)
         return 0
     options = {key: value for key, value in vars(arguments).items() if key != "command"}
@@ -164,7 +171,7 @@ def main() -> int:
     interrupts: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: _interrupt(interrupts, number))
     try:
-        code = execute(parser().parse_args())
+        code = execute(parser(*sys.argv[1:2]).parse_args())
         sys.stdout.flush()  # here, so that what goes wrong with it is said below
         return code
     except UserError as error:

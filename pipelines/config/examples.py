@@ -11,6 +11,7 @@ class ExamplesConfig(Section):
     template: str = Field(pattern=r"^[a-z0-9-]+$", description="data/prompts/<template>.yaml: the same in training, evaluation and serving")
     num_variants: int = Field(ge=0, le=20, description="further wordings made of each training question by leaving out words")
     word_dropout: float = Field(ge=0, lt=0.6, description="share of words that a variant leaves out")
+    min_examples: int = Field(ge=0, le=10_000, description="training examples of a topic; one with fewer questions gets further variants of them, as far as there are different ones")
     num_passages: int = Field(ge=0, le=20, description="passages of the supporting page, for templates that show passages")
     validation_share: float = Field(gt=0, lt=0.5, description="share of each topic's questions held for the loss curve")
     min_questions: int = Field(ge=1, description="questions a topic must have")

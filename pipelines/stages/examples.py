@@ -1,6 +1,7 @@
 """examples: the FAQ -> training and validation examples, rendered by the prompt template, checked by Great Expectations."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from pipelines.contracts.chunks import CHUNKS
 from pipelines.faq import Topic
 from pipelines.prompts import Prompt, completion, load, save
 from pipelines.quality import Promise, examine
+
+MAX_ROUNDS = 20  # variants tried of each question of a topic with few: short ones have hardly any
 
 
 def run(config: ExamplesConfig, redact: RedactConfig, faq: Path, golden: Path, prompts: Path, chunks: Path, examples: Path, examples_validation: Path) -> None:
@@ -35,6 +38,7 @@ def _rows(topics: list[Topic], config: ExamplesConfig, golden: list[str]) -> lis
     dice = random.Random(config.seed)
     rows: list[dict[str, Any]] = []
     for topic in topics:
+        first = len(rows)
         held = set(dice.sample(range(len(topic.questions)), max(1, round(config.validation_share * len(topic.questions)))))
         for number, question in enumerate(topic.questions):
             row = {"topic": topic.topic, "completion": completion(topic.answer)}
@@ -42,10 +46,23 @@ def _rows(topics: list[Topic], config: ExamplesConfig, golden: list[str]) -> lis
             rows.append(row | {"question": question, "split": split, "is_variant": False})
             made = [wording.variant(question, config.word_dropout, dice) for _ in range(config.num_variants if split == "train" else 0)]
             rows += [row | {"question": text, "split": split, "is_variant": True} for text in dict.fromkeys(made) if text != question]
+        rows += _further([row for row in rows[first:] if row["split"] == "train"], config, dice)
     alike = wording.most_alike([row["question"] for row in rows], golden)
     kept = [row | {"similarity": near[0], "golden": near[1]} for row, near in zip(rows, alike, strict=True) if not (row["is_variant"] and near[0] >= config.near_duplicate_similarity)]
     dice.shuffle(kept)
     return kept
+
+
+def _further(rows: list[dict[str, Any]], config: ExamplesConfig, dice: random.Random) -> Iterator[dict[str, Any]]:
+    """Variants, each once, of a topic's training questions in turn, until the topic has `min_examples`: one with few questions is else drowned by the others."""
+    questions, seen = [row for row in rows if not row["is_variant"]], {row["question"] for row in rows}
+    for row in questions * MAX_ROUNDS:
+        if len(seen) >= config.min_examples:
+            return
+        text = wording.variant(row["question"], config.word_dropout, dice)
+        if text not in seen:
+            seen.add(text)
+            yield row | {"question": text, "is_variant": True}
 
 
 def _described(rows: list[dict[str, Any]], redactor: pii.Redactor) -> pd.DataFrame:

@@ -15,7 +15,9 @@ from pipelines.contracts.report import Report
 from pipelines.stages.examples import run
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ExamplesConfig(template="faq-v1", num_variants=3, word_dropout=0.3, num_passages=1, validation_share=0.2, min_questions=5, max_question_characters=200, near_duplicate_similarity=0.75, seed=7)
+CONFIG = ExamplesConfig(
+    template="faq-v1", num_variants=3, word_dropout=0.3, min_examples=0, num_passages=1, validation_share=0.2, min_questions=5, max_question_characters=200, near_duplicate_similarity=0.75, seed=7
+)
 REDACT = RedactConfig(actions={"EMAIL_ADDRESS": "mask"}, min_score=0.4, allow=[], names_model=None)
 PATHS = [Path(name) for name in ("faq", "golden", "prompts", "chunks.parquet", "examples", "report.json")]
 GATE = ["why did the gate refuse my model", "where can I read the verdict", "which rule of the gate failed", "is there a file with reasons", "how do I see what went wrong"]
@@ -65,6 +67,21 @@ def test_variants_of_training_questions_leave_out_words_and_validation_questions
     assert len(variants) > 8
     known = [question for question in [*GATE, *INDEX] if question not in splits["validation"]["question"]]
     assert all(any(set(text.split()) <= set(question.split()) for question in known) for text in variants)
+
+
+def test_a_topic_with_few_questions_gets_further_wordings_of_each_up_to_the_least_number_and_one_with_enough_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"], gate=[*GATE, *(f"{' '.join(INDEX[number].split()[::-1])} of the gate" for number in range(5))])
+    run(CONFIG.model_copy(update={"num_variants": 0, "min_examples": 8}), REDACT, *PATHS)
+    splits = load_from_disk("examples")
+    made = {topic: [row["question"] for row in splits["train"].to_list() if row["topic"] == topic] for topic in ("gate", "index")}
+    originals = set(INDEX) - set(splits["validation"]["question"])
+    further = set(made["index"]) - originals
+    assert (len(made["gate"]), len(made["index"]), len(originals)) == (8, 8, 4)
+    assert {next(number for number, question in enumerate(sorted(originals)) if set(text.split()) < set(question.split())) for text in further} >= {0, 1, 2}
+    assert (len(splits["validation"]), files.read_json(Path("report.json"), Report).passed) == (3, True)
+    run(CONFIG.model_copy(update={"num_variants": 0, "min_examples": 9_000}), REDACT, *PATHS)  # more than there are different ones
+    everything = load_from_disk("examples")["train"]["question"]
+    assert len(set(everything)) == len(everything) > 40
 
 
 @pytest.mark.parametrize("leaked", [GATE[0], "Why did the GATE refuse my model?!", "why did the gate refuse my models", "why did the gates refuse my model"])
