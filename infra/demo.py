@@ -37,7 +37,7 @@ SHORTER = {  # line of params.yaml -> what it is in the demo, so that it lasts m
     '  refresh_schedule: "0 3 * * *" ': "  refresh_schedule: null ",
 }
 REQUESTS = 120  # a window needs monitor.window.min_requests, 100
-CORRECTED = 240  # requests of the new topic: enough different questions to learn it from
+CORRECTED = 400  # requests of the new topic, of which 160 bring a correction: enough different questions to learn it from
 QUESTION = "How do I book the shared GPU server?"
 PAGE = "handbook/multi-device.md"  # what the reviewer names as the page that supports the correction
 PATIENCE_SECONDS = 1200
