@@ -12,7 +12,6 @@ not repeated; a step that was interrupted has no stamp and is done again.
 import fcntl
 import hashlib
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -21,9 +20,11 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".state" / "setup"
@@ -47,8 +48,7 @@ class SetupError(Exception):
     """A step that could not be done; the text names the remedy."""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One thing to make: `key` is the digest of what it is made from, `made` says whether its product is there."""
 
     name: str
@@ -131,7 +131,7 @@ def torch_build(log: Path) -> str:
     if decided.exists():
         return decided.read_text()
     build = "plain"
-    if platform.system() == "Linux" and not nvidia_gpu():
+    if sys.platform == "linux" and not nvidia_gpu():
         probe = [str(UV), "pip", "install", "-p", str(ROOT / ".tools/bin/python"), "--dry-run", "--no-deps", "--torch-backend", "cpu", pinned("torch")]
         patience = {"UV_HTTP_TIMEOUT": "10", "UV_HTTP_RETRIES": "0"}
         try:
@@ -245,6 +245,8 @@ def setup(*only: str) -> None:
         if not wanted:
             return
         say(f"set-up of {ROOT.name}: {', '.join(step.name for step in wanted)}")
+        from concurrent.futures import ThreadPoolExecutor  # here, since `make run` begins with a set-up that has nothing to do
+
         finished = threading.Event()
         futures: dict[str, Future[None]] = {}
         with ThreadPoolExecutor(max_workers=len(wanted) + 1) as pool:
@@ -272,7 +274,7 @@ def doctor() -> int:
     for good, what, remedy in rows:
         print(f"{'ok     ' if good else 'MISSING'} {what}" + ("" if good else f"    -> {remedy}"))
     build = STATE / "torch_build"
-    print(f"info    Python {platform.python_version()}; torch build: {build.read_text() if build.exists() else 'not decided yet'}; NVIDIA GPU: {'yes' if nvidia_gpu() else 'no'}")
+    print(f"info    Python {sys.version.split()[0]}; torch build: {build.read_text() if build.exists() else 'not decided yet'}; NVIDIA GPU: {'yes' if nvidia_gpu() else 'no'}")
     outside = os.environ.get("WEAVIATE_URL")
     print(
         f"info    Weaviate: {outside + ' (WEAVIATE_URL)' if outside else 'embedded in this clone'}; Go: {'yes' if shutil.which('go') else 'no (needed only where the Weaviate release cannot be downloaded)'}"
