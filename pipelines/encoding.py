@@ -200,7 +200,12 @@ def load(folder: Path, precision: Literal["auto", "bf16", "fp32"], max_batch_tok
     disable_progress_bar()
     model = SentenceTransformer(str(folder), local_files_only=True)
     model.eval()
-    chosen: Literal["bf16", "fp32"] = "bf16" if precision == "bf16" or (precision == "auto" and computes_in_bf16()) else "fp32"
+    chosen = chosen_precision(precision)
     if chosen == "bf16":
         unitvectors.halve(model)
     return Encoder(model, digest(folder), chosen, max_batch_tokens)
+
+
+def chosen_precision(precision: Literal["auto", "bf16", "fp32"]) -> Literal["bf16", "fp32"]:
+    """What `auto` is on this machine."""
+    return "bf16" if precision == "bf16" or (precision == "auto" and computes_in_bf16()) else "fp32"

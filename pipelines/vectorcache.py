@@ -42,6 +42,11 @@ class Cache:
             found |= {digest for (digest,) in self._connection.execute(f"SELECT digest FROM vectors WHERE kind = ? AND digest IN ({marks})", [self._kind, *some])}
         return found
 
+    def dimensions(self) -> int:
+        """Of the vectors that are there; 0 where there is none."""
+        row = self._connection.execute("SELECT length(vector) FROM vectors WHERE kind = ? LIMIT 1", [self._kind]).fetchone()
+        return row[0] // np.dtype(np.float32).itemsize if row else 0
+
     def put(self, digests: list[str], vectors: Vectors) -> None:
         """Add vectors; committed at once."""
         rows = [(self._kind, digest, vector.tobytes()) for digest, vector in zip(digests, vectors, strict=True)]

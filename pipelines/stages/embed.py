@@ -22,23 +22,27 @@ BATCHES_A_CALL = 8  # of texts, that one process of a cluster encodes at a time
 
 
 def run(config: EmbedConfig, encoder: EncoderConfig, chunks: Path, vectors: Path, embedding: Path, engine: EngineConfig = LOCAL) -> None:
-    """Embed every chunk's text with its headings; `embedding` counts what was reused and made."""
-    loaded = encoding.load(encoding.locate(encoder.model, encoder.revision), config.precision, config.max_batch_tokens)
-    began = time.monotonic()
-    with vectorcache.opened(place.shared_state() / "vectors.sqlite", f"{loaded.digest}/{loaded.precision}") as cache:
-        texts = _missing(chunks, cache)
-        missing = sorted(texts)
-        wanted = [texts[digest] for digest in missing]
-        made = loaded.batches(wanted, progress=True) if engine.kind == "local" else _elsewhere(engine, encoder, config, loaded, wanted)
-        for places, found in made:
-            assert np.isfinite(found).all(), "the encoder gave a vector that is not finite"
-            cache.put([missing[place] for place in places], found)
+    """Embed every chunk's text with its headings; `embedding` counts what was reused and made. Where nothing is to be made, the encoder is not loaded."""
+    folder = encoding.locate(encoder.model, encoder.revision)
+    digest, precision = files.digest(folder), encoding.chosen_precision(config.precision)
+    with vectorcache.opened(place.shared_state() / "vectors.sqlite", f"{digest}/{precision}") as cache:
+        texts, dimensions = _missing(chunks, cache), cache.dimensions()
+        loaded = encoding.load(folder, precision, config.max_batch_tokens) if texts or not dimensions else None
+        began = time.monotonic()
+        if loaded:
+            dimensions = loaded.dimensions
+            missing = sorted(texts)
+            wanted = [texts[name] for name in missing]
+            made = loaded.batches(wanted, progress=True) if engine.kind == "local" else _elsewhere(engine, encoder, config, loaded, wanted)
+            for places, found in made:
+                assert np.isfinite(found).all(), "the encoder gave a vector that is not finite"
+                cache.put([missing[place] for place in places], found)
         seconds = time.monotonic() - began
-        facts = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or "", "encoder_digest": loaded.digest, "precision": loaded.precision, "dimensions": str(loaded.dimensions)}
-        schema = schema_of(loaded.dimensions).with_metadata(facts)
+        facts = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or "", "encoder_digest": digest, "precision": precision, "dimensions": str(dimensions)}
+        schema = schema_of(dimensions).with_metadata(facts)
         count = files.write_batches(vectors, schema, _rows(chunks, cache, schema), values_recur=False)  # a dictionary of floats takes four times as long and 40 % more bytes
-    files.write_json(embedding, {"chunks": count, "made": len(missing), "reused": count - len(missing), "seconds": round(seconds, 2), "precision": loaded.precision})
-    print(f"{count} vectors: {len(missing)} made, {count - len(missing)} reused")
+    files.write_json(embedding, {"chunks": count, "made": len(texts), "reused": count - len(texts), "seconds": round(seconds, 2), "precision": precision})
+    print(f"{count} vectors: {len(texts)} made, {count - len(texts)} reused")
 
 
 def _missing(chunks: Path, cache: vectorcache.Cache) -> dict[str, str]:

