@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import TRY_AGAIN, Unreachable, UserError
+from pipelines.errors import TRY_AGAIN, Unreachable, UserError, note_of_a_full_disk
 
 COMMANDS = {
     "run": "`dvc repro`, then the summary (what `make run` does after the set-up)",
@@ -175,7 +175,7 @@ def main() -> int:
         sys.stdout.flush()  # here, so that what goes wrong with it is said below
         return code
     except UserError as error:
-        print(f"\n{error}\n", file=sys.stderr)
+        print(f"\n{error}\n{note_of_a_full_disk()}", file=sys.stderr)
         return TRY_AGAIN if isinstance(error, Unreachable) else 1
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or interrupts:  # a library's compiled code turns the interrupt into an error of its own
@@ -184,6 +184,7 @@ def main() -> int:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 141
         if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
+            print(note_of_a_full_disk(), file=sys.stderr)
             raise
         print(f"\nthe disk is full ({error.filename or error}): free some space, the same command continues\n", file=sys.stderr)
         return 1

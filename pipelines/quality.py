@@ -1,8 +1,6 @@
 """Knows Great Expectations: runs expectations over rows, gives a report that stages obey, and writes HTML data docs."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +110,8 @@ def _workplace(docs: Path | None) -> Iterator[Path | None]:
     if docs is None:
         yield None
         return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-        with replacing(docs) as target:
-            shutil.move(str(Path(folder) / "gx/uncommitted/data_docs/local_site"), target)
+    with replacing(docs) as target:
+        project = (target.parent / "project").absolute()
+        project.mkdir()
+        yield project
+        (project / "gx/uncommitted/data_docs/local_site").rename(target)

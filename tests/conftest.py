@@ -46,6 +46,24 @@ def other_clone(tmp_path: Path) -> Callable[[str], AbstractContextManager[Path]]
 
 
 @pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Gives a folder on a file system of so many KiB; skips where none can be mounted."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+
+    def sized(kib: int) -> Path:
+        try:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)], check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no small file system can be mounted here: {getattr(error, 'stderr', error)}")
+        return folder
+
+    yield sized
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # lazy: a failure may hold a file open
+
+
+@pytest.fixture
 def servers() -> Callable[[Path], list[int]]:
     """The process ids of the Weaviate servers of a clone."""
     return servers_below

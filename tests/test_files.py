@@ -3,7 +3,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,25 +110,17 @@ files.write(Path(sys.argv[1]), pa.schema([("name", pa.string()), ("size", pa.int
     assert list(files.read(path, ROWS)) == [{"name": "new", "size": 1}]
 
 
-def test_a_full_disk_while_writing_rows_is_told_with_its_remedy_and_leaves_the_old_file(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(small)], check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no small file system can be mounted here: {getattr(error, 'stderr', error)}")
-    try:
-        files.write(small / "rows.parquet", ROWS, [{"name": "old", "size": 1}])
-        with pytest.raises(UserError) as caught:
-            files.write(small / "rows.parquet", ROWS, ({"name": os.urandom(64).hex(), "size": 1} for _ in range(20_000)))
-        assert str(caught.value) == (f"the disk is full while writing {small}/rows.parquet: free some space and run the same command; nothing half-written was left")
-        assert list(files.read(small / "rows.parquet", ROWS)) == [{"name": "old", "size": 1}]
-        assert os.listdir(small) == ["rows.parquet"]
-        with pytest.raises(UserError, match="the disk is full while writing .*/note.txt"):
-            files.write_text(small / "note.txt", "x" * 1_000_000)
-        assert os.listdir(small) == ["rows.parquet"]
-    finally:
-        subprocess.run(["umount", "--lazy", str(small)], check=True)  # lazy: a failure above may hold a file open
+def test_a_full_disk_while_writing_rows_is_told_with_its_remedy_and_leaves_the_old_file(small_disk: Callable[[int], Path]) -> None:
+    small = small_disk(128)
+    files.write(small / "rows.parquet", ROWS, [{"name": "old", "size": 1}])
+    with pytest.raises(UserError) as caught:
+        files.write(small / "rows.parquet", ROWS, ({"name": os.urandom(64).hex(), "size": 1} for _ in range(20_000)))
+    assert str(caught.value) == (f"the disk is full while writing {small}/rows.parquet: free some space and run the same command; nothing half-written was left")
+    assert list(files.read(small / "rows.parquet", ROWS)) == [{"name": "old", "size": 1}]
+    assert os.listdir(small) == ["rows.parquet"]
+    with pytest.raises(UserError, match="the disk is full while writing .*/note.txt"):
+        files.write_text(small / "note.txt", "x" * 1_000_000)
+    assert os.listdir(small) == ["rows.parquet"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from pipelines import graph
+from pipelines import graph, rwlock
 from pipelines.checkouts import tree
 from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 
@@ -28,6 +28,7 @@ def execute(run: tree.Run, name: str) -> bool:
         declared = graph.read(folder / "dvc.yaml")
         if name not in declared:
             raise UserError(f"dvc.yaml of this run's commit has no stage `{name}`; its stages are {', '.join(declared)}")
+        rwlock.mend(folder)
         shared = bool(tree.default_remote(folder))
         if shared and (folder / "dvc.lock").exists():
             tree.dvc(folder, "pull", "--quiet", "--allow-missing", name)

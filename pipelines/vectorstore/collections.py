@@ -53,6 +53,8 @@ def build(chunks: Path, vectors: Path, *, keep: int, sample: int, hybrid_alpha: 
         _make_spares(client, receipt, chunks, vectors, keep)
         for name in places.retire(client, receipt.digest, keep):
             print(f"{name}: removed (index.keep)")
+        for name in places.remove_unfinished(client):
+            print(f"{name}: removed (a build did not finish it)")
     return receipt
 
 
@@ -155,8 +157,10 @@ def _write(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Pa
 
 def _make_spares(client: "WeaviateClient", receipt: Receipt, chunks: Path, vectors: Path, keep: int) -> None:
     """Fill as many places as stay, so that the next builds change one each instead of writing everything."""
-    missing = keep - len(places.found(client))
+    missing = keep - len(places.whole(client))
     for _ in range(missing):
-        loading.load(client, places.create(client), chunks, vectors, receipt.dimensions)
+        name = places.create(client)
+        loading.load(client, name, chunks, vectors, receipt.dimensions)
+        places.spare(client, name)
     if missing > 0:
         print(f"{missing} spare collections filled, for the next builds to change")

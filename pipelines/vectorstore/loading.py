@@ -31,6 +31,7 @@ WRITERS = 2  # calls at once: the next is prepared while the server works on one
 IDS_A_CALL = 1000  # of QUERY_MAXIMUM_RESULTS (10,000) that the server lists or deletes at most
 MIN_COMMON_SHARE = 0.5  # of the first batch; with less in common a new collection is cheaper, and another encoder's vectors may have another length
 SAME_DISTANCE = 1e-3  # cosine distance of a vector to itself, with rounding
+MOST_WORDS = 400  # characters of the server's own words that are shown
 MAX_LOST_SHARE = 1 / 32  # the graph is approximate: now and then it does not lead to a vector
 
 
@@ -119,9 +120,9 @@ def _write(client: "WeaviateClient", place: str, objects: list["DataObject[Any, 
     try:
         errors = client.collections.use(place).data.insert_many(objects).errors
     except WeaviateInsertManyAllFailedError as error:
-        raise UserError(f"Weaviate refused {len(objects)} objects: {error}") from error
+        raise UserError(f"Weaviate refused {len(objects)} objects: {str(error)[:MOST_WORDS]}") from error
     if errors:
-        raise UserError(f"Weaviate refused {len(errors)} of {len(objects)} objects; the first: {next(iter(errors.values())).message}")
+        raise UserError(f"Weaviate refused {len(errors)} of {len(objects)} objects; the first: {next(iter(errors.values())).message[:MOST_WORDS]}")
     return len(objects)
 
 

@@ -1,6 +1,7 @@
 """Places: the collections that Weaviate really has. A collection cannot be renamed, so an alias `Chunks_<digest>` says what is in one.
 
-A place's description says the same to us: `<number of the build> <digest>`; `spare` while nobody needs it; `unfinished <token>` while it is written.
+A place's description says the same to us: `<number of the build> <digest>`; `spare` while nobody needs it; `unfinished <token>` while it is written. What
+does not say that it is whole is not used again: a write that failed may have left objects that no search by vector finds.
 """
 
 import secrets
@@ -19,7 +20,7 @@ SPARE, UNFINISHED = "spare", "unfinished"
 class Place(NamedTuple):
     """A collection of ours. Places compare by age: what is later finished is greater."""
 
-    number: int  # of the build that finished it last; 0: a spare, or unfinished
+    number: int  # of the build that finished it last; 0: a spare; -1: unfinished
     name: str
     digest: str | None  # of the content; None: a spare, or unfinished
     aliases: tuple[str, ...]  # that others gave it, a release's for example; the content's own name is not among them
@@ -41,7 +42,7 @@ def found(client: "WeaviateClient") -> list[Place]:
 def _place(name: str, description: str, aliases: list[str]) -> Place:
     first, _, digest = description.partition(" ")
     finished = first.isdecimal()
-    return Place(int(first) if finished else 0, name, digest if finished else None, tuple(sorted(alias for alias in aliases if not alias.startswith(CONTENT))))
+    return Place(int(first) if finished else 0 if description == SPARE else -1, name, digest if finished else None, tuple(sorted(alias for alias in aliases if not alias.startswith(CONTENT))))
 
 
 def holding(client: "WeaviateClient", digest: str) -> Place | None:
@@ -62,9 +63,14 @@ def shown(client: "WeaviateClient", collection: str) -> str:
     return collection if place is None or place.digest is None else content_name(place.digest)
 
 
+def whole(client: "WeaviateClient") -> list[Place]:
+    """The places that were written to their end, oldest first."""
+    return [place for place in found(client) if place.number >= 0]
+
+
 def reusable(client: "WeaviateClient", keep: int | None) -> Place | None:
-    """The place that the next build may overwrite: a spare or what a killed build left; else the oldest, once `keep` are there. Never the newest, nor what an alias names."""
-    places = [place for place in found(client) if place.name.startswith(PREFIX)]
+    """The place that the next build may overwrite: a spare; else the oldest, once `keep` are there. Never the newest, nor what an alias names."""
+    places = [place for place in whole(client) if place.name.startswith(PREFIX)]
     idle = [place for place in places if not place.aliases]
     free = [place for place in idle if place.digest is None]
     if not free and keep is not None and len(places) >= keep:
@@ -73,13 +79,13 @@ def reusable(client: "WeaviateClient", keep: int | None) -> Place | None:
 
 
 def create(client: "WeaviateClient") -> str:
-    """A new, empty place."""
+    """A new, empty place, unfinished."""
     from weaviate.classes.config import Configure, DataType, Property, Tokenization, VectorDistances
 
     exact: dict[str, Any] = {"tokenization": Tokenization.FIELD}
     name = PREFIX + secrets.token_hex(6)
     client.collections.create(
-        name, description=SPARE, vector_config=Configure.Vectors.self_provided(vector_index_config=Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE)),
+        name, description=UNFINISHED, vector_config=Configure.Vectors.self_provided(vector_index_config=Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE)),
         properties=[
             Property(name="chunk_id", data_type=DataType.TEXT, **exact), Property(name="uri", data_type=DataType.TEXT, **exact), Property(name="title", data_type=DataType.TEXT),
             Property(name="headings", data_type=DataType.TEXT_ARRAY), Property(name="text", data_type=DataType.TEXT),
@@ -87,6 +93,11 @@ def create(client: "WeaviateClient") -> str:
         ],
     )  # fmt: skip
     return name
+
+
+def spare(client: "WeaviateClient", name: str) -> None:
+    """Say that a place is whole, and that nobody needs it."""
+    client.collections.use(name).config.update(description=SPARE)
 
 
 def claim(client: "WeaviateClient", name: str) -> str:
@@ -109,7 +120,7 @@ def finish(client: "WeaviateClient", name: str, mark: str, digest: str) -> None:
 
 def renew(client: "WeaviateClient", name: str, digest: str) -> None:
     """Let a place with this content be the newest, and the content's name stand for it, with all names of the place that it stood for: damaged, or deleted by somebody."""
-    number = 1 + max((place.number for place in found(client)), default=0)
+    number = 1 + max((place.number for place in whole(client)), default=0)
     client.collections.use(name).config.update(description=f"{number} {digest}")
     called = content_name(digest)
     alias = client.alias.get(alias_name=called)
@@ -132,13 +143,21 @@ def give_name(client: "WeaviateClient", alias: str, name: str) -> None:
 
 def retire(client: "WeaviateClient", digest: str, keep: int) -> list[str]:
     """Remove the oldest places beyond `keep`, never the one with this content, nor what an alias names; one stays that the next build can overwrite. Returns their contents' names."""
-    places = found(client)
+    places = whole(client)
     removable = [place for place in places if not place.aliases and place.digest != digest]
     num = min(len(places) - keep, len(removable) - min(1, keep - 1))
     gone = removable[: max(0, num)]
     for place in gone:
         remove(client, place)
     return [content_name(place.digest) if place.digest else place.name for place in gone]
+
+
+def remove_unfinished(client: "WeaviateClient") -> list[str]:
+    """Remove the places that a build did not write to its end. Returns their names."""
+    gone = [place for place in found(client) if place.number < 0 and place.name.startswith(PREFIX) and not place.aliases]
+    for place in gone:
+        remove(client, place)
+    return [place.name for place in gone]
 
 
 def remove(client: "WeaviateClient", place: Place) -> None:

@@ -10,6 +10,7 @@ be forgotten. All ports listen on 127.0.0.1: HTTP, gossip and consensus by the s
 
 import fcntl
 import json
+import logging
 import os
 import secrets
 import signal
@@ -196,6 +197,7 @@ def _connected(connection: dict[str, Any], name: str) -> Iterator["WeaviateClien
     from weaviate.classes.init import AdditionalConfig, Auth, GrpcConfig, Timeout
     from weaviate.exceptions import WeaviateBaseError
 
+    logging.getLogger("weaviate-client").setLevel(logging.CRITICAL)  # it writes each refused object with its whole vector; what was refused is raised
     host, secure, key = connection.get("host", "127.0.0.1"), connection.get("secure", False), connection["api_key"]
     alone = GrpcConfig(channel_options=[("grpc.use_local_subchannel_pool", 1)])  # else a client shares the connection of one whose server was killed on the same port
     try:

@@ -11,16 +11,17 @@ The whole tree, on 2 busy cores without bf16 (the corpus changes by two years fr
     2026-06-30: 249 documents, 215 read, 2,846 passages, 2,168 embedded, 358 CPU s
     full build of 2026-06-30: 249 documents read, 2,846 passages, 2,835 embedded, 473 CPU s
 
-One of 10,000 pages changed (CORPUS_SIZES=10000), on 2 cores without bf16: full build 3,034 CPU s (1,935 s, 20,393 passages, other work beside it),
-the change 11.5 CPU s (10.5 s, nothing beside it): 0.4 % of the compute; 1 document read, 1 passage embedded, 20,391 objects in the new collection; peak
-2.0 GB. By stage in seconds: ingest 2.4, redact 0.8, validate 1.9, chunk 1.0, embed 1.5, index 2.9. Where the encoder computes in bf16 the full build took
-884 CPU s, the change 11.1 before its stages were made cheaper (13.2 to 9.9 CPU s on one slow machine): no share of one was measured there since.
+One page of many changed, on 2 cores with bf16, nothing beside it; one document read, one passage embedded, one object written and three removed:
+    1,000 pages, 2,033 passages: full build 51.1 CPU s, the change 1.1 (1.2 s), 2.2 % of the compute
+    3,000 pages, 6,120 passages: full build 132.2 CPU s, the change 1.5 (1.6 s), 1.1 %
+    10,000 pages, 20,393 passages: full build 438.1 CPU s (264.5 s), the change 3.5 (3.5 s), 0.8 %; peak 1.9 GB; an earlier run 436.8, 3.8 (3.4 s), 0.9 %
+On 2 slow cores without bf16 10,000 pages took 3,034 CPU s and the change 11.5 (10.5 s), 0.4 %.
 
 These are the stages in one process that has loaded everything. In use each is a process of its own, which first loads its libraries, whatever the corpus's
-size. One of 10,000 such pages changed, in a kept project whose full build had random vectors, `/usr/bin/time -f "%U %S" python -m pipelines <stage>` one
-after the other, nothing beside it on the same slow cores: 39 CPU s and 48 s, without the CPU of the Weaviate server, whose start is in the 48 s, and of
-ingest's reader (ingest 4.0, redact 3.9, validate 10.3, chunk 2.4, embed 14.3, 11 of them to import sentence-transformers, index 4.5). Before Presidio was
-loaded without torch: 62 CPU s, with other work beside it. That is more than a hundredth of the full build.
+size. In the project of 10,000 pages that the benchmark leaves (`--basetemp`), `/usr/bin/time -f "%U %S %e" python -m pipelines <stage>` one after the other,
+nothing beside it, without the CPU of the Weaviate server, whose start is in the seconds, and of ingest's reader: a changed page 18.4 CPU s and 21 s (ingest
+1.8, redact 1.6, validate 4.8, chunk 1.0, embed 7.1, 6 of them to import sentence-transformers, index 2.2), a deleted one 12.6 CPU s and 15 s (embed 2.6, since
+the encoder is not loaded). That is more than a hundredth of the full build. On the slow cores a changed page took 39 CPU s and 48 s.
 """
 
 import gc

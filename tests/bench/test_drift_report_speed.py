@@ -6,7 +6,8 @@ every later one embeds the window's questions alone. Both are measured; the late
 
     .venv/bin/python -m pytest tests/bench/test_drift_report_speed.py -s -o norecursedirs=
 
-Seen on 2 cores without bf16, nothing beside it: ours 11.5 s, and 14.7 s once a release, the preset as it comes 25.0 s: 2.2 times; all twelve columns have
+Seen on 2 cores with bf16: ours 2.7 s, and 1.6 s more once a release, the preset as it comes 7.5 s: 2.8 times; all twelve columns have the preset's verdict; peak
+of the process 1.7 GB. On 2 slow cores without bf16, nothing beside it: ours 11.5 s, and 14.7 s once a release, the preset as it comes 25.0 s: 2.2 times; all twelve columns have
 the preset's verdict; peak of the process 1.8 GB. Beside much other work it failed there (34.9 and 44.2 s): the questions are embedded in fp32.
 """
 

@@ -2,6 +2,7 @@
 
 .venv/bin/python -m pytest tests/bench/test_embedding_speed.py -s -o norecursedirs=
 
+Of 351 handbook passages on 2 cores with bf16, best of five turns: as it comes 43 a second, ours 162, 3.8 times, mean cosine 0.99998.
 Without bf16 (AVX2 alone) it fails. Of 80 handbook passages on 2 busy cores ours took 9.8 CPU s (30 s) and theirs 14.6 (60 s): 1.5 times by CPU seconds, 2.0
 by the clock, mean cosine 1.00000. One thread multiplied matrices of the encoder's shapes at 31 GFLOP/s.
 """
