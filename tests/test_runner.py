@@ -1,11 +1,15 @@
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipelines.__main__ import bind, run_stage
 from pipelines.errors import UserError
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_bind_gives_a_stage_the_arguments_it_names_and_no_others() -> None:
@@ -36,3 +40,10 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_traceback() -> None:
     started.stdout.close()
     _, said = started.communicate(timeout=60)
     assert (started.returncode, said) == (141, b"")
+
+
+def test_an_error_on_a_disk_that_is_almost_full_says_so(small_disk: Callable[[int], Path]) -> None:
+    small = small_disk(1024)
+    told = subprocess.run([sys.executable, "-m", "pipelines", "check"], cwd=small, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert told.returncode == 1
+    assert "the disk is almost full (1 MiB are left): if that is why, free some space; the same command continues" in told.stderr

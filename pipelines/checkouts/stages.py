@@ -18,6 +18,7 @@ from pipelines.errors import TRY_AGAIN, Unreachable, UserError
 SKIPPED = re.compile(r"Stage '.+' (didn't change, skipping|is cached - skipping run)")
 EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
 NOISE = re.compile(r"^(ERROR: failed to reproduce|Running stage|> python|Updating lock file|Use `dvc push`|To track the changes|\s*git add |To enable auto staging|\s*dvc config core.autostage)")
+UNKEPT = "ERROR: failed to transfer"  # DVC says so and ends well where it could not copy a file to its cache
 WATCH_SECONDS = 1.0
 PARENT = "PIPELINE_TASK_PID"  # environment variable: the process without which this one must not go on
 
@@ -47,6 +48,8 @@ def _reproduce(folder: Path, name: str, pull: bool) -> bool:
     _end_together(started)
     said = _passed_on(started)
     code = started.wait()
+    if code == 0 and any(UNKEPT in line for line in said):
+        raise Unreachable(f"DVC could not keep every output of {name} (its errors are above): free some space; the same command makes it again")
     if code == 0:
         return not any(SKIPPED.search(line) for line in said)
     exited = next((int(found[1]) for line in said if (found := EXITED.search(line))), code)
