@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 VERSION_FILE = Path(__file__).parents[2] / "infra" / "weaviate" / "version"
 START_SECONDS = 90
+READY_SECONDS = 30  # for which a server that lives may not answer
 NUM_PORTS = 6  # HTTP, gRPC, gossip, data (gossip + 1, as the server wants it), consensus, consensus RPC
 
 
@@ -70,8 +71,7 @@ def held() -> Iterator[dict[str, Any]]:
         with (folder / "start.lock").open("a") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
             connection = _connection(folder)
-            if not _answers(connection):
-                _start_keeper(folder, connection)
+            _make_ready(folder, connection)
         yield connection
 
 
@@ -115,12 +115,36 @@ def _start_keeper(folder: Path, connection: dict[str, Any]) -> None:
         time.sleep(0.1)
 
 
+def _lives(folder: Path) -> bool:
+    """Whether a keeper runs this clone's server, be it ready or not."""
+    with (folder / "server.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def _make_ready(folder: Path, connection: dict[str, Any]) -> None:
+    """Start the server where nobody has, else wait for it. Raises Unreachable: a second one beside one that is not ready would find its data locked."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not _answers(connection):
+        if not _lives(folder):
+            _start_keeper(folder, connection)
+        elif time.monotonic() > deadline:
+            raise Unreachable(
+                f"the embedded Weaviate runs and has not been ready for {READY_SECONDS} s: see {folder / 'server.log'}\nRemedy: where its disk was full, free some space; end what holds it (`make serve`, stages that run) and run the same command again"
+            )
+        else:
+            time.sleep(0.1)
+
+
 def _connection(folder: Path) -> dict[str, Any]:
     """Ports and key of this clone, chosen once; others where somebody else has taken a port, or the file was copied from another clone."""
     path = folder / "connection.json"
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
-        if found.get("folder", str(folder)) == str(folder) and (_answers(found) or all(_is_free(port) for port in found["ports"])):
+        if found.get("folder", str(folder)) == str(folder) and (_lives(folder) or _answers(found) or all(_is_free(port) for port in found["ports"])):
             return found
     ports = _free_block()
     made = {"http_port": ports[0], "grpc_port": ports[1], "ports": ports, "api_key": secrets.token_urlsafe(24), "folder": str(folder)}
@@ -238,9 +262,10 @@ def keep(folder: Path) -> int:
     """Run the server until nobody uses it. Returns the server's exit code where it ends by itself."""
     connection = json.loads((folder / "connection.json").read_text())
     command = [str(binary(folder)), "--host", "127.0.0.1", "--port", str(connection["http_port"]), "--scheme", "http", "--read-timeout=600s", "--write-timeout=600s"]
-    server = loopback.started(command, environment(folder, connection), _end_with_parent)
-    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    with (folder / "users.lock").open("a") as users:
+    with (folder / "server.lock").open("a") as lives, (folder / "users.lock").open("a") as users:
+        fcntl.flock(lives, fcntl.LOCK_EX)
+        server = loopback.started(command, environment(folder, connection), _end_with_parent)
+        signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         while server.poll() is None:
             time.sleep(0.3)
             with suppress(BlockingIOError):

@@ -150,6 +150,23 @@ def test_a_server_that_is_killed_under_a_session_is_a_clear_error_of_kind_try_ag
         work()
 
 
+def test_a_server_that_lives_and_is_not_ready_is_waited_for_and_gets_no_second_one_beside_it(clone: Path, servers: Callable[[Path], list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "READY_SECONDS", 1)
+    with server.session() as client:
+        ports = json.loads((clone / ".state/weaviate/connection.json").read_text())["ports"]
+        (pid,) = servers(clone)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unreachable, match=r"runs and has not been ready for 1 s: see .+server\.log\nRemedy: where its disk was full"), server.held():
+                pass
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert (servers(clone), json.loads((clone / ".state/weaviate/connection.json").read_text())["ports"]) == ([pid], ports)
+        with server.session() as again:
+            assert again.is_ready()
+        assert client.is_ready()
+
+
 def test_a_server_whose_keeper_was_killed_with_kill_9_ends_too(clone: Path, servers: Callable[[Path], list[int]], keepers: Callable[[Path], list[int]]) -> None:
     with server.held():
         assert len(servers(clone)) == 1
