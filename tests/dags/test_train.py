@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -192,3 +193,11 @@ def test_a_drift_verdict_starts_train_once_and_any_other_starts_nothing(airflow:
     assert [event["name"] for event in events] == ["train-needed"]
     started = airflow.wait("the run of train", lambda: [run for run in airflow.get("/api/v2/dags/train/dagRuns")["dag_runs"] if run["run_type"].startswith("asset")])
     assert len(started) == 1
+
+
+def test_reports_are_for_users_who_are_logged_in_and_never_outside_their_folder(airflow: Airflow, first: str) -> None:
+    path = f"/reports/train/{quote(first, safe='')}"
+
+    assert airflow.call("GET", f"{path}/run.json")[0] == 200
+    assert airflow.call("GET", f"{path}/..%2F..%2F..%2Fairflow%2Fsecrets.json")[0] == 404
+    assert airflow.call("GET", f"{path}/run.json", user="nobody")[0] in (401, 403)
