@@ -37,7 +37,7 @@ def replacing(target: Path) -> Iterator[Path]:
             target.rename(folder / "old")
         os.replace(made, target)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno == errno.ENOSPC or f"[Errno {errno.ENOSPC}]" in str(error):  # shutil's own error of many files has no number
             raise UserError(f"the disk is full while writing {target}: free some space and run the same command; nothing half-written was left") from error
         raise
     finally:

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,7 +111,7 @@ files.write(Path(sys.argv[1]), pa.schema([("name", pa.string()), ("size", pa.int
     assert list(files.read(path, ROWS)) == [{"name": "new", "size": 1}]
 
 
-def test_a_full_disk_while_writing_rows_is_told_with_its_remedy_and_leaves_the_old_file(small_disk: Callable[[int], Path]) -> None:
+def test_a_full_disk_while_writing_rows_is_told_with_its_remedy_and_leaves_the_old_file(small_disk: Callable[[int], Path], tmp_path: Path) -> None:
     small = small_disk(128)
     files.write(small / "rows.parquet", ROWS, [{"name": "old", "size": 1}])
     with pytest.raises(UserError) as caught:
@@ -120,6 +121,12 @@ def test_a_full_disk_while_writing_rows_is_told_with_its_remedy_and_leaves_the_o
     assert os.listdir(small) == ["rows.parquet"]
     with pytest.raises(UserError, match="the disk is full while writing .*/note.txt"):
         files.write_text(small / "note.txt", "x" * 1_000_000)
+    assert os.listdir(small) == ["rows.parquet"]
+    for number in range(3):
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / f"many/{number}").write_bytes(bytes(100_000))
+    with pytest.raises(UserError, match="the disk is full while writing .*/copies"), files.replacing(small / "copies") as target:
+        shutil.copytree(tmp_path / "many", target)
     assert os.listdir(small) == ["rows.parquet"]
 
 
