@@ -5,11 +5,11 @@ CORPUS_SIZES=1000,3000,10000 .venv/bin/python -m pytest tests/bench/test_change_
 
 DOCS_GLOB='docs/[!cd]*/**/*.md' takes a fifth of the tree. CPU seconds are this process's, its ended children's, those of ingest's ended readers and the Weaviate server's.
 
-The whole tree, on 2 busy cores without bf16 (the corpus changes by two years from date to date); all objects and vectors in the end as by the full build:
-    2022-06-30: 215 documents read, 2,509 passages, 2,468 embedded, 430 CPU s
-    2024-06-30: 209 documents, 173 read, 2,399 passages, 1,606 embedded, 270 CPU s
-    2026-06-30: 249 documents, 215 read, 2,846 passages, 2,168 embedded, 358 CPU s
-    full build of 2026-06-30: 249 documents read, 2,846 passages, 2,835 embedded, 473 CPU s
+The whole tree, on 2 cores with bf16 (the corpus changes by two years from date to date); all objects and vectors in the end as by the full build:
+    2022-06-30: 215 documents read, 2,509 passages, 2,468 embedded, 74 CPU s
+    2024-06-30: 209 documents, 173 read, 2,399 passages, 1,606 embedded, 46 CPU s
+    2026-06-30: 249 documents, 215 read, 2,846 passages, 2,168 embedded, 60 CPU s
+    full build of 2026-06-30: 249 documents read, 2,846 passages, 2,835 embedded, 74 CPU s
 
 One page of many changed, on 2 cores with bf16, nothing beside it; one document read, one passage embedded, one object written and three removed:
     1,000 pages, 2,033 passages: full build 51.1 CPU s, the change 1.1 (1.2 s), 2.2 % of the compute
