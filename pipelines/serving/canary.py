@@ -58,7 +58,7 @@ def judge(config: CanaryConfig, new: Seen, old: Seen) -> Report:
     ]
     measured = min(len(new.ungrounded()), len(old.ungrounded()))  # not of refusals, and not while answers wait for the processor
     checks.append(Check(name="enough answers of measured groundedness", passed=measured >= config.min_measured, observed=str(measured), expected=f"at least {config.min_measured} of each"))
-    if measured:
+    if measured >= config.min_measured:
         checks.append(_higher("lack of groundedness", new.ungrounded(), old.ungrounded(), config.max_groundedness_drop))
     if min(len(new.thumbs), len(old.thumbs)) >= config.min_thumbs:
         checks.append(_higher("thumbs down", new.down(), old.down(), config.max_thumbs_drop))

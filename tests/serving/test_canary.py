@@ -53,6 +53,16 @@ def test_groundedness_that_was_hardly_measured_is_never_a_pass() -> None:
     assert failed(seen(100, groundedness=(90, None)), seen(1000)) == ["enough answers of measured groundedness"]
 
 
+def test_groundedness_is_not_compared_before_enough_of_it_was_measured() -> None:
+    """Of three answers all ungrounded: they do not vary, and the difference seemed beyond chance."""
+    old, few, enough = seen(1000, groundedness=(547, 0.0)), seen(100, groundedness=(97, None)), seen(100, groundedness=(80, None))
+    for new in (few, enough):
+        for row in new.answered():
+            row["groundedness"] = row["groundedness"] and 0.0
+    assert failed(few, old) == ["enough answers of measured groundedness"]
+    assert failed(enough, old) == ["lack of groundedness"]
+
+
 def test_a_difference_within_chance_is_no_reason_to_go_back() -> None:
     new, old = [seen(40 + 40, groundedness=(place, 0.0)) for place in (45, 36)]
     assert failed(new, old) == []
