@@ -48,10 +48,12 @@ def _reproduce(folder: Path, name: str, pull: bool) -> bool:
     _end_together(started)
     said = _passed_on(started)
     code = started.wait()
-    if code == 0 and any(UNKEPT in line for line in said):
-        raise Unreachable(f"DVC could not keep every output of {name} (its errors are above): free some space; the same command makes it again")
     if code == 0:
-        return not any(SKIPPED.search(line) for line in said)
+        ran = not any(SKIPPED.search(line) for line in said)
+        began = max((number for number, line in enumerate(said) if line.startswith("> ")), default=0)  # a file that could not be pulled before it is made now
+        if ran and any(line.startswith(UNKEPT) for line in said[began:]):
+            raise Unreachable(f"DVC could not keep every output of {name} (its errors are above): free some space; the same command makes it again")
+        return ran
     exited = next((int(found[1]) for line in said if (found := EXITED.search(line))), code)
     raise (Unreachable if _may_pass(exited) else UserError)(_error(said, name, exited))
 
