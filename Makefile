@@ -1,4 +1,4 @@
-# Thin: each target is one line of meaning. `make` alone lists them.
+# Each target calls one program. `make` alone lists them.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -8,25 +8,25 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
 
-setup: ## make the environments and the Weaviate server (under 2 s when nothing changed)
+setup: ## install the environments and servers (under 2 s if nothing changed)
 	@$(PYTHON) infra/setup.py
 
 run: setup ## set-up, then the whole pipeline, then a summary
 	@python -m pipelines run
 
-test: setup ## lint, types, import rules, tests
+test: setup ## lint, types, import rules, style, tests
 	@infra/test
 
-demo: run ## the whole loop in a clone of its own: drift, review, retraining, a better release (10 minutes)
+demo: run ## the whole loop in its own clone: drift, review, retraining, release (about 6 minutes)
 	@$(PYTHON) infra/demo.py
 
 serve: setup ## Weaviate and Triton with the released assistant, until Ctrl-C
 	@python -m pipelines serve
 
-airflow: setup ## start Airflow on this machine and hold it until Ctrl-C
+airflow: setup ## Airflow on this machine, until Ctrl-C
 	@$(PYTHON) infra/airflow.py
 
-doctor: ## what is installed, what is missing, the command that mends it
+doctor: ## show what is installed, what is missing and how to fix it
 	@$(PYTHON) infra/setup.py doctor
 
 lock: setup ## pin pyproject.toml's groups into infra/requirements/*.txt

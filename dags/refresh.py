@@ -1,20 +1,33 @@
-"""refresh: documents changed. Ingest to index, then retrieval alone is measured; where it is good enough the knowledge alias moves. The model stays."""
+"""refresh: new documents for the live release, whose model stays.
+
+Documents are ingested and indexed, then retrieval alone is measured. If it is good enough, the
+live release reads its knowledge in the new index.
+"""
 
 from airflow.sdk import DAG
 
-from dags import parts
+from dags import tasks
+from dags.operators import Command
+from pipelines.config.airflow import AirflowConfig
 
-values = parts.settings()
+SECTIONS = ["ingest", "redact", "validate", "encoder", "chunk", "embed", "index", "gate"]
+
+values = tasks.load_params()
+settings = values.section(AirflowConfig)
 
 with DAG(
     "refresh",
-    schedule=parts.schedule(values.airflow.refresh_schedule, parts.REFRESH_NEEDED),
-    max_active_runs=values.airflow.max_active_runs,
-    **parts.of_every_dag(values, __doc__),
+    schedule=tasks.schedule(settings.refresh_schedule, tasks.REFRESH_NEEDED),
+    max_active_runs=settings.max_active_runs,
+    **tasks.dag_options(settings, __doc__),
 ) as dag:
-    checkout, tidy = parts.start(), parts.end()
-    stages = parts.stage_tasks(values, leading_to="index")
-    switch = parts.Command(task_id="switch", arguments=["checkout", "refresh", *parts.THIS_RUN], trigger_rule="none_failed")
-    parts.between(checkout, stages, tidy)
+    checkout = tasks.start_checkout()
+    tidy = tasks.tidy_up()
+    stages = tasks.stage_tasks(settings, leading_to="index")
+    switch = Command(
+        task_id="switch", arguments=tasks.action("refresh"), trigger_rule="none_failed"
+    )
+    tasks.enclose(checkout, stages, tidy)
     stages["index"] >> switch >> tidy
-    dag.params.update(parts.trigger_form(values, only=["ingest", "redact", "validate", "encoder", "chunk", "embed", "index", "gate"]))  # last: Airflow would copy them into every task
+    # Last, since Airflow would copy them into every task that is made after it.
+    dag.params.update(tasks.trigger_form(values, SECTIONS))

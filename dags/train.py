@@ -1,33 +1,46 @@
-"""train: every stage of dvc.yaml, then a person's approval (or the gate's, by release.approval), then the release."""
+"""train: every stage of dvc.yaml, then the approval, then the release.
+
+A person approves, or the gate's acceptance is enough: release.approval of params.yaml decides.
+"""
 
 from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from dags import parts
+from dags import tasks
+from dags.operators import Approval, Brief, Command
+from pipelines.config.airflow import AirflowConfig
 
-values = parts.settings()
+values = tasks.load_params()
+settings = values.section(AirflowConfig)
 
 with DAG(
     "train",
-    schedule=parts.schedule(values.airflow.train_schedule, parts.TRAIN_NEEDED),
-    max_active_runs=values.airflow.max_active_runs,
-    **parts.of_every_dag(values, __doc__),
+    schedule=tasks.schedule(settings.train_schedule, tasks.TRAIN_NEEDED),
+    max_active_runs=settings.max_active_runs,
+    **tasks.dag_options(settings, __doc__),
 ) as dag:
-    checkout, tidy = parts.start(), parts.end()
-    stages = parts.stage_tasks(values)
-    brief = parts.Command(task_id="brief", arguments=["checkout", "brief", *parts.THIS_RUN], trigger_rule="none_failed")
-    approve = parts.Approval(
+    checkout = tasks.start_checkout()
+    tidy = tasks.tidy_up()
+    stages = tasks.stage_tasks(settings)
+    brief = Brief(task_id="brief", arguments=tasks.action("brief"), trigger_rule="none_failed")
+    approve = Approval(
         task_id="approve",
         automatic="{{ params['release.approval'] }}",
         subject="Release the candidate of {{ run_id }}?",
         body="{{ ti.xcom_pull('brief') }}",
-        params={"why": Param("", type="string", title="why", description="the reason, for the record")},
-        response_timeout=timedelta(hours=values.airflow.approval_timeout_hours),
+        params={
+            "why": Param("", type="string", title="why", description="the reason, for the record")
+        },
+        response_timeout=timedelta(hours=settings.approval_timeout_hours),
         execution_timeout=None,
-        notifiers=parts.notifiers(values, "is waiting"),
+        notifiers=tasks.notifiers(settings, "is waiting"),
     )
-    release = parts.Command(task_id="release", arguments=["checkout", "release", *parts.THIS_RUN], trigger_rule="none_failed")
-    parts.between(checkout, stages, tidy)
+    release = Command(
+        task_id="release", arguments=tasks.action("release"), trigger_rule="none_failed"
+    )
+    tasks.enclose(checkout, stages, tidy)
     stages["export"] >> brief >> approve >> release >> tidy
-    dag.params.update(parts.trigger_form(values, only=[name for name in parts.form.sections() if name != "airflow"]))  # last: Airflow would copy them into every task
+    # Last, since Airflow would copy them into every task that is made after it.
+    sections = [name for name in values.names() if name != "airflow"]
+    dag.params.update(tasks.trigger_form(values, sections))

@@ -1,1 +1,1 @@
-"""The pipeline: `python -m pipelines --help`. Start reading at dvc.yaml, then stages/, then the subject modules."""
+"""The pipeline: `python -m pipelines --help`. Start reading at dvc.yaml, then stages/, then rooms."""

@@ -1,4 +1,7 @@
-"""What tests share that need a clone of their own: a Git repository whose `.state` is theirs, and the end of every server in it."""
+"""Fixtures for tests that need a clone of their own: a Git repository with its own `.state`.
+
+They end every server in it afterwards.
+"""
 
 import os
 import signal
@@ -10,57 +13,78 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import place
-from pipelines.vectorstore import server
+from pipelines.system import keeper, paths
+from pipelines.vectorstore import hold_server
 
 ROOT = Path(__file__).parents[1]
-KEEPER = "pipelines.vectorstore.server"
-LONG = ("end_to_end", "dags", "serving", "commands", "vectorstore", "finetuning")  # folders whose tests take longest
+KEEPER = keeper.__name__
+# Folders whose tests take longest.
+LONG_FOLDERS = ("end_to_end", "dags", "serving", "commands", "vectorstore", "training")
+# Variables that would lead a test to another server or repository.
+FOREIGN_VARIABLES = (
+    "WEAVIATE_URL",
+    "WEAVIATE_GRPC_PORT",
+    "WEAVIATE_API_KEY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+)
+POLL_SECONDS = 0.05
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For workers (pytest-xdist), each of which runs whole files: the longest come first."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        folders = {item: item.path.relative_to(ROOT / "tests").parts[0] for item in items}
-        items.sort(key=lambda item: LONG.index(folders[item]) if folders[item] in LONG else len(LONG))
+        items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    folder = item.path.relative_to(ROOT / "tests").parts[0]
+    return LONG_FOLDERS.index(folder) if folder in LONG_FOLDERS else len(LONG_FOLDERS)
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Path]:
-    """An empty Git repository, which is the current folder; it has this repository's Weaviate binary, and its own ports and data."""
-    with made_clone(tmp_path / "clone") as folder:
+    """An empty Git repository, which is the current folder.
+
+    It has this repository's Weaviate binary, and its own ports and data.
+    """
+    with enter_new_clone(tmp_path / "clone") as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Such a clone for a whole module, with its server held from the first test to the last."""
-    with made_clone(tmp_path_factory.mktemp("serving") / "clone") as folder, server.held():
+    with enter_new_clone(tmp_path_factory.mktemp("serving") / "clone") as folder, hold_server():
         yield folder
 
 
 @pytest.fixture
 def other_clone(tmp_path: Path) -> Callable[[str], AbstractContextManager[Path]]:
     """Makes and enters another clone of this name, and comes back from it."""
-    return lambda name: made_clone(tmp_path / name)
+    return lambda name: enter_new_clone(tmp_path / name)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Gives a folder on a file system of so many KiB; skips where none can be mounted."""
+    """Mounts a file system of so many KiB; skips the test if that is not possible."""
     folder = tmp_path / "small"
     folder.mkdir()
 
-    def sized(kib: int) -> Path:
+    def mount(kib: int) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)]
         try:
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)], check=True, capture_output=True, text=True)
+            subprocess.run(command, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"no small file system can be mounted here: {getattr(error, 'stderr', error)}")
+            reason = getattr(error, "stderr", error)
+            pytest.skip(f"no small file system can be mounted here: {reason}")
         return folder
 
-    yield sized
+    yield mount
     if folder.is_mount():
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # lazy: a failure may hold a file open
+        # Lazily, because a failure may hold a file open.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture
@@ -76,13 +100,13 @@ def keepers() -> Callable[[Path], list[int]]:
 
 
 @contextmanager
-def made_clone(folder: Path) -> Iterator[Path]:
+def enter_new_clone(folder: Path) -> Iterator[Path]:
     """Make a clone, enter it, and end every server and keeper below it afterwards."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("WEAVIATE_URL", "WEAVIATE_GRPC_PORT", "WEAVIATE_API_KEY", "GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR"):
+        for name in FOREIGN_VARIABLES:
             patch.delenv(name, raising=False)
         patch.chdir(ROOT)
-        binaries = place.shared_state() / "weaviate/bin"
+        binaries = paths.state_folder() / "weaviate/bin"
         (folder / ".state/weaviate").mkdir(parents=True)
         (folder / ".state/weaviate/bin").symlink_to(binaries)
         subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
@@ -90,35 +114,59 @@ def made_clone(folder: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            end(folder)
+            end_processes_below(folder)
 
 
-def end(folder: Path) -> None:
-    """End keepers and servers of every clone below `folder`: asked first, then killed. Nobody is left when this returns."""
-    for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
-        for pid in keepers_below(folder) + servers_below(folder):
+def end_processes_below(folder: Path) -> None:
+    """End keepers and servers of every clone below `folder`: asked first, then killed.
+
+    Nobody is left when this returns.
+    """
+    for number, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+        for pid in processes_below(folder):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-        deadline = time.monotonic() + patience
-        while keepers_below(folder) + servers_below(folder) and time.monotonic() < deadline:
-            time.sleep(0.05)
-    left = keepers_below(folder) + servers_below(folder)
-    assert left == [], f"processes {left} of {folder} outlived the test"
+        deadline = time.monotonic() + seconds
+        while processes_below(folder) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    survivors = processes_below(folder)
+    assert survivors == [], f"processes {survivors} of {folder} outlived the test"
+
+
+def processes_below(folder: Path) -> list[int]:
+    return keepers_below(folder) + servers_below(folder)
 
 
 def servers_below(folder: Path) -> list[int]:
-    """Weaviate processes whose data lies below `folder`."""
-    return [pid for pid, words in _processes("environ") if any(word.startswith(f"PERSISTENCE_DATA_PATH={folder}/") for word in words)]
+    """Weaviate processes whose data lies below `folder`; their keepers have the same settings."""
+    keeper_pids = keepers_below(folder)
+    setting = f"PERSISTENCE_DATA_PATH={folder}/"
+    pids = []
+    for pid, words in _processes("environ"):
+        is_server = any(word.startswith(setting) for word in words)
+        if is_server and pid not in keeper_pids:
+            pids.append(pid)
+    return pids
 
 
 def keepers_below(folder: Path) -> list[int]:
     """Keepers whose folder lies below `folder`."""
-    return [pid for pid, words in _processes("cmdline") if KEEPER in words and words[-1].startswith(f"{folder}/")]
+    pids = []
+    for pid, words in _processes("cmdline"):
+        if KEEPER in words:
+            (kept_folder, *_) = words[words.index(KEEPER) + 1 :]
+            if kept_folder.startswith(f"{folder}/"):
+                pids.append(pid)
+    return pids
 
 
 def _processes(file: str) -> Iterator[tuple[int, list[str]]]:
-    """Process id and the words of /proc/PID/`file`; processes that end meanwhile, or are not ours, are left out."""
+    """Process id and the words of /proc/PID/`file`.
+
+    Processes that end meanwhile, or are not ours, are left out.
+    """
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                yield int(entry.name), (entry / file).read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+                content = (entry / file).read_bytes().decode(errors="replace")
+                yield int(entry.name), content.rstrip("\0").split("\0")

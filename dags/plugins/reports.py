@@ -1,7 +1,11 @@
-"""The page Reports of a run: what it left in `.state/run_reports/<run>`, or what is in its checkout while it goes on. For users who may see the DAG's runs."""
+"""The page Reports of a run in Airflow, for users who may see the DAG's runs.
 
-import html
+It lists what the run left in `.state/run_reports/<run>`; while the run goes on, what is in its
+checkout.
+"""
+
 from pathlib import Path
+from typing import NamedTuple
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import requires_access_dag
@@ -9,7 +13,8 @@ from airflow.plugins_manager import AirflowPlugin
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse
 
-from pipelines.checkouts.names import run_name
+from pipelines.pages import render
+from pipelines.runs.names import run_name
 
 STATE = Path(__file__).resolve().parents[2] / ".state"
 TITLES = {
@@ -20,36 +25,69 @@ TITLES = {
     "approval_brief.md": "what was shown for approval",
     "run.json": "who started the run, overridden values",
 }
-# A report shows what documents and models hold: it may style itself, but do nothing in Airflow's name.
-HEADERS = {"Content-Security-Policy": "sandbox allow-scripts allow-popups", "X-Content-Type-Options": "nosniff"}
-app = FastAPI(title="Reports", dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
+VALIDATION_TITLE = "validation of the documents"
+VALIDATION_PAGES = "validation_docs/validations/**/*.html"
+SUFFIXES = (".html", ".json", ".csv", ".md")
+# A report shows what documents and models contain: it may style itself, but not act in Airflow's
+# name.
+HEADERS = {
+    "Content-Security-Policy": "sandbox allow-scripts allow-popups",
+    "X-Content-Type-Options": "nosniff",
+}
+MAY_SEE_RUNS = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
+app = FastAPI(title="Reports", dependencies=[MAY_SEE_RUNS])
+
+
+class Link(NamedTuple):
+    """A line of the page."""
+
+    path: str  # in the folder of reports
+    title: str
+    href: str
 
 
 @app.get("/{dag_id}/{run_id}", response_class=HTMLResponse)
 def page(dag_id: str, run_id: str) -> str:
-    """Links to the run's reports, the ones that people read first. They open in the tab itself: Airflow's frame forbids new windows."""
-    folder = _folder(dag_id, run_id)
-    validations = [path.relative_to(folder).as_posix() for path in folder.glob("validation_docs/validations/**/*.html")]
-    there = [*validations, *(path for path in TITLES if (folder / path).is_file())]
-    rest = sorted(path.relative_to(folder).as_posix() for path in folder.glob("**/*") if path.suffix in (".html", ".json", ".csv", ".md") and "validation_docs" not in path.parts)
-    rows = [(path, TITLES.get(path, "validation of the documents" if path in validations else "")) for path in [*there, *(path for path in rest if path not in there)]]
-    items = "".join(f'<li><a href="{html.escape(f"{run_id}/{path}")}">{html.escape(path)}</a> {html.escape(title)}</li>' for path, title in rows)
-    return f"<!doctype html><meta charset=utf-8><title>Reports</title><style>body {{ font: 15px/1.8 system-ui, sans-serif; margin: 1.5rem; background: #fff; color: #1b1f24 }}</style><h3>Reports of {html.escape(run_id)}</h3><ul>{items or 'none yet'}</ul>"
+    """Links to the run's reports, first those that people read first.
+
+    They open in the tab itself: Airflow's frame forbids new windows.
+    """
+    links = []
+    for path, title in _titles(_reports_folder(dag_id, run_id)).items():
+        links.append(Link(path, title, f"{run_id}/{path}"))
+    return render("run_reports.html.j2", run_id=run_id, reports=links)
 
 
 @app.get("/{dag_id}/{run_id}/{path:path}")
 def report(dag_id: str, run_id: str, path: str) -> FileResponse:
     """One file, which cannot lie outside the run's reports."""
-    folder = _folder(dag_id, run_id)
-    wanted = (folder / path).resolve()
-    if not wanted.is_relative_to(folder.resolve()) or not wanted.is_file():
+    folder = _reports_folder(dag_id, run_id).resolve()
+    file = (folder / path).resolve()
+    if not file.is_relative_to(folder) or not file.is_file():
         raise HTTPException(404, "this run has no such report")
-    return FileResponse(wanted, headers=HEADERS, media_type="text/plain; charset=utf-8" if wanted.suffix in (".md", ".csv") else None)
+    media_type = "text/plain; charset=utf-8" if file.suffix in (".md", ".csv") else None
+    return FileResponse(file, headers=HEADERS, media_type=media_type)
 
 
-def _folder(dag_id: str, run_id: str) -> Path:
+def _reports_folder(dag_id: str, run_id: str) -> Path:
     name = run_name(dag_id, run_id)
-    return next((folder for folder in (STATE / "run_reports" / name, STATE / "runs" / name / "data/reports") if folder.is_dir()), STATE / "run_reports" / name)
+    finished_run = STATE / "run_reports" / name
+    checkout = STATE / "runs" / name / "data/reports"
+    return checkout if checkout.is_dir() and not finished_run.is_dir() else finished_run
+
+
+def _titles(folder: Path) -> dict[str, str]:
+    """The title of each report by its path, in the order of the page; most have none."""
+    titles: dict[str, str] = {}
+    for path in sorted(folder.glob(VALIDATION_PAGES)):
+        titles[path.relative_to(folder).as_posix()] = VALIDATION_TITLE
+    for name, title in TITLES.items():
+        if (folder / name).is_file():
+            titles[name] = title
+    for path in sorted(folder.glob("**/*")):
+        if path.suffix in SUFFIXES and "validation_docs" not in path.parts:
+            titles.setdefault(path.relative_to(folder).as_posix(), "")
+    return titles
 
 
 class Reports(AirflowPlugin):
@@ -57,4 +95,11 @@ class Reports(AirflowPlugin):
 
     name = "reports"
     fastapi_apps = [{"app": app, "url_prefix": "/reports", "name": "Reports"}]
-    external_views = [{"name": "Reports", "href": "/reports/{DAG_ID}/{RUN_ID}", "destination": "dag_run", "url_route": "reports"}]
+    external_views = [
+        {
+            "name": "Reports",
+            "href": "/reports/{DAG_ID}/{RUN_ID}",
+            "destination": "dag_run",
+            "url_route": "reports",
+        }
+    ]

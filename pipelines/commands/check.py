@@ -1,39 +1,68 @@
-"""`python -m pipelines check`: everything that people write, checked without running anything."""
+"""Check params.yaml, dvc.yaml, FAQ, golden set, prompts and overrides without running anything."""
 
 import datetime
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines import faq, gate, golden, graph, ledger, prompts
+from pipelines import graph
 from pipelines.config import params
+from pipelines.config.examples import ExamplesConfig
+from pipelines.config.params import Params
+from pipelines.decision import gate_overrides, ledger
 from pipelines.errors import UserError
+from pipelines.questions import faq, golden, prompts
+from pipelines.questions.faq import Topic
+
+FAQ = Path("data/faq")
+GOLDEN = Path("data/golden")
+PROMPTS = Path("data/prompts")
+OVERRIDES = Path("data/overrides.yaml")
 
 
 def run() -> None:
-    """Print a line a file that is good. Raises UserError at the first that is not."""
+    """Print a line for each file that is good. Raises UserError at the first that is not."""
     values = params.load()
     print("params.yaml: good")
+    print(f"dvc.yaml: {_check_stages(values)} stages")
+    topics = faq.load(FAQ)
+    num_questions = sum(len(topic.questions) for topic in topics)
+    print(f"{FAQ}: {len(topics)} topics, {num_questions} questions")
+    print(f"{GOLDEN}: {len(golden.load(GOLDEN))} questions")
+    config = values.section(ExamplesConfig)
+    _check_topic_sizes(topics, config.min_questions)
+    for path in sorted(PROMPTS.glob("*.yaml")):
+        prompts.load(path)
+    prompts.load(PROMPTS / f"{config.template}.yaml")
+    print(f"{PROMPTS}: good")
+    gate_overrides.read(OVERRIDES, "", datetime.date.today())
+    print(f"{OVERRIDES}: good; ledger: {len(ledger.read())} events, unbroken")
+
+
+def _check_stages(values: Params) -> int:
+    """The number of stages. Raises UserError if one names an unknown section or has no module."""
     stages = graph.read()
     for name, stage in stages.items():
-        stage.artifacts()
+        stage.inputs()
+        stage.outputs()
         for section in stage.params:
-            values.section(section)
+            values.named(section)
+        module = f"pipelines.stages.{name}"
         try:
-            importlib.import_module(f"pipelines.stages.{name}")
+            importlib.import_module(module)
         except ModuleNotFoundError as error:
-            if error.name != f"pipelines.stages.{name}":
+            if error.name != module:
                 raise
-            raise UserError(f"dvc.yaml: stage {name} has no pipelines/stages/{name}.py") from error
-    print(f"dvc.yaml: {len(stages)} stages")
-    topics, questions = faq.load(Path("data/faq")), golden.load(Path("data/golden"))
-    print(f"data/faq: {len(topics)} topics, {sum(len(topic.questions) for topic in topics)} questions")
-    print(f"data/golden: {len(questions)} questions")
-    few = [topic.topic for topic in topics if len(topic.questions) < values.examples.min_questions]
-    if few:
-        raise UserError(f"data/faq: topic {few[0]}: has fewer than examples.min_questions ({values.examples.min_questions}) questions")
-    for path in sorted(Path("data/prompts").glob("*.yaml")):
-        prompts.load(path)
-    prompts.load(Path("data/prompts") / f"{values.examples.template}.yaml")
-    print("data/prompts: good")
-    gate.read_overrides(Path("data/overrides.yaml"), "", datetime.date.today())
-    print(f"data/overrides.yaml: good; ledger: {len(ledger.read())} events, unbroken")
+            raise UserError(
+                f"dvc.yaml: stage {name} has no module: write pipelines/stages/{name}.py"
+            ) from error
+    return len(stages)
+
+
+def _check_topic_sizes(topics: Sequence[Topic], min_questions: int) -> None:
+    for topic in topics:
+        if len(topic.questions) < min_questions:
+            raise UserError(
+                f"{FAQ}: topic {topic.topic}: has {len(topic.questions)} questions, fewer than "
+                f"examples.min_questions ({min_questions}): add more"
+            )

@@ -1,78 +1,155 @@
-"""`python -m pipelines checkout ...`: work in a run's own checkout. What the Airflow tasks call; by hand it works too.
+"""Work in a run's own checkout: what the Airflow tasks call.
 
-Exit codes: 0 done, 99 there was nothing to do, 75 may work later, 1 an error with its remedy.
+Exit codes: 0 done, 99 nothing to do, 75 may work later, 1 an error with its remedy.
 """
 
+import argparse
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipelines import files
-from pipelines.checkouts import approval, inheritance, overrides, stages, tree
 from pipelines.config import params
+from pipelines.config.airflow import AirflowConfig
 from pipelines.errors import UNCHANGED
+from pipelines.runs import (
+    approval,
+    approval_brief,
+    child_command,
+    data,
+    inheritance,
+    overrides,
+    retention,
+    stage_process,
+    work_trees,
+)
+from pipelines.runs.names import BRIEF
+from pipelines.runs.work_trees import Run
 
-RUN_RECORD, RETRIEVAL = "data/reports/run.json", "data/reports/retrieval.json"
-
-
-def run(action: str, dag: str, run_id: str, **options: str) -> int:
-    """`action` of the run `run_id` of `dag`; options as `pipelines.__main__` parses them."""
-    values = params.load().airflow
-    its = tree.named(dag, run_id, values.git_remote)
-    if values.git_remote and not its.folder.exists():
-        tree.forget(values.git_remote, values.keep_checkouts)
-    if action == "start":
-        _start(its, options["revision"], options["overrides"], options["who"])
-    elif action == "stage":
-        return 0 if stages.execute(its, options["name"]) else UNCHANGED
-    elif action == "brief":
-        return _brief(its)
-    elif action == "decide":
-        approval.decide(its, options["who"], options["decision"] == "approved", options["why"])
-    elif action == "release":
-        return 0 if approval.release(its) else UNCHANGED
-    elif action == "refresh":
-        _refresh(its)
-    else:
-        tree.end(its, values.keep_checkouts)
-    return 0
+RUN_RECORD = "data/reports/run.json"
+RETRIEVAL = "data/reports/retrieval.json"
+DECISIONS = {"approved": "approve", "refused": "refuse"}
+Action = Callable[[argparse.Namespace, Run], bool]  # False: there was nothing to do
 
 
-def _start(its: tree.Run, revision: str, given: str, who: str) -> None:
-    """Checkout, newest champion, overridden values; the record of all that. Nothing else has run when a value is refused."""
-    asked: dict[str, Any] = json.loads(given)
-    revision = asked.pop("revision", revision)  # a field of Airflow's form beside those of params.yaml
-    tree.start(its, revision)
-    with tree.entered(its) as folder:
-        if (folder / RUN_RECORD).exists() and json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))["run"] == its.name:
-            print(f"checkout {its.folder} is continued")
-            return
-        inheritance.take(its)
-        changes = overrides.apply(folder / "params.yaml", asked)
-        files.write_json(folder / RUN_RECORD, {"run": its.name, "revision": revision, "who": who, "overrides": [change._asdict() for change in changes]})
-        tree.record(its, ["params.yaml", RUN_RECORD], f"Run {its.name}, triggered by {who}")
-    print(f"checkout {its.folder} of {revision}, branch {its.branch}")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def add(action: Action, name: str, summary: str) -> argparse.ArgumentParser:
+        options = actions.add_parser(name, help=summary, description=summary)
+        options.add_argument("--dag", required=True, help="train, refresh or another name")
+        options.add_argument("--run-id", required=True, help="id of the run")
+        options.set_defaults(action=action)
+        return options
+
+    start = add(_start, "start", "make the checkout and write the run's values into it")
+    start.add_argument(
+        "--revision", default="HEAD", help="commit, branch or tag to check out (default HEAD)"
+    )
+    start.add_argument(
+        "--overrides", default="{}", help='JSON of dotted keys, e.g. {"finetune.seed": 8}'
+    )
+    start.add_argument("--who", default="", help="the person, or the schedule")
+    stage = add(_stage, "stage", "run one stage, unless it is unchanged")
+    stage.add_argument("--name", required=True, help="name of the stage")
+    add(_brief, "brief", "write and print what is shown for approval")
+    decide = add(_decide, "decide", "record a decision about the candidate in the ledger")
+    decide.add_argument("--decision", choices=list(DECISIONS), required=True)
+    decide.add_argument("--who", default="", help="the person who decided")
+    decide.add_argument("--why", default="", help="the reason")
+    add(_release, "release", "release the approved candidate")
+    add(_refresh, "refresh", "measure the new index and let the live release use it")
+    add(_end, "end", "keep the reports, remove old checkouts")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the action that the command line names."""
+    settings = _settings()
+    checkout = work_trees.run_of(arguments.dag, arguments.run_id, settings.git_remote)
+    if settings.git_remote and not checkout.folder.exists():
+        retention.forget(settings.git_remote, settings.keep_checkouts)
+    return 0 if arguments.action(arguments, checkout) else UNCHANGED
+
+
+def _settings() -> AirflowConfig:
+    return params.load().section(AirflowConfig)
+
+
+def _start(arguments: argparse.Namespace, checkout: Run) -> bool:
+    """Checkout, newest champion, overridden values, and the record of all that.
+
+    Nothing else has run when a value is refused.
+    """
+    values: dict[str, Any] = json.loads(arguments.overrides)
+    # Airflow's form has this field beside those of params.yaml.
+    revision = values.pop("revision", arguments.revision)
+    work_trees.start(checkout, revision)
+    with work_trees.enter(checkout) as folder:
+        if _is_recorded(folder, checkout):
+            print(f"checkout {checkout.folder} is continued")
+            return True
+        inheritance.take(checkout)
+        changes = overrides.apply(folder / "params.yaml", values)
+        record = {
+            "run": checkout.name,
+            "revision": revision,
+            "who": arguments.who,
+            "overrides": [change._asdict() for change in changes],
+        }
+        files.write_json(folder / RUN_RECORD, record)
+        message = f"Run {checkout.name}, triggered by {arguments.who}"
+        work_trees.record(checkout, ["params.yaml", RUN_RECORD], message)
+    print(f"checkout {checkout.folder} of {revision}, branch {checkout.branch}")
     for change in changes:
         print(f"overridden: {change.key}: {change.after!r} instead of {change.before!r}")
+    return True
 
 
-def _brief(its: tree.Run) -> int:
-    """Print the text for approval; 99 where the candidate is the champion already."""
-    with tree.entered(its) as folder:
-        tree.fetch(folder, ["models/triton", "data/answers.parquet"])
-        text = approval.brief(folder)
-        tree.record(its, [approval.BRIEF], "What is shown for approval")
-    if text is None:
-        print("the exported candidate is the champion already: nothing to release")
-        return UNCHANGED
-    print(text)
-    return 0
+def _is_recorded(folder: Path, checkout: Run) -> bool:
+    """Whether an earlier attempt at this run got as far as its record."""
+    path = folder / RUN_RECORD
+    if not path.exists():
+        return False
+    return bool(json.loads(path.read_text(encoding="utf-8"))["run"] == checkout.name)
 
 
-def _refresh(its: tree.Run) -> None:
-    """Measure and switch by the checkout's own code; the measurement stays on the run's branch, also when it was a refusal."""
-    with tree.entered(its) as folder:
-        tree.fetch(folder, ["data/chunks.parquet", "data/vectors.parquet"])
+def _stage(arguments: argparse.Namespace, checkout: Run) -> bool:
+    return stage_process.execute(checkout, arguments.name)
+
+
+def _brief(_: argparse.Namespace, checkout: Run) -> bool:
+    with work_trees.enter(checkout) as folder:
+        data.fetch(folder, ["models/triton", "data/answers.parquet"])
+        text = approval_brief.write(folder)
+        work_trees.record(checkout, [BRIEF], "What is shown for approval")
+    print(text or "the exported candidate is the champion already: nothing to release")
+    return text is not None
+
+
+def _decide(arguments: argparse.Namespace, checkout: Run) -> bool:
+    approval.decide(checkout, arguments.who, DECISIONS[arguments.decision], arguments.why)
+    return True
+
+
+def _release(_: argparse.Namespace, checkout: Run) -> bool:
+    return approval.release(checkout)
+
+
+def _refresh(_: argparse.Namespace, checkout: Run) -> bool:
+    """Measure and switch by the checkout's own code.
+
+    The measurement stays on the run's branch, also if it was a refusal.
+    """
+    with work_trees.enter(checkout) as folder:
+        data.fetch(folder, ["data/chunks.parquet", "data/vectors.parquet"])
         try:
-            tree.pipelines(folder, "refresh")
+            child_command.run(folder, "refresh")
         finally:
-            tree.record(its, [RETRIEVAL], "Retrieval measured")
+            work_trees.record(checkout, [RETRIEVAL], "Retrieval measured")
+    return True
+
+
+def _end(_: argparse.Namespace, checkout: Run) -> bool:
+    retention.end(checkout, _settings().keep_checkouts)
+    return True

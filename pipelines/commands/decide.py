@@ -1,28 +1,57 @@
-"""`python -m pipelines decide`: put a person's decision about the candidate into the ledger, with the digest of what was seen."""
+"""Record a person's approval or refusal of the candidate in the ledger.
 
+The line holds the digest of what the person saw. `release` obeys the last decision about a
+candidate: a refused one is not released before somebody approves it.
+"""
+
+import argparse
 from pathlib import Path
+from typing import Literal
 
-from pipelines import files, ledger
+from pipelines import files
 from pipelines.contracts.scores import CANDIDATE, Scores
 from pipelines.contracts.verdict import Verdict
+from pipelines.decision import ledger
 from pipelines.errors import UserError
 
-VERDICT, SCORES = Path("data/reports/verdict.json"), Path("data/reports/scores.json")
-SHOWN = [VERDICT, SCORES, Path("data/reports/validation.json"), Path("data/reports/worst_answers.html"), Path("data/index.json"), Path("data/reports/approval_brief.md")]
-KINDS = {"approve": "approved", "refuse": "refused"}
+VERDICT = Path("data/reports/verdict.json")
+SCORES = Path("data/reports/scores.json")
+EVIDENCE = [
+    VERDICT,
+    SCORES,
+    Path("data/reports/validation.json"),
+    Path("data/reports/worst_answers.html"),
+    Path("data/index.json"),
+    Path("data/reports/approval_brief.md"),
+]
 
 
-def run(decision: str, who: str, why: str) -> None:
-    """`release` obeys the last decision about a candidate: one that was refused is not released before somebody approves it."""
-    if not who.strip() or not why.strip():
-        raise UserError("--who and --why must say something: the ledger is read by others")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--who", required=True, help="who decides")
+    parser.add_argument("--why", required=True, help="why, in a sentence")
+    parser.add_argument("--decision", required=True, choices=["approve", "refuse"])
+
+
+def run(decision: Literal["approve", "refuse"], who: str, why: str) -> None:
+    ledger.require_author(who, why)
     verdict = files.read_json(VERDICT, Verdict)
-    measured = files.read_json(SCORES, Scores)
-    if measured.candidate != verdict.candidate:
+    scores = files.read_json(SCORES, Scores)
+    if scores.candidate != verdict.candidate:
         raise UserError(f"{SCORES} and {VERDICT} are about different candidates: `dvc repro gate`")
-    event = ledger.Event.model_validate({
-        "kind": KINDS[decision], "step": "approval", "release_id": None, "candidate": verdict.candidate, "who": who, "why": why, "when": ledger.now(),
-        "scores": measured.values(CANDIDATE), "seen": ledger.seen(SHOWN), "champion": None,
-    })  # fmt: skip
+    event = ledger.Event(
+        kind="approved" if decision == "approve" else "refused",
+        step="approval",
+        release_id=None,
+        candidate=verdict.candidate,
+        who=who,
+        why=why,
+        when=ledger.now(),
+        scores=scores.values(CANDIDATE),
+        seen=ledger.file_digests(EVIDENCE),
+        champion=None,
+    )
     commit = ledger.append(event)
-    print(f"{event.kind}: candidate {verdict.candidate[:12]} by {who} (ledger, commit {commit[:12]} on branch {ledger.BRANCH})")
+    print(
+        f"{event.kind}: candidate {verdict.candidate[:12]} by {who} "
+        f"(ledger, commit {commit[:12]} on branch {ledger.BRANCH})"
+    )

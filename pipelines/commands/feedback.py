@@ -1,10 +1,24 @@
-"""`python -m pipelines feedback REQUEST`: a thumb, a correction or a comment about an answer, beside the traffic log."""
+"""Give a thumb, a correction or a comment about an answer; it goes beside the traffic log."""
+
+import argparse
 
 from pipelines.serving import client
 
 THUMBS = {"up": 1, "down": -1, None: None}
 
 
-def run(request: str, who: str, thumb: str | None, correction: str | None, comment: str | None) -> None:
-    path = client.feedback(request, who=who, thumb=THUMBS[thumb], correction=correction, comment=comment)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("request", help="the request's id, which came with the answer")
+    parser.add_argument("--who", required=True, help="who gives it")
+    parser.add_argument("--thumb", choices=["up", "down"])
+    parser.add_argument("--correction", help="the answer that should have come")
+    parser.add_argument("--comment")
+
+
+def run(
+    request: str, who: str, thumb: str | None, correction: str | None, comment: str | None
+) -> None:
+    path = client.give_feedback(
+        request, who=who, thumb=THUMBS[thumb], correction=correction, comment=comment
+    )
     print(f"noted: {path}")

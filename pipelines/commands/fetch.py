@@ -1,22 +1,52 @@
-"""`python -m pipelines fetch`: bring what remote sources hold now into data/raw/fetched, which DVC watches."""
+"""Bring the present content of remote sources into data/raw/fetched, where ingest reads it.
+
+A source that cannot be read keeps its last snapshot and ends the command.
+"""
+
+import argparse
 
 from pipelines import files
 from pipelines.config import params
-from pipelines.corpus import remote
+from pipelines.config.ingest import IngestConfig, Source
+from pipelines.corpus.remote import fetch
+from pipelines.corpus.snapshots import is_remote, snapshot_path
 from pipelines.errors import UserError
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", nargs="?", help="name of one source (default: all that are remote)"
+    )
+
+
 def run(source: str | None) -> None:
-    """Fetch every remote source of params.yaml, or the one named. A source that cannot be read keeps its last snapshot and ends the command."""
-    config = params.load().ingest
-    wanted = [one for one in config.sources if remote.is_remote(one) and source in (None, one.name)]
-    if source is not None and not wanted:
-        known = ", ".join(one.name for one in config.sources if remote.is_remote(one)) or "none"
-        raise UserError(f"params.yaml: ingest.sources has no remote source named {source}; there are: {known}")
-    for one in wanted:
-        path = remote.snapshot(one.name)
-        before = files.digest(path) if path.exists() else None
-        count = remote.fetch(one, config.limits.max_document_mib << 20)
-        print(f"{one.name}: {count} documents in {path} ({'unchanged' if files.digest(path) == before else 'changed: `dvc repro` reads them'})")
-    if not wanted:
+    """Fetch every remote source of params.yaml, or the one of this name.
+
+    Raises UserError if there is no such source or if one cannot be read.
+    """
+    config = params.load().section(IngestConfig)
+    remote_sources = [entry for entry in config.sources if is_remote(entry)]
+    if source is None:
+        chosen = remote_sources
+    else:
+        chosen = [entry for entry in remote_sources if entry.name == source]
+    if source is not None and not chosen:
+        names = ", ".join(entry.name for entry in remote_sources) or "none"
+        raise UserError(
+            f"params.yaml: ingest.sources has no remote source named {source}; "
+            f"the remote sources are: {names}"
+        )
+    for entry in chosen:
+        _fetch(entry, config.limits.max_document_mib << 20)
+    if not chosen:
         print("params.yaml: ingest.sources has no remote source: nothing to fetch")
+
+
+def _fetch(source: Source, max_bytes: int) -> None:
+    """Replace one snapshot and print whether it changed."""
+    path = snapshot_path(source.name)
+    old_digest = files.digest(path) if path.exists() else None
+    count = fetch(source, max_bytes)
+    is_same = files.digest(path) == old_digest
+    change = "unchanged" if is_same else "changed: `dvc repro` reads them"
+    print(f"{source.name}: {count} documents in {path} ({change})")

@@ -1,23 +1,35 @@
-"""`python -m pipelines knowledge`: the collection that the live release reads, and the way back to the one before."""
+"""Show the collection that the live release reads; --back returns to the one before."""
 
+import argparse
 from pathlib import Path
 
-from pipelines import champions
+from pipelines.decision import champions
 from pipelines.errors import UserError
-from pipelines.serving import live
-from pipelines.vectorstore import aliases
+from pipelines.serving import live_server
+from pipelines.vectorstore import alias_state, move_alias_back, point_alias
 
 CHAMPION = Path("models/champion.json")
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--back", action="store_true", help="read the collection before instead; again: forward"
+    )
+
+
 def run(back: bool) -> None:
-    """Show it; with `back`, move it in one call to what it was before `refresh` (and, called again, forward)."""
-    released = champions.read(CHAMPION)
-    if released is None:
-        raise UserError("there is no release yet, so nothing reads an index: `python -m pipelines release` makes one")
-    alias = live.alias(released.release_id)
+    """Print what is read; with `back`, first move it to what it was before `refresh`."""
+    release = champions.read(CHAMPION)
+    if release is None:
+        raise UserError(
+            "there is no release yet, so nothing reads an index: "
+            "`python -m pipelines release` creates one"
+        )
+    alias = live_server.alias(release.release_id)
     if back:
-        now, _ = aliases.back(alias)
-        aliases.point(live.KNOWLEDGE, now)
-    now_named, before = aliases.state(alias)
-    print(f"{released.release_id} reads {now_named or 'nothing yet (serve or refresh points it)'}; before: {before or 'nothing'}")
+        collection = move_alias_back(alias).current
+        assert collection is not None
+        point_alias(live_server.KNOWLEDGE, collection)
+    state = alias_state(alias)
+    collection = state.current or "nothing yet (serve or refresh points it)"
+    print(f"{release.release_id} reads {collection}; before: {state.previous or 'nothing'}")

@@ -1,139 +1,187 @@
-"""`python -m pipelines review`: decide on thumbs-down and corrections. What is accepted becomes FAQ topics and golden questions.
+"""Decide on thumbs-down and corrections: accepted ones become FAQ topics and golden questions.
 
-Without --who: the list of what waits. With --who at a terminal: one question after the other. With --request and --decision: without
-being asked. Every decision is a line of data/reviews.jsonl; data/faq/reviewed.yaml and data/golden/reviewed.jsonl are made from it.
+Without --who it lists what waits. With --who at a terminal it goes through the list, one question
+after the other. With --request and --decision it decides without asking. Every decision becomes a
+line of data/reviews.jsonl, from which data/faq/reviewed.yaml and data/golden/reviewed.jsonl are
+made.
 """
 
+import argparse
+import datetime
 import sys
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
 
-import pandas as pd
-
-from pipelines import faq, files, golden, reviews
-from pipelines.commands import traffic
 from pipelines.config import params
-from pipelines.config.params import Params
+from pipelines.config.examples import ExamplesConfig
+from pipelines.config.monitor import MonitorConfig
 from pipelines.errors import UserError
-from pipelines.monitoring import window as windows
-from pipelines.reviews import Lesson, Review
+from pipelines.monitoring import complaints
+from pipelines.monitoring.window import TRAFFIC
+from pipelines.questions import lessons, reviews
+from pipelines.questions.lessons import Lesson, Limits
+from pipelines.questions.reviews import OUTCOMES, Complaint, Ruling
 
-REVIEWS, FAQ, GOLDEN = Path("data/reviews.jsonl"), Path("data/faq"), Path("data/golden")
-MADE_FAQ, MADE_GOLDEN = FAQ / "reviewed.yaml", GOLDEN / "reviewed.jsonl"
-DECISIONS: dict[str, Literal["accepted", "edited", "rejected"]] = {"accept": "accepted", "edit": "edited", "reject": "rejected"}
-Row = dict[Any, Any]
-MAX_ANSWER_CHARACTERS = 1000  # of an FAQ topic (pipelines/faq.py)
 KEYS = {"a": "accept", "e": "edit", "r": "reject", "s": "skip", "q": "quit"}
 
 
-def run(who: str | None, decision: str | None, request: list[str], answer: str | None, page: str | None, why: str) -> None:
-    """List, ask, or decide; then make FAQ and golden questions anew from all reviews."""
-    values = params.load()
-    waiting = windows.complaints(traffic.TRAFFIC, {review.request_id for review in reviews.read(REVIEWS)}, traffic.now())
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--who", help="who reviews; without it the waiting feedback is listed")
+    parser.add_argument(
+        "--decision", choices=list(OUTCOMES), help="decide on --request without being asked"
+    )
+    parser.add_argument(
+        "--request",
+        action="append",
+        default=[],
+        help="a request id, or `all`; may be given several times",
+    )
+    parser.add_argument("--answer", help="the answer that --decision edit gives")
+    parser.add_argument(
+        "--page",
+        help="uri of the document that supports the answer (default: the page retrieved first)",
+    )
+    parser.add_argument("--why", default="", help="why, in a sentence")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """List, ask or decide; then write FAQ and golden questions from all reviews."""
+    waiting = _waiting_complaints()
+    who = arguments.who
     if who is None or not who.strip():
-        if decision or request:
+        if arguments.decision or arguments.request:
             raise UserError("--who is missing: a review names its reviewer")
-        _list(waiting)
+        _print_list(waiting)
         return
-    if decision:
-        for row in _chosen(waiting, request, decision):
-            _decide(row, decision, who, answer, page, why)
-    elif request:
+    if arguments.decision:
+        ruling = Ruling(arguments.decision, who, arguments.why, arguments.answer, arguments.page)
+        for complaint in _choose(waiting, arguments.request, arguments.decision):
+            reviews.append(reviews.review(complaint, ruling))
+    elif arguments.request:
         raise UserError("--request needs --decision accept, edit or reject")
     elif not sys.stdin.isatty():
-        raise UserError("this is no terminal to ask at: give --request and --decision, or leave out --who for the list")
+        raise UserError(
+            "there is no terminal to ask at: give --request and --decision, "
+            "or leave out --who to see the list"
+        )
     else:
         _ask(waiting, who)
-    write(values)
+    _write_lessons()
 
 
-def _list(waiting: pd.DataFrame) -> None:
-    for row in waiting.to_dict("records"):
-        _show(row)
+def _waiting_complaints() -> list[Complaint]:
+    reviewed_ids = {review.request_id for review in reviews.read()}
+    table = complaints.read(TRAFFIC, reviewed_ids, datetime.datetime.now(datetime.UTC))
+    return [Complaint.from_row(row) for row in table.to_dict("records")]
+
+
+def _print_list(waiting: Sequence[Complaint]) -> None:
+    for complaint in waiting:
+        _print_complaint(complaint)
     print(f"\n{len(waiting)} wait. `python -m pipelines review --who YOU` goes through them")
 
 
-def _show(row: Row) -> None:
-    print(f"\n{row['request_id']}  {str(row['time'])[:19]}  from {row['who']}")
-    for label, key in (("question", "question"), ("answer", "answer"), ("correction", "correction"), ("comment", "comment"), ("page", "page")):
-        if isinstance(row[key], str):
-            print(f"  {label:11}{_plain(str(row[key]))}")
+def _print_complaint(complaint: Complaint) -> None:
+    print(f"\n{complaint.request_id}  {str(complaint.time)[:19]}  from {complaint.who}")
+    texts = {
+        "question": complaint.question,
+        "answer": complaint.answer,
+        "correction": complaint.correction,
+        "comment": complaint.comment,
+        "page": complaint.page,
+    }
+    for label, text in texts.items():
+        if text is not None:
+            print(f"  {label:11}{_printable(text)}")
 
 
-def _plain(text: str) -> str:
-    """Without control characters: what users wrote must not steer the reviewer's terminal."""
+def _printable(text: str) -> str:
+    """Without control characters: what users wrote must not control the reviewer's terminal."""
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
-def _chosen(waiting: pd.DataFrame, request: list[str], decision: str) -> list[Row]:
-    rows: list[Row] = waiting.to_dict("records")
-    by_id = {str(row["request_id"]): row for row in rows}
-    if not request:
+def _choose(waiting: Sequence[Complaint], requests: list[str], decision: str) -> list[Complaint]:
+    """The complaints that --request names. Raises UserError if it names none, or an unknown one."""
+    if not requests:
         raise UserError("--decision needs --request ID, or --request all")
-    unknown = [name for name in request if name != "all" and name not in by_id]
-    if unknown:
-        raise UserError(f"--request {unknown[0]}: no feedback of that id waits for review; `python -m pipelines review` lists those that do")
-    if "all" not in request:
-        return [by_id[name] for name in dict.fromkeys(request)]
-    able = [row for row in rows if decision != "accept" or isinstance(row["correction"], str)]
-    if len(able) < len(rows):
-        print(f"{len(rows) - len(able)} have a thumb down and no correction: they wait on, for --decision edit or reject")
-    return able
+    by_id = {complaint.request_id: complaint for complaint in waiting}
+    for request in requests:
+        if request != "all" and request not in by_id:
+            raise UserError(
+                f"--request {request}: no feedback with this id waits for review; "
+                "`python -m pipelines review` lists what does"
+            )
+    if "all" in requests:
+        return _all_decidable(waiting, decision)
+    return [by_id[request] for request in dict.fromkeys(requests)]
 
 
-def _decide(row: Row, decision: str, who: str, answer: str | None, page: str | None, why: str) -> None:
-    """Append one review. Raises UserError where an accepted or edited question would have no answer or no page."""
-    given = answer if decision == "edit" else row["correction"]
-    support = page or row["page"]
-    if decision != "reject" and not (isinstance(given, str) and given.strip()):
-        raise UserError(f"{row['request_id']}: there is no correction to accept: --decision edit --answer TEXT gives one, --decision reject leaves the question out")
-    if decision != "reject" and not isinstance(support, str):
-        raise UserError(f"{row['request_id']}: no page was retrieved for it: --page URI names the document that supports the answer")
-    if decision != "reject" and len(str(given).strip()) > MAX_ANSWER_CHARACTERS:
-        raise UserError(f"{row['request_id']}: the answer has {len(str(given).strip())} characters, and the FAQ takes {MAX_ANSWER_CHARACTERS}: --decision edit --answer TEXT gives a shorter one")
-    kept = decision != "reject"
-    reviews.append(REVIEWS, Review(
-        request_id=str(row["request_id"]), question=str(row["question"]), given=row["answer"] if isinstance(row["answer"], str) else None, decision=DECISIONS[decision],
-        answer=str(given).strip() if kept else None, page=str(support) if kept else None, who=who, why=why, when=traffic.now().isoformat(timespec="seconds"),
-    ))  # fmt: skip
+def _all_decidable(waiting: Sequence[Complaint], decision: str) -> list[Complaint]:
+    """All complaints; for `accept`, those with a correction."""
+    if decision != "accept":
+        return list(waiting)
+    decidable = [complaint for complaint in waiting if complaint.correction is not None]
+    num_left = len(waiting) - len(decidable)
+    if num_left:
+        print(
+            f"{num_left} have a thumb down and no correction: "
+            "they still wait, for --decision edit or reject"
+        )
+    return decidable
 
 
-def _ask(waiting: pd.DataFrame, who: str) -> None:
-    for row in waiting.to_dict("records"):
-        _show(row)
-        chosen = KEYS.get(input("  [a]ccept the correction, [e]dit, [r]eject, [s]kip, [q]uit? ").strip().lower()[:1], "skip")
-        if chosen == "quit":
+def _ask(waiting: Sequence[Complaint], who: str) -> None:
+    """Go through the complaints at the terminal, until the reviewer quits."""
+    for complaint in waiting:
+        _print_complaint(complaint)
+        key = input("  [a]ccept the correction, [e]dit, [r]eject, [s]kip, [q]uit? ")
+        choice = KEYS.get(key.strip().lower()[:1], "skip")
+        if choice == "quit":
             return
-        if chosen == "skip":
+        if choice == "skip":
             continue
-        answer = input("  answer: ").strip() if chosen == "edit" else None
-        page = None if chosen == "reject" else input(f"  page that supports it [{row['page']}]: ").strip() or None
         try:
-            _decide(row, chosen, who, answer, page, "")
+            reviews.append(reviews.review(complaint, _ask_ruling(complaint, choice, who)))
         except UserError as error:
             print(f"  not recorded: {error}")
 
 
-def taught(values: Params) -> list[Lesson]:
-    """What all reviews so far teach, beside the FAQ and golden questions that people wrote."""
-    topics = [topic for topic in faq.load(FAQ) if not topic.topic.startswith(reviews.PREFIX)]
-    questions = [item for item in golden.load(GOLDEN) if not item.topic.startswith(reviews.PREFIX)]
-    taken = [*(question for topic in topics for question in topic.questions), *(item.question for item in questions)]
-    limits = reviews.Limits(values.monitor.golden_share, values.examples.near_duplicate_similarity, values.examples.min_questions, values.examples.max_question_characters)
-    return reviews.lessons(reviews.read(REVIEWS), limits, taken)
+def _ask_ruling(complaint: Complaint, decision: str, who: str) -> Ruling:
+    """The ruling, with the answer and page that it needs."""
+    answer = None
+    page = None
+    if decision == "edit":
+        answer = input("  answer: ").strip()
+    if decision != "reject":
+        page = input(f"  page that supports it [{complaint.page}]: ").strip() or None
+    return Ruling(decision, who, answer=answer, page=page)
 
 
-def write(values: Params) -> None:
-    """Make both files anew from all reviews, and say what they hold."""
-    made, found = reviews.read(REVIEWS), taught(values)
-    files.write_text(MADE_FAQ, reviews.faq_text(found))
-    files.write_text(MADE_GOLDEN, reviews.golden_text(found))
-    for lesson in found:
-        state = f"waits for {values.examples.min_questions} training questions" if lesson.held else "is taught"
-        print(f"{lesson.topic}: {len(lesson.training)} training and {len(lesson.golden)} golden questions, {state}: {_plain(lesson.answer)[:80]}")
-    used = sum(len(lesson.training) + len(lesson.golden) for lesson in found)
-    kept = sum(review.decision != "rejected" for review in made)
+def _write_lessons() -> None:
+    """Write both files from all reviews, and print what they hold."""
+    values = params.load()
+    limits = Limits.from_config(values.section(MonitorConfig), values.section(ExamplesConfig))
+    taught = lessons.load(limits)
+    lessons.write(taught)
+    num_questions = 0
+    for lesson in taught:
+        num_questions += len(lesson.questions)
+        print(_summary(lesson, limits))
+    record = reviews.read()
+    num_usable = sum(review.decision != "rejected" for review in record)
     print(
-        f"{len(made)} reviews, {kept} accepted or edited, {used} different questions teach; the others repeat one, or are worded as one that FAQ or golden set have: change those files by hand where their answer is wrong"
+        f"{len(record)} reviews, {num_usable} accepted or edited, "
+        f"{num_questions} different questions that teach. The others repeat one of these, or are "
+        "worded like one of the FAQ or golden set: if the answer there is wrong, edit those files"
     )
-    print(f"keep them: git add {REVIEWS} {MADE_FAQ} {MADE_GOLDEN} && git commit")
+    paths = f"{reviews.RECORD} {lessons.REVIEWED_FAQ} {lessons.REVIEWED_GOLDEN}"
+    print(f"keep them: git add {paths} && git commit")
+
+
+def _summary(lesson: Lesson, limits: Limits) -> str:
+    state = "is taught"
+    if lesson.is_waiting:
+        state = f"waits for {limits.min_questions} training questions"
+    return (
+        f"{lesson.topic}: {len(lesson.training)} training and {len(lesson.golden)} golden "
+        f"questions, {state}: {_printable(lesson.answer)[:80]}"
+    )

@@ -1,43 +1,66 @@
-"""`python -m pipelines run`: check the parameters, `dvc repro`, then the summary. What `make run` does after the set-up."""
+"""Run what changed (`dvc repro`), then print the summary.
+
+What `make run` does after the set-up. `dvc status`, which takes less time than a `dvc repro` with
+nothing to do, looks for changes first, while this process imports and checks the parameters.
+"""
 
 import subprocess
 import sys
 import time
 
-from pipelines import rwlock
 from pipelines.errors import note_of_a_full_disk
+from pipelines.system import dvc_lock
 
 DVC = [sys.executable, "-m", "dvc"]
 
 
 def run() -> int:
-    """The exit code of `dvc repro`, 1 where it could not keep every result; the summary is shown either way, since it says what stopped.
+    """The exit code of `dvc repro`, or 1 if DVC could not keep every result.
 
-    `dvc status`, which takes less time than a `dvc repro` with nothing to do, looks first, beside our own imports and the check of the parameters.
+    The summary is printed either way: it says what stopped.
     """
-    began = time.time()
-    rwlock.mend()
-    looking = subprocess.Popen([*DVC, "status", "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    start = time.time()
+    dvc_lock.repair()
+    status = subprocess.Popen(
+        [*DVC, "status", "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
-        from pipelines.commands import summary
+        from pipelines import graph
         from pipelines.config import params
+        from pipelines.decision import run_summary
 
         params.load()
     finally:
-        changed = looking.wait() != 0  # an error of its own too: `dvc repro` then says which
-    done = subprocess.run([*DVC, "repro"]).returncode if changed else 0
-    if not changed:
+        # An error of `dvc status` counts as a change: `dvc repro` then reports it.
+        is_changed = status.wait() != 0
+    code = _reproduce() if is_changed else 0
+    if not is_changed:
         print("nothing changed: every stage's result is up to date")
-    elif done == 0 and (lost := _not_kept()):
-        print(f"\nDVC could not keep every result (its errors are above), and would make these again:\n{lost}", file=sys.stderr)
-        done = 1
-    summary.run(since=began, stopped=done != 0)
-    if done:
+    print(run_summary.write(list(graph.read()), since=start, has_failed=code != 0))
+    if code:
         print(note_of_a_full_disk(), file=sys.stderr)
-    return done
+    return code
 
 
-def _not_kept() -> str:
-    """What `dvc status` misses in the cache, or why it cannot say: `dvc repro` ends well where it could not copy an output there."""
-    looked = subprocess.run([*DVC, "status"], capture_output=True, text=True)
-    return looked.stderr or looked.stdout if looked.returncode or "not in cache" in looked.stdout else ""
+def _reproduce() -> int:
+    code = subprocess.run([*DVC, "repro"]).returncode
+    losses = _uncached_results() if code == 0 else ""
+    if losses:
+        print(
+            "\nDVC could not keep every result (its errors are above), "
+            f"and would make these again:\n{losses}",
+            file=sys.stderr,
+        )
+        return 1
+    return code
+
+
+def _uncached_results() -> str:
+    """What `dvc status` misses in the cache, or its error; empty if all is there.
+
+    `dvc repro` succeeds even if it could not copy an output into the cache.
+    """
+    status = subprocess.run([*DVC, "status"], capture_output=True, text=True)
+    if status.returncode or "not in cache" in status.stdout:
+        return status.stderr or status.stdout
+    return ""

@@ -1,8 +1,10 @@
-"""`python -m pipelines schema`: the JSON Schema of params.yaml, which infra/params.schema.json holds for editors."""
+"""Print the JSON Schema of params.yaml.
+
+Editors read it from infra/params.schema.json: redirect it there after a change of pipelines/config.
+"""
 
 from pipelines.config import params
 
 
 def run() -> None:
-    """Print it; redirect to infra/params.schema.json after a change of pipelines/config."""
     print(params.schema(), end="")

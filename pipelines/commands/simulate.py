@@ -1,67 +1,106 @@
-"""`python -m pipelines simulate --scenario NAME`: ask the served assistant what people would ask, and give the feedback that they would give.
+"""Ask the served assistant what people would ask in a scenario, and give their feedback.
 
-Every question goes the way of a real one, through the running server; the traffic log is written by serving. An outage is a real one too: the
-live releases' aliases are taken out of Weaviate for its length, so that real users meet it as well.
+Every question goes the way of a real one, through the running server, which writes the traffic log.
+An outage is real too: for its length the aliases of the live releases are taken out of Weaviate, so
+real users meet it as well.
 """
 
+import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pipelines import golden
 from pipelines.errors import UserError
-from pipelines.monitoring import scenarios
-from pipelines.monitoring.scenarios import Asked
-from pipelines.serving import client, live
-from pipelines.vectorstore import aliases
+from pipelines.questions import golden, scenarios
+from pipelines.questions.scenarios import Request
+from pipelines.serving import client, live_routes, live_server
+from pipelines.serving.client import Question
+from pipelines.vectorstore import withhold_alias
 
-FOLDER, GOLDEN = Path("data/scenarios"), Path("data/golden")
-CLIENTS = 8  # at once
-TENANT, WHO = "simulation", "simulated user"
+SCENARIOS = Path("data/scenarios")
+GOLDEN = Path("data/golden")
+NUM_CLIENTS = 8  # that ask at the same time
+TENANT = "simulation"
+WHO = "simulated user"
+SUCCESS = "answered"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scenario", required=True, help="a file of data/scenarios, without .yaml")
+    parser.add_argument(
+        "--requests", type=int, default=200, help="number of questions (default 200)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=7, help="the same seed asks the same questions (default 7)"
+    )
 
 
 def run(scenario: str, requests: int, seed: int) -> int:
-    """Ask, give feedback, print what came of it. Exit code 1 where no request was answered."""
+    """Ask, give feedback, and print the outcomes. Exit code 1 if no request was answered."""
     if requests < 1:
         raise UserError(f"--requests {requests}: ask at least one question")
-    found = scenarios.load(FOLDER, scenario)
-    client.server()
-    steady = [item.question for item in golden.load(GOLDEN) if item.style != "reviewed"]
-    asked = scenarios.draw(found, steady, requests, seed)
-    began = time.monotonic()
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        outcomes = list(pool.map(_ask, [one for one in asked if not one.outage]))
-        during = [one for one in asked if one.outage]
-        if during:
+    world = scenarios.load(SCENARIOS, scenario)
+    client.find_server()  # raises UserError if there is none
+    steady_questions = [item.question for item in golden.load(GOLDEN) if item.style != "reviewed"]
+    drawn_requests = scenarios.draw(world, steady_questions, requests, seed)
+    start = time.monotonic()
+    outcomes = _ask_all(drawn_requests)
+    seconds = time.monotonic() - start
+    print(f"{scenario}: {world.description}")
+    _print_outcomes(drawn_requests, outcomes, seconds)
+    return 0 if SUCCESS in outcomes else 1
+
+
+def _ask_all(requests: Sequence[Request]) -> list[str]:
+    """The outcome of each request. Those of an outage come last, all during one outage."""
+    usual = [request for request in requests if not request.outage]
+    during_outage = [request for request in requests if request.outage]
+    with ThreadPoolExecutor(NUM_CLIENTS) as pool:
+        outcomes = list(pool.map(_ask, usual))
+        if during_outage:
             with _outage():
-                outcomes += pool.map(_ask, during)
-    answered = outcomes.count("answered")
-    told = [one for one, outcome in zip(asked, outcomes, strict=True) if outcome == "answered" and one.thumb is not None]
-    print(
-        f"{scenario}: {found.description}\n{answered} of {requests} requests answered in {time.monotonic() - began:.1f} s, {len(told)} with a thumb, {sum(one.correction is not None for one in told)} corrected"
-    )
-    for outcome in sorted(set(outcomes) - {"answered"}):
-        print(f"  {outcomes.count(outcome)} {outcome}")
-    return 0 if answered else 1
+                outcomes += pool.map(_ask, during_outage)
+    return outcomes
 
 
 @contextmanager
 def _outage() -> Iterator[None]:
-    """No release that answers finds its knowledge while the block runs. After a kill, `make serve` restores it at its start."""
+    """While the block runs, no live release finds its knowledge.
+
+    After a kill, `make serve` restores it when it starts.
+    """
     with ExitStack() as stack:
-        for release_id, _ in live.routes()[0]:
-            stack.enter_context(aliases.withheld(live.alias(release_id)))
+        for release_id, _ in live_routes.read().shares:
+            stack.enter_context(withhold_alias(live_server.alias(release_id)))
         yield
 
 
-def _ask(asked: Asked) -> str:
-    """`answered`, or what the server said."""
+def _ask(request: Request) -> str:
+    """SUCCESS, or what the server said instead."""
     try:
-        answer = client.ask(asked.question, tenant=TENANT)
+        answer = client.ask(Question(request.question, tenant=TENANT))
     except client.AskError as error:
         return f"{error.status}: {str(error).splitlines()[0][:120]}"
-    if asked.thumb is not None:
-        client.feedback(answer.request_id, who=WHO, thumb=asked.thumb, correction=asked.correction)
-    return "answered"
+    if request.thumb is not None:
+        client.give_feedback(
+            answer.request_id, who=WHO, thumb=request.thumb, correction=request.correction
+        )
+    return SUCCESS
+
+
+def _print_outcomes(requests: Sequence[Request], outcomes: list[str], seconds: float) -> None:
+    num_thumbs = 0
+    num_corrections = 0
+    for request, outcome in zip(requests, outcomes, strict=True):
+        if outcome == SUCCESS and request.thumb is not None:
+            num_thumbs += 1
+            num_corrections += request.correction is not None
+    num_answers = outcomes.count(SUCCESS)
+    print(
+        f"{num_answers} of {len(requests)} requests answered in {seconds:.1f} s, "
+        f"{num_thumbs} with a thumb, {num_corrections} corrected"
+    )
+    for outcome in sorted(set(outcomes) - {SUCCESS}):
+        print(f"  {outcomes.count(outcome)} {outcome}")

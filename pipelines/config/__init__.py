@@ -1,4 +1,5 @@
-"""params.yaml, typed: one module a section, so that a stage depends on its own section's file alone.
+"""params.yaml, typed: one module for each section, found by its name.
 
-`params.py` reads and checks the whole file; only the runner imports it.
+A stage depends on its own section's module alone; `params.py` reads and checks the whole file. The
+room may import errors, nothing else of ours.
 """

@@ -11,18 +11,21 @@ class MadeModel(Section):
     """The small model that `source: made` trains from random weights."""
 
     vocabulary_size: int = Field(ge=300, le=65536, description="byte-level BPE tokens")
-    hidden_size: int = Field(ge=16, description="width; a multiple of num_heads")
+    hidden_size: int = Field(ge=16, description="width; a multiple of 2 x num_heads")
     num_layers: int = Field(ge=1, description="transformer blocks")
     num_heads: int = Field(ge=1, description="attention heads")
-    num_tokens: int = Field(ge=1000, description="training tokens: the cost is in proportion")
-    sequence_length: int = Field(ge=16, description="tokens a training sequence")
-    batch_size: int = Field(ge=1, description="sequences a step")
+    num_tokens: int = Field(ge=1000, description="training tokens; the time is proportional")
+    sequence_length: int = Field(ge=16, description="tokens per training sequence")
+    batch_size: int = Field(ge=1, description="sequences per step")
     learning_rate: float = Field(gt=0, lt=1, description="peak; decays linearly to a tenth")
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "MadeModel":
         if self.hidden_size % (2 * self.num_heads):
-            raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of 2 x num_heads ({self.num_heads})")
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of "
+                f"2 x num_heads ({self.num_heads})"
+            )
         return self
 
 
@@ -30,12 +33,17 @@ class BaseConfig(Section):
     """Where the base model comes from."""
 
     source: str = Field(min_length=1, description="made, a folder, or a hub id")
-    revision: str | None = Field(description="commit of a hub id (40 hex digits); null for made or a folder")
+    revision: str | None = Field(
+        description="commit of a hub id (40 hex digits); null for made or a folder"
+    )
     seed: int = Field(ge=0, description="seed of the made model")
-    made: MadeModel = Field(description="read by source: made alone")
+    made: MadeModel = Field(description="used by `source: made` alone")
 
     @model_validator(mode="after")
     def _revision_is_pinned(self) -> "BaseConfig":
         if self.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
-            raise ValueError(f"revision {self.revision!r} is no commit: give the 40 hex digits, a branch name may move")
+            raise ValueError(
+                f"revision {self.revision!r} is not a commit: "
+                "give its 40 hex digits, since a branch can move"
+            )
         return self

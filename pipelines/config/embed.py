@@ -10,5 +10,7 @@ from pipelines.config.section import Section
 class EmbedConfig(Section):
     """Arithmetic and batch size."""
 
-    precision: Literal["auto", "bf16", "fp32"] = Field(description="auto takes bf16 where the CPU or GPU computes in it")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        description="auto takes bf16 if the CPU or GPU computes in it"
+    )
     max_batch_tokens: int = Field(ge=256, description="padded tokens a batch: bounds the memory")

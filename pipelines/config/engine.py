@@ -10,4 +10,7 @@ from pipelines.config.section import Section
 class EngineConfig(Section):
     """One machine, or the nodes of a Ray cluster; the outputs are the same."""
 
-    kind: Literal["local", "ray"] = Field(description="local: this machine; ray: Ray Data over the cluster that RAY_ADDRESS names, or one started for the run")
+    kind: Literal["local", "ray"] = Field(
+        description="local: this machine; ray: Ray Data on the cluster that RAY_ADDRESS names, "
+        "or on one that is started for the run"
+    )

@@ -10,11 +10,22 @@ from pipelines.config.section import Section
 class EvaluateConfig(Section):
     """Retrieval depth, generation and intervals."""
 
-    top_k: int = Field(ge=5, le=100, description="passages retrieved a question")
-    num_passages: int = Field(ge=0, le=20, description="of these, shown in the prompt where the template shows passages, and cited")
+    top_k: int = Field(ge=5, le=100, description="passages retrieved for a question")
+    num_passages: int = Field(
+        ge=0,
+        le=20,
+        description="of these, shown in the prompt (if the template shows passages) and cited",
+    )
     max_new_tokens: int = Field(ge=1, description="tokens of the longest answer")
     batch_size: int = Field(ge=1, description="questions generated at once")
-    precision: Literal["fp32", "weights"] = Field(description="fp32: an answer does not depend on the batch that it was in; weights: as the weights were saved")
+    precision: Literal["fp32", "weights"] = Field(
+        description="fp32: an answer does not depend on its batch; weights: as they were saved"
+    )
     num_resamples: int = Field(ge=200, description="bootstrap resamples of each interval")
-    grounded_similarity: float = Field(ge=0, le=1, description="an answer sentence is grounded when a retrieved passage has this cosine similarity to it")
+    grounded_similarity: float = Field(
+        ge=0,
+        le=1,
+        description="an answer's sentence is grounded if a sentence of a retrieved passage has "
+        "this cosine similarity to it",
+    )
     seed: int = Field(ge=0, description="seed of the bootstrap")

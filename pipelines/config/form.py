@@ -1,11 +1,15 @@
-"""The fields of a form made from params.yaml's typed models: name, section, JSON Schema and today's value. Airflow's trigger form is made of them."""
+"""The fields of a form made from params.yaml's typed models. Airflow's trigger form shows them."""
 
 from typing import Any, NamedTuple
 
-from pipelines.config.params import Params
+from pipelines.config.params import Params, file_model
 
-KEPT = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "pattern", "minItems")
+SCHEMA_KEYS = (
+    *("type", "enum", "pattern", "minItems", "minLength", "maxLength"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+)
 SCALARS = {"string", "integer", "number", "boolean"}
+Schema = dict[str, Any]
 
 
 class Field(NamedTuple):
@@ -14,37 +18,51 @@ class Field(NamedTuple):
     key: str  # section.key, deeper keys likewise
     section: str  # heading
     help: str  # meaning and unit
-    schema: dict[str, Any]  # JSON Schema of the value
+    schema: Schema  # JSON Schema of the value
     value: Any  # today's
 
 
 def fields(values: Params, sections: list[str]) -> list[Field]:
     """The fields of these sections of params.yaml, in order."""
-    schema: dict[str, Any] = Params.model_json_schema(by_alias=True)
-    today = values.model_dump(mode="json", by_alias=True)
-    return [field for name in sections for field in _below(name, f"{name}: {schema['properties'][name].get('description', '')}", schema["properties"][name], today[name], schema["$defs"])]
+    schema = file_model().model_json_schema(by_alias=True)
+    form: list[Field] = []
+    for name in sections:
+        part = schema["properties"][name]
+        heading = f"{name}: {part.get('description', '')}"
+        value = values.named(name).model_dump(mode="json", by_alias=True)
+        form += _fields_below(Field(name, heading, "", part, value), schema["$defs"])
+    return form
 
 
-def _below(key: str, heading: str, schema: dict[str, Any], value: Any, known: dict[str, Any]) -> list[Field]:
-    resolved = known[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
-    if "properties" not in resolved:
-        return [Field(key, heading, schema.get("description", ""), _plain(resolved), value)]
-    return [field for name, part in resolved["properties"].items() for field in _below(f"{key}.{name}", heading, part, value[name], known)]
+def _fields_below(field: Field, definitions: Schema) -> list[Field]:
+    """The field itself if it holds a single value, else the fields of its keys."""
+    reference = field.schema.get("$ref", "").rsplit("/", 1)[-1]
+    schema = definitions[reference] if reference else field.schema
+    if "properties" not in schema:
+        description = field.schema.get("description", "")
+        return [field._replace(help=description, schema=_simplify(schema))]
+    form: list[Field] = []
+    for name, part in schema["properties"].items():
+        child = Field(f"{field.key}.{name}", field.section, "", part, field.value[name])
+        form += _fields_below(child, definitions)
+    return form
 
 
-def _plain(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without references. A list of sections keeps its type alone: the run's first task checks it by the model."""
+def _simplify(schema: Schema) -> Schema:
+    """The schema without references.
+
+    A list of sections keeps its type alone: the run's first task checks it by the model.
+    """
     if "anyOf" in schema:
-        options = [_plain(option) for option in schema["anyOf"]]
-        return {**{key: value for option in options for key, value in option.items()}, "type": [option["type"] for option in reversed(options)]}
-    plain = {key: schema[key] for key in KEPT if key in schema}
+        options = [_simplify(option) for option in schema["anyOf"]]
+        combination: Schema = {}
+        for option in options:
+            combination |= option
+        return combination | {"type": [option["type"] for option in reversed(options)]}
+    simple = {key: schema[key] for key in SCHEMA_KEYS if key in schema}
     if "const" in schema:
-        plain["enum"] = [schema["const"]]
-    if plain.get("type") == "array" and schema.get("items", {}).get("type") in SCALARS:
-        plain["items"] = {"type": schema["items"]["type"]}
-    return plain
-
-
-def sections() -> list[str]:
-    """The sections of params.yaml, in order."""
-    return [field.alias or name for name, field in Params.model_fields.items()]
+        simple["enum"] = [schema["const"]]
+    item_type = schema.get("items", {}).get("type")
+    if simple.get("type") == "array" and item_type in SCALARS:
+        simple["items"] = {"type": item_type}
+    return simple

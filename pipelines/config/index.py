@@ -6,8 +6,19 @@ from pipelines.config.section import Section
 
 
 class IndexConfig(Section):
-    """Retention, verification and the weighing of words and vectors."""
+    """Retention, verification, and how words and vectors are weighed in a search."""
 
-    keep: int = Field(ge=1, description="collections that stay, the new one and spares included; what an alias names always stays")
-    hybrid_alpha: float = Field(ge=0, le=1, description="hybrid search: share of the vector in a passage's score; 0 is BM25 alone, 1 the vector alone")
-    verify_sample: int = Field(ge=1, description="objects read back and compared with their vectors")
+    keep: int = Field(
+        ge=1,
+        description="collections that stay, the new one and spares included; "
+        "what an alias names always stays",
+    )
+    hybrid_alpha: float = Field(
+        ge=0,
+        le=1,
+        description="hybrid search: share of the vector in a passage's score; "
+        "0 is BM25 alone, 1 the vector alone",
+    )
+    verify_sample: int = Field(
+        ge=1, description="objects read back and compared with their vectors"
+    )

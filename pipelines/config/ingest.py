@@ -1,6 +1,7 @@
 """`ingest` of params.yaml: where documents come from."""
 
 import re
+from collections import Counter
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -8,65 +9,99 @@ from pydantic import Field, field_validator
 
 from pipelines.config.section import Section
 
+RAW_FOLDER = ("data", "raw")
+PASSWORD = re.compile(r"//[^/@:]*:([^/@]+)@")
+VARIABLE = re.compile(r"\$\{\w+\}")
+SourceName = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri"),
+]
+TextColumn = Annotated[str, Field(min_length=1, description="column with the text")]
+TitleColumn = Annotated[str | None, Field(description="column with the title, or null")]
+
 
 class FilesSource(Section):
-    """Files of any format that there is a reader for, below one folder or URL."""
+    """Files of any format that has a reader, below one folder or URL."""
 
     kind: Literal["files"] = Field(description="files: documents below a folder")
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri, e.g. handbook")
-    path: str = Field(description="folder below data/raw (which dvc.yaml tracks), or a URL that fsspec opens, which `python -m pipelines fetch` brings")
+    name: SourceName
+    path: str = Field(
+        description="folder below data/raw (which dvc.yaml tracks), or a URL that fsspec opens and "
+        "`python -m pipelines fetch` reads"
+    )
     globs: list[str] = Field(min_length=1, description="patterns below the folder, e.g. **/*.md")
 
     @field_validator("path")
     @classmethod
-    def _is_tracked(cls, path: str) -> str:
+    def _check_path(cls, path: str) -> str:
         if "://" in path:
             return _without_password(path)
-        if PurePosixPath(path).parts[:2] != ("data", "raw") or ".." in PurePosixPath(path).parts:
-            raise ValueError("a source's folder must lie below data/raw, which `dvc.yaml` lists as a dependency: else changed documents would not rerun the stages")
+        parts = PurePosixPath(path).parts
+        if parts[:2] != RAW_FOLDER or ".." in parts:
+            raise ValueError(
+                "a source's folder must lie below data/raw, which `dvc.yaml` lists as a "
+                "dependency: otherwise changed documents would not rerun the stages"
+            )
         return path
 
     @field_validator("globs")
     @classmethod
-    def _stay_below_the_folder(cls, globs: list[str]) -> list[str]:
+    def _check_globs(cls, globs: list[str]) -> list[str]:
         for glob in globs:
-            if not glob or PurePosixPath(glob).is_absolute() or ".." in PurePosixPath(glob).parts:
-                raise ValueError(f"{glob!r} is no pattern below the folder: write one such as **/*.md")
+            pattern = PurePosixPath(glob)
+            if not glob or pattern.is_absolute() or ".." in pattern.parts:
+                raise ValueError(
+                    f"{glob!r} is not a pattern below the folder; use one such as **/*.md"
+                )
         return globs
 
 
 class PackagesSource(Section):
     """Descriptions and metadata of installed Python packages."""
 
-    kind: Literal["python_packages"] = Field(description="python_packages: descriptions of installed packages")
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
-    packages: list[str] = Field(min_length=1, description="distribution names; versions are those of infra/requirements/pipeline.txt")
+    kind: Literal["python_packages"] = Field(
+        description="python_packages: descriptions of installed packages"
+    )
+    name: SourceName
+    packages: list[str] = Field(
+        min_length=1,
+        description="distribution names; versions are those of infra/requirements/pipeline.txt",
+    )
 
 
 class WebSource(Section):
     """Pages of one site, by its sitemap or by its links."""
 
     kind: Literal["web"] = Field(description="web: pages of one site")
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
-    start: str = Field(pattern=r"^https?://[^/@]+(/.*)?$", description="a sitemap (it ends with .xml), or the page from which links are followed; only addresses below its folder are read")
-    max_pages: int = Field(ge=1, description="pages at most")
-    requests_per_second: float = Field(gt=0, description="at most; the site's Crawl-delay counts where it is slower")
+    name: SourceName
+    start: str = Field(
+        pattern=r"^https?://[^/@]+(/.*)?$",
+        description="a sitemap (ends with .xml), or the page from which links are followed; "
+        "only URLs below its folder are read",
+    )
+    max_pages: int = Field(ge=1, description="maximum number of pages")
+    requests_per_second: float = Field(
+        gt=0, description="maximum rate; the site's Crawl-delay counts if it is slower"
+    )
 
 
 class SqlSource(Section):
     """Rows of one query."""
 
     kind: Literal["sql"] = Field(description="sql: rows of a query")
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
-    url: str = Field(description="SQLAlchemy URL; ${NAME} stands for an environment variable, which is how a password gets in")
+    name: SourceName
+    url: str = Field(
+        description="SQLAlchemy URL; ${NAME} stands for an environment variable, such as the one "
+        "with the password"
+    )
     query: str = Field(min_length=1, description="one SELECT")
-    id_column: str = Field(min_length=1, description="column that names a row for good")
-    text_column: str = Field(min_length=1, description="column with the text")
-    title_column: str | None = Field(description="column with the title, or null")
+    id_column: str = Field(min_length=1, description="column with a row's lasting id")
+    text_column: TextColumn
+    title_column: TitleColumn
 
     @field_validator("url")
     @classmethod
-    def _has_no_password(cls, url: str) -> str:
+    def _check_url(cls, url: str) -> str:
         return _without_password(url)
 
 
@@ -74,71 +109,106 @@ class HfSource(Section):
     """Rows of a data set."""
 
     kind: Literal["hf"] = Field(description="hf: rows of a data set")
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
-    dataset: str = Field(min_length=1, description="hub id; or parquet, json, csv or arrow for local files")
-    revision: str | None = Field(description="commit of a hub id, 40 hex digits; null for local files")
+    name: SourceName
+    dataset: str = Field(
+        min_length=1, description="hub id; or parquet, json, csv or arrow for local files"
+    )
+    revision: str | None = Field(
+        description="commit of a hub id, 40 hex digits; null for local files"
+    )
     data_files: list[str] = Field(description="local files or patterns; empty for a hub id")
     split: str = Field(min_length=1, description="split, such as train")
-    id_column: str | None = Field(description="column that names a row for good; null: the row's number")
-    text_column: str = Field(min_length=1, description="column with the text")
-    title_column: str | None = Field(description="column with the title, or null")
+    id_column: str | None = Field(
+        description="column with a row's lasting id; null: the row's number"
+    )
+    text_column: TextColumn
+    title_column: TitleColumn
 
 
 class GitSource(Section):
     """Files of a Git repository at a revision."""
 
     kind: Literal["git"] = Field(description="git: files of a repository")
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri")
+    name: SourceName
     repository: str = Field(pattern=r"^[^-].*$", description="URL or folder")
     revision: str = Field(pattern=r"^[^-].*$", description="branch, tag or commit")
     globs: list[str] = Field(min_length=1, description="patterns of files, e.g. docs/**/*.md")
 
 
+Source = Annotated[
+    FilesSource | PackagesSource | WebSource | SqlSource | HfSource | GitSource,
+    Field(discriminator="kind"),
+]
+
+
 def _without_password(url: str) -> str:
-    written = re.search(r"//[^/@:]*:([^/@]+)@", url)
-    if written and not re.fullmatch(r"\$\{\w+\}", written[1]):
-        raise ValueError("the password stands in the file, which is in Git: put it into an environment variable and write ${NAME}")
+    password = PASSWORD.search(url)
+    if password and not VARIABLE.fullmatch(password[1]):
+        raise ValueError(
+            "the password is in the file, which is in Git: "
+            "put it into an environment variable and write ${NAME}"
+        )
     return url
 
 
-Source = Annotated[FilesSource | PackagesSource | WebSource | SqlSource | HfSource | GitSource, Field(discriminator="kind")]
-
-
 class Limits(Section):
-    """What one document may take while it is read; beyond it, it is a rejection."""
+    """What reading one document may take; a document that needs more is rejected."""
 
     seconds: float = Field(gt=0, description="seconds to read one document")
-    memory_mib: int = Field(ge=768, description="MiB of address space of a process that reads documents, its libraries included")
+    memory_mib: int = Field(
+        ge=768,
+        description="MiB of address space of a process that reads documents, libraries included",
+    )
     max_document_mib: int = Field(ge=1, description="MiB of one document")
     max_unpacked_mib: int = Field(ge=1, description="MiB that an office file or EPUB unpacks to")
     max_pages: int = Field(ge=1, description="pages of a PDF")
 
 
 class Quality(Section):
-    """Rules that a document's text must keep to be in the corpus; a document that breaks one is a rejection."""
+    """Rules for a document's text; a document that breaks one is rejected."""
 
     min_words: int = Field(ge=1, description="words; a shorter document says nothing")
-    min_letter_share: float = Field(ge=0, le=1, description="letters among the characters; less is a dump of numbers or symbols")
-    max_repeated_line_share: float = Field(ge=0, le=1, description="characters in lines that occurred before; more is boilerplate")
-    max_replacement_share: float = Field(ge=0, le=1, description="U+FFFD among the characters; more is a damaged text")
-    max_mojibake_share: float = Field(ge=0, le=1, description="sequences such as Ã¼ among the characters, as ftfy counts them; more was decoded wrongly")
+    min_letter_share: float = Field(
+        ge=0, le=1, description="letters among the characters; less is a dump of numbers or symbols"
+    )
+    max_repeated_line_share: float = Field(
+        ge=0, le=1, description="characters in lines that occurred before; more is boilerplate"
+    )
+    max_replacement_share: float = Field(
+        ge=0, le=1, description="U+FFFD among the characters; more is a damaged text"
+    )
+    max_mojibake_share: float = Field(
+        ge=0,
+        le=1,
+        description="sequences such as Ã¼ among the characters, as ftfy counts them; "
+        "more was decoded wrongly",
+    )
 
 
 class IngestConfig(Section):
-    """Sources, what is refused, and how much of it stops the run."""
+    """Sources, what is rejected, and how much of it stops the run."""
 
-    max_rejected_share: float = Field(ge=0, le=1, description="share of documents that may be rejected before the run stops")
-    num_workers: int = Field(ge=0, description="processes that read documents; 0: one a CPU core")
+    max_rejected_share: float = Field(
+        ge=0, le=1, description="share of documents that may be rejected before the run stops"
+    )
+    num_workers: int = Field(
+        ge=0, description="processes that read documents; 0: one for each CPU core"
+    )
     limits: Limits = Field(description="of one document")
     quality: Quality = Field(description="rules for a document's text")
-    near_duplicate_similarity: float = Field(gt=0, le=1, description="common word 5-grams (Jaccard, by MinHash) from which two documents count as one")
+    near_duplicate_similarity: float = Field(
+        gt=0,
+        le=1,
+        description="common word 5-grams (Jaccard, by MinHash) from which two documents count as "
+        "one",
+    )
     sources: list[Source] = Field(min_length=1, description="where documents come from")
 
     @field_validator("sources")
     @classmethod
-    def _names_differ(cls, sources: list[Source]) -> list[Source]:
-        names = [source.name for source in sources]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two sources are named {twice[0]}: give each its own name")
+    def _check_names(cls, sources: list[Source]) -> list[Source]:
+        counts = Counter(source.name for source in sources)
+        for name in sorted(counts):
+            if counts[name] > 1:
+                raise ValueError(f"two sources are named {name}: give each its own name")
         return sources

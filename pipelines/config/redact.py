@@ -1,4 +1,4 @@
-"""`redact` of params.yaml: which personal data is looked for, and what becomes of it."""
+"""`redact` of params.yaml: which personal data is looked for, and what replaces it."""
 
 import re
 from typing import Literal
@@ -13,27 +13,38 @@ Action = Literal["mask", "hash", "remove", "keep"]
 class RedactConfig(Section):
     """Types of personal data, actions, and what is never personal."""
 
-    actions: dict[str, Action] = Field(description="type of Presidio -> mask (a numbered name), hash (a keyed code), remove or keep; other types are not looked for")
-    min_score: float = Field(gt=0, le=1, description="Presidio's confidence from which a find counts")
-    allow: list[str] = Field(description="regular expressions; what one of them matches whole is no personal data")
+    actions: dict[str, Action] = Field(
+        description="type of Presidio -> mask (a numbered name), hash (a keyed code), remove or "
+        "keep; other types are not looked for"
+    )
+    min_score: float = Field(
+        gt=0, le=1, description="Presidio's confidence from which a match counts"
+    )
+    allow: list[str] = Field(
+        description="regular expressions; a value that one of them matches in full is not personal"
+    )
     names_model: str | None = Field(
-        description="folder or installed package of a spaCy pipeline that finds names and places (types PERSON, LOCATION, ORGANIZATION, NRP); null: they are not looked for"
+        description="folder or installed package of a spaCy pipeline that detects names and places "
+        "(types PERSON, LOCATION, ORGANIZATION, NRP); null: they are not looked for"
     )
 
     @field_validator("actions")
     @classmethod
-    def _types_are_known(cls, actions: dict[str, Action]) -> dict[str, Action]:
-        unknown = sorted(name for name in actions if not re.fullmatch(r"[A-Z][A-Z0-9_]+", name))
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no type of personal data: Presidio's types are written like EMAIL_ADDRESS")
+    def _check_types(cls, actions: dict[str, Action]) -> dict[str, Action]:
+        invalid = sorted(name for name in actions if not re.fullmatch(r"[A-Z][A-Z0-9_]+", name))
+        if invalid:
+            raise ValueError(
+                f"{invalid[0]!r} is not a type of personal data: Presidio's types are written like "
+                "EMAIL_ADDRESS"
+            )
         return actions
 
     @field_validator("allow")
     @classmethod
-    def _patterns_compile(cls, allow: list[str]) -> list[str]:
+    def _check_patterns(cls, allow: list[str]) -> list[str]:
         for pattern in allow:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
         return allow

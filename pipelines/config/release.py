@@ -10,4 +10,7 @@ from pipelines.config.section import Section
 class ReleaseConfig(Section):
     """Who decides."""
 
-    approval: Literal["human", "auto"] = Field(description="human: a person approves in Airflow what the gate accepted; auto: the gate's acceptance is enough")
+    approval: Literal["human", "auto"] = Field(
+        description="human: a person approves in Airflow what the gate accepted; auto: the gate's "
+        "acceptance is enough"
+    )

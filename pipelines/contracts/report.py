@@ -1,25 +1,55 @@
-"""A check's report (validation.json, examples_validation.json, and the verdict's rules): the harmed stage reads it.
+"""A report of checks: validation.json, examples_validation.json and others. The harmed stage obeys.
 
-{"passed": false, "reason": "2 of 9 checks failed: ...", "checks": [{"name": "text is not empty", "passed": false,
- "observed": "3 of 120 rows", "expected": "0 rows", "num_rows": 3, "examples": ["handbook/a.md", ...]}]}
+{"passed": false, "reason": "2 of 9 checks failed: ...", "checks": [{"name": "text is not empty",
+ "passed": false, "observed": "3 of 120 rows", "expected": "0 rows", "num_rows": 3,
+ "examples": ["handbook/a.md", ...]}, {"name": "number of documents", ...,
+ "code": "num_documents"}]}
 """
 
-from pydantic import BaseModel, ConfigDict
+from enum import StrEnum
+from typing import Any
 
-from pipelines.errors import Refusal
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+from pipelines.errors import Refusal, UserError
+
+
+class CheckCode(StrEnum):
+    """Identifies the checks that code looks for; a check that only people read needs none."""
+
+    NUM_DOCUMENTS = "num_documents"  # validate: how many documents there are
+    NUM_REQUESTS = "num_requests"  # monitor: how many requests a window has
+    ENOUGH_REQUESTS = "enough_requests"  # canary: each release answered enough requests
+    ENOUGH_MEASURED = "enough_measured"  # canary: groundedness was measured on enough answers
+    SAME_TOKENS = "same_tokens"  # parity: share of tokens that quantisation leaves unchanged
+    SAME_ANSWERS = "same_answers"  # parity and proof: share of answers that are as expected
+    SAME_CITATIONS = "same_citations"  # proof: share of citations that are as evaluated
 
 
 class Check(BaseModel):
-    """One rule with what was seen and what was wanted."""
+    """One rule: what was observed and what was expected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: str  # for people; control flow asks for `code`
     passed: bool
     observed: str
     expected: str
-    num_rows: int = 0  # rows that break it, where rows can be named
+    num_rows: int = 0  # rows that break the rule, if rows can be named
     examples: list[str] = []  # at most three
+    code: str = ""  # a CheckCode, or empty
+
+    @model_serializer(mode="wrap")
+    def _leave_out_empty_code(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A check without a code is stored without the key."""
+        fields: dict[str, Any] = dump(self)
+        if not self.code:
+            fields.pop("code", None)
+        return fields
+
+    def describe(self) -> str:
+        """`name: observed, expected ...`."""
+        return f"{self.name}: {self.observed}, expected {self.expected}"
 
 
 class Report(BaseModel):
@@ -33,23 +63,50 @@ class Report(BaseModel):
 
     @classmethod
     def of(cls, checks: list[Check]) -> "Report":
-        """Passed only when there is at least one check and every check passed."""
-        failed = [check for check in checks if not check.passed]
+        """Passed only if there is at least one check and every check passed."""
         if not checks:
             return cls(passed=False, reason="nothing was checked", checks=[])
-        if not failed:
+        failures = [check.describe() for check in checks if not check.passed]
+        if not failures:
             return cls(passed=True, reason=f"all {len(checks)} checks passed", checks=checks)
-        named = "; ".join(f"{check.name}: {check.observed}, expected {check.expected}" for check in failed)
-        return cls(passed=False, reason=f"{len(failed)} of {len(checks)} checks failed: {named}", checks=checks)
+        summary = f"{len(failures)} of {len(checks)} checks failed"
+        return cls(passed=False, reason=f"{summary}: {'; '.join(failures)}", checks=checks)
 
-    def demand(self, what: str, remedy: str) -> None:
+    def failures(self) -> list[Check]:
+        """The checks that did not pass."""
+        return [check for check in self.checks if not check.passed]
+
+    def check(self, code: str) -> Check:
+        """The check with that code. Raises UserError if the report has none."""
+        for check in self.checks:
+            if check.code == code:
+                return check
+        names = ", ".join(check.name for check in self.checks) or "no checks"
+        raise UserError(
+            f"the report has no check with the code `{code}` (it has: {names}): "
+            "if an earlier version of the code wrote it, `dvc repro` writes it anew"
+        )
+
+    def demand(self, subject: str, remedy: str) -> None:
         """Raise Refusal unless passed: which check, how many rows, three examples, what to do."""
         if self.passed:
             return
-        lines = [f"refused: {what} did not pass. {remedy}"]
-        for check in self.checks:
-            if not check.passed:
-                rows = f" ({check.num_rows} rows)" if check.num_rows and "rows" not in check.observed else ""
-                shown = f" e.g. {', '.join(check.examples[:3])}" if check.examples else ""
-                lines.append(f"  - {check.name}: {check.observed}{rows}, expected {check.expected}{shown}")
-        raise Refusal("\n".join(lines if self.checks else [*lines, f"  - {self.reason}"]))
+        lines = [f"refused: {subject} did not pass. {remedy}"]
+        lines += [f"  - {_describe_failure(check)}" for check in self.failures()]
+        if not self.checks:
+            lines.append(f"  - {self.reason}")
+        raise Refusal("\n".join(lines))
+
+
+def _describe_failure(check: Check) -> str:
+    """The check with the number of its rows, unless `observed` has it, and its examples."""
+    count = f" ({check.num_rows} rows)" if _count_is_missing(check) else ""
+    line = f"{check.name}: {check.observed}{count}, expected {check.expected}"
+    if check.examples:
+        line += f" e.g. {', '.join(check.examples[:3])}"
+    return line
+
+
+def _count_is_missing(check: Check) -> bool:
+    """Whether `observed` does not say by itself how many rows break the rule."""
+    return check.num_rows > 0 and "rows" not in check.observed

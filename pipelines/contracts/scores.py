@@ -1,17 +1,22 @@
-"""scores.json: every metric of every system with its bootstrap interval, and the paired differences that the gate judges.
+"""scores.json: every metric of every system, and the paired differences that the gate judges.
 
-{"candidate": "9f1e...", "champion": null, "num_questions": 300, "golden_digest": "...",
- "systems": {"candidate": {"metrics": {"exact_match": {"value": 0.81, "low": 0.76, "high": 0.85, "num": 300}}, "slices": {...}}},
- "differences": {"base": {"exact_match": {"value": 0.81, "low": 0.76, "high": 0.85, "num": 300}}}}
+{"candidate": "9f1e...", "champion": null, "num_questions": 300, "golden_digest": "8d01...",
+ "systems": {"candidate": {"metrics": {"exact_match":
+    {"value": 0.81, "low": 0.76, "high": 0.85, "num": 300}}, "slices": {...}}},
+ "differences": {"base": {"exact_match":
+    {"value": 0.81, "low": 0.76, "high": 0.85, "num": 300}}}}
 """
 
 from pydantic import BaseModel, ConfigDict
 
-CANDIDATE, BASE, FREQUENT, CHAMPION = "candidate", "base", "most_frequent", "champion"
+CANDIDATE = "candidate"
+BASE = "base"
+FREQUENT = "most_frequent"
+CHAMPION = "champion"
 
 
 class Interval(BaseModel):
-    """A mean with its 95 % bootstrap interval over `num` questions; nulls where there is no question to measure it on."""
+    """A mean over `num` questions with its 95 % bootstrap interval; nulls if it has no value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +27,7 @@ class Interval(BaseModel):
 
 
 class System(BaseModel):
-    """One system's metrics, and its exact match by slice (`style:typo`, `page:handbook/gate.md` ...)."""
+    """One system's metrics and exact match by slice (`style:typo`, `page:handbook/gate.md`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,4 +49,8 @@ class Scores(BaseModel):
 
     def values(self, system: str) -> dict[str, float]:
         """The metrics of one system that were measured, without their intervals."""
-        return {name: met.value for name, met in self.systems[system].metrics.items() if met.value is not None}
+        values: dict[str, float] = {}
+        for name, interval in self.systems[system].metrics.items():
+            if interval.value is not None:
+                values[name] = interval.value
+        return values

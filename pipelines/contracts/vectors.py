@@ -2,7 +2,8 @@
 
     {"chunk_id": "5b0c3f8e9a1d2c47-0003", "vector": [0.021, -0.043, ...]}
 
-The schema's metadata names what made them: `encoder_model`, `encoder_revision`, `encoder_digest`, `precision`, `dimensions`.
+The schema's metadata says how they were computed: `encoder_model`, `encoder_revision`,
+`encoder_digest`, `precision` and `dimensions`.
 """
 
 import pyarrow as pa
@@ -10,7 +11,10 @@ import pyarrow as pa
 
 def vectors(dimensions: int) -> pa.Schema:
     """Schema for unit-length float32 vectors of that many dimensions."""
-    return pa.schema([
-        pa.field("chunk_id", pa.string(), nullable=False),
-        pa.field("vector", pa.list_(pa.field("item", pa.float32(), nullable=False), dimensions), nullable=False),
-    ])  # fmt: skip
+    value = pa.field("item", pa.float32(), nullable=False)
+    return pa.schema(
+        [
+            pa.field("chunk_id", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(value, dimensions), nullable=False),
+        ]
+    )

@@ -1,7 +1,9 @@
-"""verdict.json: whether the candidate may be exported, and every rule with its number, threshold and outcome.
+"""verdict.json: whether the candidate may be exported, and every rule with its outcome.
 
-{"accepted": true, "candidate": "9f1e...", "reason": "accepted: all 21 rules passed; exact match 0.81 [0.76, 0.85] ...",
- "rules": [{"name": "floor exact_match", "passed": true, "observed": "0.76", "expected": ">= 0.6", "num_rows": 0, "examples": []}],
+{"accepted": true, "candidate": "9f1e...",
+ "reason": "accepted: all 21 rules passed; exact match 0.81 [0.76, 0.85]",
+ "rules": [{"name": "floor exact_match", "passed": true, "observed": "0.81 [0.76, 0.85]",
+            "expected": "lower end >= 0.6", "num_rows": 0, "examples": []}],
  "overrides": []}
 """
 
@@ -11,11 +13,11 @@ from pipelines.contracts.report import Check
 
 
 class Override(BaseModel):
-    """A person's decision to let named rules be broken by one candidate until a day."""
+    """A person's decision that one candidate may break the named rules until a day."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    candidate: str
+    candidate: str  # the first digits of its digest, at least 12
     rules: list[str]
     who: str
     why: str

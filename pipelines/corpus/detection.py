@@ -1,101 +1,145 @@
-"""Knows what a file is by its content: its media type, and for text its encoding. The name decides only between kinds of text."""
+"""Detects what a file is by its content: its media type and, for text, its encoding."""
 
 import io
 import re
 import zipfile
 from pathlib import PurePosixPath
+from typing import NoReturn
 
 from pipelines.corpus.parts import Unreadable
 
-PDF, DOCX, PPTX, XLSX, EPUB = (
-    "application/pdf",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "application/epub+zip",
-)
-HTML, MARKDOWN, RST, PLAIN, CSV, MAIL = "text/html", "text/markdown", "text/x-rst", "text/plain", "text/csv", "message/rfc822"
-SUFFIXES = {".md": MARKDOWN, ".markdown": MARKDOWN, ".rst": RST, ".html": HTML, ".htm": HTML, ".xhtml": HTML, ".csv": CSV, ".tsv": CSV, ".eml": MAIL}
+OFFICE = "application/vnd.openxmlformats-officedocument"
+PDF = "application/pdf"
+DOCX = f"{OFFICE}.wordprocessingml.document"
+PPTX = f"{OFFICE}.presentationml.presentation"
+XLSX = f"{OFFICE}.spreadsheetml.sheet"
+EPUB = "application/epub+zip"
+HTML = "text/html"
+MARKDOWN = "text/markdown"
+RST = "text/x-rst"
+PLAIN = "text/plain"
+CSV = "text/csv"
+MAIL = "message/rfc822"
+
 TEXTS = {MARKDOWN, RST, HTML, PLAIN, CSV, MAIL}
-OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+SUFFIXES = {
+    ".md": MARKDOWN,
+    ".markdown": MARKDOWN,
+    ".rst": RST,
+    ".html": HTML,
+    ".htm": HTML,
+    ".xhtml": HTML,
+    ".csv": CSV,
+    ".tsv": CSV,
+    ".eml": MAIL,
+}
+OFFICE_FOLDERS = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
+OLE2_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+ZIP_START = b"PK\x03\x04"
 HTML_START = re.compile(r"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!doctype\s+html|<html[\s>])")
-MAIL_HEADERS = re.compile(r"(?im)^(received|return-path|message-id|mime-version|from|to|subject|date|delivered-to):\s?\S")
-FEWEST_BYTES = 24  # of a text that is not Unicode; the encoding of a shorter one would be a guess
+MAIL_HEADERS = re.compile(
+    r"(?im)^(received|return-path|message-id|mime-version|from|to|subject|date|delivered-to):\s?\S"
+)
+MAIL_SUFFIXES = ("", ".eml", ".txt", ".mbox")
+MIN_MAIL_HEADERS = 3
+SAMPLE_CHARACTERS = 20000  # decide between kinds of text
+MIN_LEGACY_BYTES = 24  # of a text that is not Unicode; for a shorter one the encoding is a guess
 
 
-def media_type(content: bytes, name: str, hint: str | None = None) -> str:
-    """The media type. `hint` is what the source says; it and the name count only where the content is text. Raises Unreadable with what it is instead."""
+def detect_media_type(content: bytes, name: str, hint: str | None = None) -> str:
+    """The media type.
+
+    `hint` is what the source states; it and the name count only if the content is text. Raises
+    Unreadable, which says what the content is, if there is no reader for it.
+    """
     if b"%PDF-" in content[:1024]:
         return PDF
-    if content.startswith(b"PK\x03\x04"):
-        return _archive(content)
-    if content.startswith(OLE2):
-        raise Unreadable("an Office file from before 2007, or one with a password: save it as docx, pptx or xlsx without a password")
-    text = decode(content)
-    if HTML_START.match(text[:20000]):
-        return HTML
-    head = re.split(r"\n\s*\n", text[:20000], maxsplit=1)[0]
+    if content.startswith(ZIP_START):
+        return _detect_archive_type(content)
+    if content.startswith(OLE2_START):
+        raise Unreadable(
+            "an Office file from before 2007, or one with a password: "
+            "save it as docx, pptx or xlsx without a password"
+        )
+    sample = decode(content)[:SAMPLE_CHARACTERS]
     suffix = PurePosixPath(name).suffix.lower()
-    if len({found.lower() for found in MAIL_HEADERS.findall(head)}) >= 3 and suffix in ("", ".eml", ".txt", ".mbox"):
+    if HTML_START.match(sample):
+        return HTML
+    if suffix in MAIL_SUFFIXES and _has_mail_headers(sample):
         return MAIL
     return hint if hint in TEXTS else SUFFIXES.get(suffix, PLAIN)
 
 
-def _archive(content: bytes) -> str:
+def _has_mail_headers(sample: str) -> bool:
+    head = re.split(r"\n\s*\n", sample, maxsplit=1)[0]
+    names = {name.lower() for name in MAIL_HEADERS.findall(head)}
+    return len(names) >= MIN_MAIL_HEADERS
+
+
+def _detect_archive_type(content: bytes) -> str:
     """Which zip-based format this is."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = set(archive.namelist())
-            kind = archive.open("mimetype").read(64).strip() if "mimetype" in names else b""
+            stated_type = archive.open("mimetype").read(64) if "mimetype" in names else b""
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError) as error:
         raise Unreadable(f"a damaged zip archive: {error}") from error
-    if kind == EPUB.encode():
+    if stated_type.strip() == EPUB.encode():
         return EPUB
-    for folder, found in (("word/", DOCX), ("ppt/", PPTX), ("xl/", XLSX)):
-        if "[Content_Types].xml" in names and any(name.startswith(folder) for name in names):
-            return found
+    for folder, media_type in OFFICE_FOLDERS.items():
+        has_folder = any(name.startswith(folder) for name in names)
+        if has_folder and "[Content_Types].xml" in names:
+            return media_type
     raise Unreadable("a zip archive that is no docx, pptx, xlsx or EPUB: unpack it")
 
 
 def decode(content: bytes) -> str:
-    """Text in Unicode, or in the encoding that its bytes are in. Raises Unreadable with the place of the first wrong byte."""
+    """The content as text with Unix line ends.
+
+    Raises Unreadable, which names the first wrong byte, if the content is not text.
+    """
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         reason = f"not {encoding.removesuffix('-sig')}: {error.reason} at byte {error.start}"
-        text = _legacy(content, reason) if encoding == "utf-8-sig" else _refuse(reason)
+        if encoding == "utf-16":
+            raise Unreadable(reason) from error
+        text = _decode_legacy(content, reason)
     if "\0" in text:
-        _refuse(f"{_kind(content)}holds a NUL character at {text.index(chr(0))}: not a text file")
+        position = text.index("\0")
+        _refuse_binary(content, f"holds a NUL character at {position}: not a text file")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _legacy(content: bytes, reason: str) -> str:
-    """Text in an older encoding. Damaged UTF-8 is refused: in another encoding it would read as nonsense."""
+def _decode_legacy(content: bytes, reason: str) -> str:
+    """Text in an encoding that is not Unicode.
+
+    Raises Unreadable with the reason for damaged UTF-8: in another encoding it reads as nonsense.
+    """
     from charset_normalizer import from_bytes
 
     if b"\0" in content:
-        _refuse(f"{_kind(content)}{reason}")
-    read = content.decode("utf-8", "replace")
-    wrong = read.count("\ufffd")
-    if len(content) < FEWEST_BYTES or sum(character > "\x7f" for character in read) - wrong >= wrong:
-        _refuse(reason)
+        _refuse_binary(content, reason)
+    text = content.decode("utf-8", "replace")
+    num_wrong = text.count("\ufffd")
+    num_right = sum(character > "\x7f" for character in text) - num_wrong
+    if len(content) < MIN_LEGACY_BYTES or num_right >= num_wrong:
+        raise Unreadable(reason)
     best = from_bytes(content, steps=8, chunk_size=1024, threshold=0.15).best()
     if best is None:
-        _refuse(f"{_kind(content)}{reason}")
+        _refuse_binary(content, reason)
     return str(best)
 
 
-def _kind(content: bytes) -> str:
-    """What a binary file is, for the reason of its rejection."""
+def _refuse_binary(content: bytes, reason: str) -> NoReturn:
+    """Raise Unreadable with what a binary file is, if that can be told, and with the reason."""
     import puremagic
 
     try:
-        found = puremagic.from_string(content, mime=True)
+        media_type = puremagic.from_string(content, mime=True)
     except (puremagic.PureError, ValueError):
-        return ""
-    return f"is {found}, for which there is no reader; " if found and not found.startswith("text/") else ""
-
-
-def _refuse(reason: str) -> str:
+        media_type = ""
+    if media_type and not media_type.startswith("text/"):
+        reason = f"is {media_type}, for which there is no reader; {reason}"
     raise Unreadable(reason)

@@ -1,8 +1,8 @@
-"""Knows near-duplicates: of documents whose word 5-grams are nearly the same, one is kept and the others are its aliases."""
+"""Near-duplicates: of documents with nearly the same word 5-grams, one stands for the rest."""
 
 from collections.abc import Iterable
 from itertools import compress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.corpus.reading import NUM_PERMUTATIONS, SCHEME
 
@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-HIGHEST_THRESHOLD = 0.95  # that the index can be made for with so few permutations; what it finds is compared once more
+# The index cannot be built for a higher threshold with so few permutations. What it finds is
+# compared once more.
+MAX_THRESHOLD = 0.95
 
 
 class Candidate(NamedTuple):
@@ -18,54 +20,89 @@ class Candidate(NamedTuple):
 
     uri: str
     digest: str  # of its text
-    signature: str  # as reading.py makes it
+    signature: str  # of reading.py
 
 
-def aliases(candidates: Iterable[Candidate], similarity: float) -> dict[str, str]:
+def find_aliases(candidates: Iterable[Candidate], similarity: float) -> dict[str, str]:
     """uri -> uri of the document that stands for it, for every document that is left out.
 
-    `similarity` is the estimated Jaccard similarity of two documents' word 5-grams from which they count as one. Documents
-    are compared in the order of their uris, each with those kept before it, so that the first one stays.
+    Two documents count as one from this estimated Jaccard similarity of their word 5-grams.
+    Documents are compared in the order of their uris, each with those before it that stay.
     """
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold=min(similarity, HIGHEST_THRESHOLD), num_perm=NUM_PERMUTATIONS)
-    permutations = MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme=SCHEME).permutations  # made once: drawing them anew takes longer than the rest
-    signatures: dict[str, MinHash] = {}
-    same_text: dict[str, str] = {}
-    found: dict[str, str] = {}
-    ordered = sorted(candidates)
-    numbers = _numbers(ordered)
-    for candidate, hashes in compress(zip(ordered, numbers, strict=True), _share_a_band(numbers, index.hashranges)):
-        if candidate.digest in same_text:
-            found[candidate.uri] = same_text[candidate.digest]
+    threshold = min(similarity, MAX_THRESHOLD)
+    index = MinHashLSH(threshold=threshold, num_perm=NUM_PERMUTATIONS)
+    permutations = _draw_permutations()
+    signatures: dict[str, MinHash] = {}  # of the documents that stay
+    originals: dict[str, str] = {}  # digest of a text -> uri of the document that stands for it
+    aliases: dict[str, str] = {}
+    for candidate, hashes in _comparable(candidates, index.hashranges):
+        if candidate.digest in originals:
+            aliases[candidate.uri] = originals[candidate.digest]
             continue
-        made = MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme=SCHEME, hashvalues=hashes, permutations=permutations)
-        near = sorted(uri for uri in index.query(made) if signatures[uri].jaccard(made) >= similarity)
+        signature = _min_hash(hashes, permutations)
+        neighbours = index.query(signature)
+        near = [uri for uri in neighbours if signatures[uri].jaccard(signature) >= similarity]
         if near:
-            found[candidate.uri] = near[0]
-            same_text[candidate.digest] = near[0]
-            continue
-        index.insert(candidate.uri, made)
-        signatures[candidate.uri] = made
-        same_text[candidate.digest] = candidate.uri
-    return found
+            aliases[candidate.uri] = min(near)
+        else:
+            index.insert(candidate.uri, signature)
+            signatures[candidate.uri] = signature
+        originals[candidate.digest] = aliases.get(candidate.uri, candidate.uri)
+    return aliases
 
 
-def _numbers(candidates: list[Candidate]) -> "npt.NDArray[np.uint32]":
+def _draw_permutations() -> Any:
+    """Drawn once for all signatures: drawing them takes longer than everything else."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme=SCHEME).permutations
+
+
+def _min_hash(hashes: "npt.NDArray[np.uint32]", permutations: Any) -> Any:
+    from datasketch import MinHash
+
+    return MinHash(
+        num_perm=NUM_PERMUTATIONS,
+        seed=1,
+        scheme=SCHEME,
+        hashvalues=hashes,
+        permutations=permutations,
+    )
+
+
+def _comparable(
+    candidates: Iterable[Candidate], bands: list[tuple[int, int]]
+) -> "Iterable[tuple[Candidate, npt.NDArray[np.uint32]]]":
+    """Candidates with their hashes, by uri, without those that the index would not compare."""
+    by_uri = sorted(candidates)
+    numbers = _signature_numbers(by_uri)
+    return compress(zip(by_uri, numbers, strict=True), _share_a_band(numbers, bands))
+
+
+def _signature_numbers(candidates: list[Candidate]) -> "npt.NDArray[np.uint32]":
     """The signatures as numbers, shape (candidates, NUM_PERMUTATIONS)."""
     import numpy as np
 
-    return np.frombuffer(bytes.fromhex("".join(candidate.signature for candidate in candidates)), dtype="<u4").reshape(-1, NUM_PERMUTATIONS)
+    digits = "".join(candidate.signature for candidate in candidates)
+    numbers = np.frombuffer(bytes.fromhex(digits), dtype="<u4")
+    return numbers.reshape(-1, NUM_PERMUTATIONS)
 
 
-def _share_a_band(numbers: "npt.NDArray[np.uint32]", bands: list[tuple[int, int]]) -> "npt.NDArray[np.bool_]":
-    """Which signatures have a band, columns [start, end), in common with another one. The index compares no others, so they need not be put into it: it takes 50 times as long."""
+def _share_a_band(
+    numbers: "npt.NDArray[np.uint32]", bands: list[tuple[int, int]]
+) -> "npt.NDArray[np.bool_]":
+    """Which signatures have a band, columns [start, end), in common with another signature.
+
+    The index compares no others, so they need not be inserted: insertion takes 50 times as long.
+    """
     import numpy as np
 
-    found = np.zeros(len(numbers), dtype=bool)
+    is_shared = np.zeros(len(numbers), dtype=bool)
     for start, end in bands:
-        band = np.ascontiguousarray(numbers[:, start:end]).view(f"V{numbers.itemsize * (end - start)}").ravel()
-        _, which, counts = np.unique(band, return_inverse=True, return_counts=True)
-        found |= counts[which] > 1
-    return found
+        columns = np.ascontiguousarray(numbers[:, start:end])
+        band = columns.view(f"V{numbers.itemsize * (end - start)}").ravel()
+        _, groups, counts = np.unique(band, return_inverse=True, return_counts=True)
+        is_shared |= counts[groups] > 1
+    return is_shared

@@ -1,52 +1,74 @@
-"""Knows which reader a media type has. Every document becomes Markdown or plain text with sections and pages."""
+"""Converts a document of any known media type to Markdown or plain text with sections and pages."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pipelines.corpus import detection, letters, markup, office
-from pipelines.corpus.detection import CSV, DOCX, EPUB, HTML, MAIL, MARKDOWN, PDF, PLAIN, PPTX, RST, XLSX
-from pipelines.corpus.parts import TOO_DEEP, Converted, Unreadable
-from pipelines.corpus.pdf import pdf
+from pipelines.corpus import detection, epub, mail, markup, office, pdf
+from pipelines.corpus.parts import TOO_DEEP, ConvertedDocument, Unreadable
 
-TEXT_READERS: dict[str, Callable[[str], Converted]] = {MARKDOWN: markup.markdown, RST: markup.rst, HTML: markup.html, PLAIN: markup.plain}
-BYTE_READERS: dict[str, Callable[[bytes], Converted]] = {DOCX: office.docx, PPTX: office.pptx, XLSX: office.xlsx, EPUB: letters.epub, MAIL: letters.mail, CSV: letters.sheet}
-ARCHIVES = (DOCX, PPTX, XLSX, EPUB)
+TEXT_READERS: dict[str, Callable[[str], ConvertedDocument]] = {
+    detection.MARKDOWN: markup.convert_markdown,
+    detection.RST: markup.convert_rst,
+    detection.HTML: markup.convert_html,
+    detection.PLAIN: markup.convert_plain_text,
+}
+BYTE_READERS: dict[str, Callable[[bytes], ConvertedDocument]] = {
+    detection.DOCX: office.convert_docx,
+    detection.PPTX: office.convert_pptx,
+    detection.XLSX: office.convert_xlsx,
+    detection.EPUB: epub.convert_epub,
+    detection.MAIL: mail.convert_mail,
+    detection.CSV: office.convert_csv,
+}
+ARCHIVES = (detection.DOCX, detection.PPTX, detection.XLSX, detection.EPUB)
+UTF8_NAMES = ("utf-8", "utf8")
 
 
 class Bounds(NamedTuple):
-    """What a document may be at most: pages of a PDF, bytes that an archive unpacks to."""
+    """How large a document may be: pages of a PDF, bytes that an archive unpacks to."""
 
     max_pages: int
     max_unpacked_bytes: int
 
 
-def convert(content: bytes, media_type: str, bounds: Bounds) -> Converted:
-    """Text with sections and pages. Raises Unreadable with the reason where there is none to be had."""
+def convert(content: bytes, media_type: str, bounds: Bounds) -> ConvertedDocument:
+    """Text with sections and pages. Raises Unreadable with the reason if there is none."""
     if media_type in TEXT_READERS:
-        return TEXT_READERS[media_type](decoded(content, media_type))
-    if media_type == PDF:
-        return pdf(content, bounds.max_pages)
+        text = _decode(content, is_html=media_type == detection.HTML)
+        return TEXT_READERS[media_type](text)
+    if media_type == detection.PDF:
+        return pdf.convert_pdf(content, bounds.max_pages)
     try:
         if media_type in ARCHIVES:
-            office.checked_archive(content, bounds.max_unpacked_bytes)
+            office.check_archive(content, bounds.max_unpacked_bytes)
         return BYTE_READERS[media_type](content)
     except (Unreadable, MemoryError):
         raise
     except RecursionError as error:
         raise Unreadable(TOO_DEEP) from error
-    except Exception as error:  # the readers' libraries raise their own and Python's errors on damaged files: each is a rejection, with its text
+    except Exception as error:
+        # The readers' libraries raise their own and Python's errors on damaged files. Each is a
+        # rejection with its text.
         raise Unreadable(f"a damaged file: {type(error).__name__}: {str(error)[:200]}") from error
 
 
-def decoded(content: bytes, media_type: str) -> str:
-    """Text of the content; an HTML page may name its own encoding."""
-    if media_type == HTML:
-        from bs4.dammit import EncodingDetector
+def _decode(content: bytes, is_html: bool) -> str:
+    """Text of the content; an HTML page may declare its own encoding."""
+    encoding = _declared_encoding(content) if is_html else None
+    if encoding is None:
+        return detection.decode(content)
+    try:
+        text = content.decode(encoding)
+    except (LookupError, UnicodeDecodeError):  # the page declares an encoding that it is not in
+        return detection.decode(content)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
-        declared = EncodingDetector.find_declared_encoding(content, is_html=True)
-        if declared and declared.lower() not in ("utf-8", "utf8"):
-            try:
-                return content.decode(declared).replace("\r\n", "\n").replace("\r", "\n")
-            except (LookupError, UnicodeDecodeError):
-                return detection.decode(content)  # the page names an encoding that it is not in
-    return detection.decode(content)
+
+def _declared_encoding(content: bytes) -> str | None:
+    """The encoding that an HTML page declares; None if it is UTF-8."""
+    from bs4.dammit import EncodingDetector
+
+    encoding: str | None = EncodingDetector.find_declared_encoding(content, is_html=True)
+    if not encoding or encoding.lower() in UTF8_NAMES:
+        return None
+    return encoding

@@ -1,192 +1,322 @@
-"""Knows the way of documents from their sources into the corpus: read what is new, judge, leave out near-duplicates.
+"""Takes documents into the corpus: read what is new, judge it, leave out near-duplicates.
 
-A document's reading is kept by the digest of its content (workcache.py), so that one that has not changed is not read again.
-Of every document a line is held in memory (uri, keys, signature); texts are in the cache and come from there one by one.
+What was read of a document is cached by the digest of its content (system/cache.py), so an
+unchanged document is not read again. Memory holds one line for each document (uri, keys,
+signature); texts stay in the cache and come from there a few at a time.
 """
 
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from pipelines import workcache
 from pipelines.config.engine import EngineConfig
 from pipelines.config.ingest import IngestConfig, Quality
-from pipelines.corpus import duplicates, reading, workers
+from pipelines.corpus import reading, workers
+from pipelines.corpus.duplicates import Candidate, find_aliases
 from pipelines.corpus.formats import Bounds
 from pipelines.corpus.reading import Task
-from pipelines.corpus.sources import Found
-from pipelines.engine import LOCAL, Work, work
+from pipelines.corpus.sources import SourceDocument
 from pipelines.files import text_digest
-from pipelines.workcache import Cache
+from pipelines.system import cache
+from pipelines.system.cache import Cache
+from pipelines.system.engine import LOCAL, Work, work
 
 MIB = 1 << 20
-ROWS_A_QUERY = 64  # documents in memory at once
-LOT_BYTES = 8 * MIB
+DOCUMENTS_A_BATCH = 64  # in memory at once
+BATCH_BYTES = 8 * MIB
 TASKS_A_CALL = 16  # documents that a node of a cluster reads at a time
-CODE = ("detection.py", "formats.py", "letters.py", "markup.py", "office.py", "parts.py", "pdf.py", "reading.py", "workers.py")
+# What the result of reading depends on: another version of any of these reads all documents again.
+CODE = (
+    "detection.py",
+    "epub.py",
+    "formats.py",
+    "mail.py",
+    "markup.py",
+    "office.py",
+    "parts.py",
+    "pdf.py",
+    "reading.py",
+    "workers.py",
+)
 LIBRARIES = (
-    "beautifulsoup4", "charset-normalizer", "datasketch", "docutils", "ftfy", "lxml", "markdown-it-py", "markdownify", "openpyxl", "pdfminer.six", "pdfplumber", "puremagic", "py3langid", "python-docx",
+    "beautifulsoup4",
+    "charset-normalizer",
+    "datasketch",
+    "docutils",
+    "ftfy",
+    "lxml",
+    "markdown-it-py",
+    "markdownify",
+    "openpyxl",
+    "pdfminer.six",
+    "pdfplumber",
+    "puremagic",
+    "py3langid",
+    "python-docx",
     "python-pptx",
-)  # fmt: skip
-
-PRELOAD = ("bs4", "datasketch", "ftfy.badness", "lxml.html", "markdown_it", "markdownify", "pipelines.corpus.preloaded")  # what most documents need
+)
+PRELOAD = (  # what most documents need
+    "bs4",
+    "datasketch",
+    "ftfy.badness",
+    "lxml.html",
+    "markdown_it",
+    "markdownify",
+    "pipelines.corpus.preload",
+)
+SHARES = {
+    "repeated_line_share": "of its characters are in lines that occurred before",
+    "replacement_share": "of its characters are replacement characters",
+    "mojibake_share": "of its characters look wrongly decoded",
+}
+Row = dict[str, Any]
 
 
 class Entry(NamedTuple):
-    """A document that a source has. `key` is what its reading is kept under; `problem` says why there is no content."""
+    """A document that a source has. `problem` says why there is no content."""
 
     uri: str
     source: str
-    key: str
+    key: str  # under which the cache holds what was read; empty if there is no content
     content_digest: str | None
     problem: str | None
 
 
 @dataclass
 class Intake:
-    """What became of all documents. `rejections` as contracts/documents.py has them."""
+    """What became of all documents."""
 
-    entries: list[Entry] = field(default_factory=list)
-    kept: list[Entry] = field(default_factory=list)
-    rejections: list[dict[str, Any]] = field(default_factory=list)
-    aliases: dict[str, list[str]] = field(default_factory=dict)
-    num_read: int = 0
+    entries: list[Entry] = field(default_factory=list)  # every document of every source
+    documents: list[Entry] = field(default_factory=list)  # those that stay, sorted by doc_id
+    rejections: list[Row] = field(default_factory=list)  # of contracts/documents.py
+    aliases: dict[str, list[str]] = field(default_factory=dict)  # uri -> uris of its duplicates
+    num_read: int = 0  # documents that the cache did not have
 
 
-def kind(config: IngestConfig) -> str:
-    """Name of this reading in the cache: another code, limit or library reads anew."""
+def cache_kind(config: IngestConfig) -> str:
+    """Names this reading in the cache: other code, limits or libraries read again."""
     folder = Path(__file__).parent
-    return workcache.kind("read", [folder / name for name in CODE], config.limits.model_dump_json(), LIBRARIES)
+    code = [folder / name for name in CODE]
+    return cache.kind_of("read", code, config.limits.model_dump_json(), LIBRARIES)
 
 
-def take_in(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cache, engine: EngineConfig = LOCAL) -> Intake:
+def take_in(
+    documents: Iterable[tuple[str, SourceDocument]],
+    config: IngestConfig,
+    work_cache: Cache[Any],
+    engine: EngineConfig = LOCAL,
+) -> Intake:
     """Read, judge and compare every (source name, document)."""
     intake = Intake()
-    _read(found, config, cache, intake, engine)
-    facts = _facts(cache, intake.entries)
-    good = [entry for entry in intake.entries if _judged(entry, facts, config.quality, intake)]
-    candidates = (duplicates.Candidate(entry.uri, facts[entry.key]["digest"], facts[entry.key]["signature"]) for entry in good)
-    left_out = duplicates.aliases(candidates, config.near_duplicate_similarity)
-    for uri, stands_for_it in sorted(left_out.items()):
-        intake.aliases.setdefault(stands_for_it, []).append(uri)
-    intake.kept = sorted((entry for entry in good if entry.uri not in left_out), key=lambda entry: doc_id(entry.uri))
+    bounds = Bounds(config.limits.max_pages, config.limits.max_unpacked_mib * MIB)
+    tasks = _missing_tasks(documents, bounds, work_cache, intake)
+    for key, row, problem in _read_all(tasks, config, engine):
+        intake.num_read += 1
+        _store(work_cache, key, {"rejected": problem, "media_type": None} if problem else row)
+    facts = _load_facts(work_cache, intake.entries)
+    good_entries = _judge_all(intake, facts, config.quality)
+    _separate_duplicates(intake, good_entries, facts, config.near_duplicate_similarity)
     return intake
 
 
-def documents(intake: Intake, cache: Cache) -> Iterator[dict[str, Any]]:
-    """Rows of documents.parquet, sorted by doc_id."""
-    for start in range(0, len(intake.kept), ROWS_A_QUERY):
-        some = intake.kept[start : start + ROWS_A_QUERY]
-        rows = cache.many(entry.key for entry in some)
-        for entry in some:
+def document_rows(intake: Intake, work_cache: Cache[Any]) -> Iterator[Row]:
+    """Rows of converted.parquet, sorted by doc_id."""
+    for start in range(0, len(intake.documents), DOCUMENTS_A_BATCH):
+        entries = intake.documents[start : start + DOCUMENTS_A_BATCH]
+        rows = work_cache.get_many(entry.key for entry in entries)
+        for entry in entries:
             row = rows[entry.key]
-            named = {"doc_id": doc_id(entry.uri), "uri": entry.uri, "source": entry.source, "content_digest": entry.content_digest, "aliases": intake.aliases.get(entry.uri, [])}
-            yield {**row, **named, "digest": text_digest(row["text"])}
+            yield {
+                **row,
+                "doc_id": doc_id(entry.uri),
+                "uri": entry.uri,
+                "source": entry.source,
+                "content_digest": entry.content_digest,
+                "aliases": intake.aliases.get(entry.uri, []),
+                "digest": text_digest(row["text"]),
+            }
 
 
 def doc_id(uri: str) -> str:
+    """Id of the document with this uri."""
     return text_digest(uri)[:16]
 
 
-def _read(found: Iterable[tuple[str, Found]], config: IngestConfig, cache: Cache, intake: Intake, engine: EngineConfig) -> None:
-    """Fill `intake.entries`; read in worker processes what the cache does not have."""
-    limits = workers.Limits(config.limits.seconds, config.limits.memory_mib * MIB)
-    bounds = Bounds(config.limits.max_pages, config.limits.max_unpacked_mib * MIB)
-    missing = _missing(found, bounds, cache, intake)
-    here = engine.kind == "local"  # where documents need not wait for each other's list
-    read = workers.run(reading.read, missing, limits, config.num_workers or os.cpu_count() or 1, PRELOAD) if here else work(engine, partial(_reader, limits), missing, TASKS_A_CALL)
-    for key, row, problem in read:
-        intake.num_read += 1
-        _keep(cache, key, {"rejected": problem, "media_type": None} if problem else row)
-
-
-def _reader(limits: workers.Limits) -> Work:
-    """Reads a list of tasks within the limits, in a process of its own beside the one that asks."""
-    return lambda tasks: list(workers.run(reading.read, tasks, limits, 1, PRELOAD))
-
-
-def _keep(cache: Cache, key: str, row: dict[str, Any]) -> None:
-    """The row, and apart from it the facts by which it is judged, which are read for every document at every run."""
-    if "rejected" in row:
-        cache.put({f"{key}/facts": row})
-        return
-    facts = {name: row.pop(name) for name in ("measures", "signature")}
-    facts |= {"digest": text_digest(row["text"]), "num_words": len(row["text"].split())}
-    cache.put({key: row, f"{key}/facts": facts})
-
-
-def _missing(found: Iterable[tuple[str, Found]], bounds: Bounds, cache: Cache, intake: Intake) -> Iterator[tuple[str, Task]]:
-    """What the cache does not have, each key once; looked up for some documents at a time."""
-    queued: set[str] = set()
-    for some in _lots(found):
+def _missing_tasks(
+    documents: Iterable[tuple[str, SourceDocument]],
+    bounds: Bounds,
+    work_cache: Cache[Any],
+    intake: Intake,
+) -> Iterator[tuple[str, Task]]:
+    """Fill `intake.entries`; yields what the cache does not have, each key once."""
+    queued_keys: set[str] = set()
+    for batch in _batches(documents):
         tasks: dict[str, Task] = {}
-        for source, document in some:
-            if document.problem:
-                intake.entries.append(Entry(document.uri, source, "", None, document.problem))
-                continue
-            digest = content_digest(document.content)
-            suffix = PurePosixPath(document.uri).suffix.lower()
-            key = text_digest("\0".join([digest, suffix, document.hint or "", document.title or ""]))
-            intake.entries.append(Entry(document.uri, source, key, digest, None))
-            tasks.setdefault(key, Task(document.content, f"document{suffix}", document.hint, document.title, bounds))
-        known = cache.known(f"{key}/facts" for key in tasks.keys() - queued)
+        for source, document in batch:
+            entry = _entry(source, document)
+            intake.entries.append(entry)
+            if entry.key:
+                tasks.setdefault(entry.key, _task(document, bounds))
+        new_keys = tasks.keys() - queued_keys
+        present = work_cache.present(map(_facts_key, new_keys))
         for key, task in tasks.items():
-            if key not in queued and f"{key}/facts" not in known:
-                queued.add(key)
+            if key in new_keys and _facts_key(key) not in present:
+                queued_keys.add(key)
                 yield key, task
 
 
-def _lots(found: Iterable[tuple[str, Found]]) -> Iterator[list[tuple[str, Found]]]:
-    """Documents in lots of at most ROWS_A_QUERY, or of little more than LOT_BYTES."""
-    held: list[tuple[str, Found]] = []
-    size = 0
-    for entry in found:
-        held.append(entry)
-        size += len(entry[1].content)
-        if len(held) == ROWS_A_QUERY or size > LOT_BYTES:
-            yield held
-            held, size = [], 0
-    if held:
-        yield held
+def _batches(
+    documents: Iterable[tuple[str, SourceDocument]],
+) -> Iterator[list[tuple[str, SourceDocument]]]:
+    """Batches of at most DOCUMENTS_A_BATCH documents, or of little more than BATCH_BYTES."""
+    batch: list[tuple[str, SourceDocument]] = []
+    num_bytes = 0
+    for source, document in documents:
+        batch.append((source, document))
+        num_bytes += len(document.content)
+        if len(batch) == DOCUMENTS_A_BATCH or num_bytes > BATCH_BYTES:
+            yield batch
+            batch = []
+            num_bytes = 0
+    if batch:
+        yield batch
+
+
+def _entry(source: str, document: SourceDocument) -> Entry:
+    if document.problem:
+        return Entry(document.uri, source, "", None, document.problem)
+    digest = content_digest(document.content)
+    parts = (digest, _suffix(document), document.hint or "", document.title or "")
+    return Entry(document.uri, source, text_digest("\0".join(parts)), digest, None)
+
+
+def _task(document: SourceDocument, bounds: Bounds) -> Task:
+    name = f"document{_suffix(document)}"
+    return Task(document.content, name, document.hint, document.title, bounds)
+
+
+def _suffix(document: SourceDocument) -> str:
+    return PurePosixPath(document.uri).suffix.lower()
 
 
 def content_digest(content: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()
-
-
-def _facts(cache: Cache, entries: list[Entry]) -> dict[str, dict[str, Any]]:
-    found = cache.many({f"{entry.key}/facts" for entry in entries if entry.key})
-    return {key.removesuffix("/facts"): value for key, value in found.items()}
+    """sha256 of the bytes that a source has."""
+    return sha256(content).hexdigest()
 
 
-def _judged(entry: Entry, facts: dict[str, dict[str, Any]], quality: Quality, intake: Intake) -> bool:
-    """Whether the document stays; its rejection is on record where it does not."""
-    stage, reason = "source", entry.problem
-    if entry.key:
-        fact = facts[entry.key]
-        stage, reason = ("convert", fact["rejected"]) if "rejected" in fact else ("quality", broken_rule(fact, quality))
-    if reason:
-        intake.rejections.append({"uri": entry.uri, "source": entry.source, "stage": stage, "reason": reason, "digest": entry.content_digest})
-    return not reason
+def _read_all(
+    tasks: Iterator[tuple[str, Task]], config: IngestConfig, engine: EngineConfig
+) -> Iterator[workers.Outcome[str]]:
+    """Read documents in processes of this machine or of a cluster."""
+    limits = workers.Limits(config.limits.seconds, config.limits.memory_mib * MIB)
+    if engine.kind == "local":  # a document need not wait for the rest of its list
+        num_workers = config.num_workers or os.cpu_count() or 1
+        return workers.run(reading.read, tasks, limits, num_workers, PRELOAD)
+    return work(engine, partial(_reader, limits), tasks, TASKS_A_CALL)
 
 
-def broken_rule(facts: dict[str, Any], quality: Quality) -> str | None:
-    """The first rule that a document's measures break, with value and bound; None where it keeps all."""
-    measures = facts["measures"]
-    if facts["num_words"] < quality.min_words:
-        return f"has {facts['num_words']} words, fewer than ingest.quality.min_words ({quality.min_words})"
-    if measures["letter_share"] < quality.min_letter_share:
-        return f"{measures['letter_share']:.1%} of its characters are letters, less than ingest.quality.min_letter_share ({quality.min_letter_share:.1%})"
-    for name, what, most in (
-        ("repeated_line_share", "of its characters are in lines that occurred before", quality.max_repeated_line_share),
-        ("replacement_share", "of its characters are replacement characters", quality.max_replacement_share),
-        ("mojibake_share", "of its characters look wrongly decoded", quality.max_mojibake_share),
-    ):
-        if measures[name] > most:
-            return f"{measures[name]:.1%} {what}, more than ingest.quality.max_{name} ({most:.1%})"
+def _reader(limits: workers.Limits) -> Work:
+    """Reads a list of tasks within the limits, in a process beside the one that calls it."""
+    return lambda tasks: list(workers.run(reading.read, tasks, limits, 1, PRELOAD))
+
+
+def _facts_key(key: str) -> str:
+    return f"{key}/facts"
+
+
+def _store(work_cache: Cache[Any], key: str, row: Row) -> None:
+    """Cache the row and, apart from it, the facts by which a document is judged.
+
+    Every run reads the facts of every document, but only the rows of those that stay.
+    """
+    if "rejected" in row:
+        work_cache.put({_facts_key(key): row})
+        return
+    facts = {
+        "measures": row.pop("measures"),
+        "signature": row.pop("signature"),
+        "digest": text_digest(row["text"]),
+        "num_words": len(row["text"].split()),
+    }
+    work_cache.put({key: row, _facts_key(key): facts})
+
+
+def _load_facts(work_cache: Cache[Any], entries: list[Entry]) -> dict[str, Row]:
+    """Key of an entry -> its facts."""
+    keys = {entry.key for entry in entries if entry.key}
+    facts = work_cache.get_many(map(_facts_key, keys))
+    return {key: facts[_facts_key(key)] for key in keys}
+
+
+def _judge_all(intake: Intake, facts: dict[str, Row], quality: Quality) -> list[Entry]:
+    """The entries that break no rule; the rest become `intake.rejections`."""
+    good_entries: list[Entry] = []
+    for entry in intake.entries:
+        rejection = _judge(entry, facts, quality)
+        if rejection is None:
+            good_entries.append(entry)
+            continue
+        stage, reason = rejection
+        intake.rejections.append(
+            {
+                "uri": entry.uri,
+                "source": entry.source,
+                "stage": stage,
+                "reason": reason,
+                "digest": entry.content_digest,
+            }
+        )
+    return good_entries
+
+
+def _judge(entry: Entry, facts: dict[str, Row], quality: Quality) -> tuple[str, str] | None:
+    """Stage (of contracts/documents.py) and reason of a rejection; None for a good document."""
+    if entry.problem:
+        return "source", entry.problem
+    entry_facts = facts[entry.key]
+    if "rejected" in entry_facts:
+        return "convert", entry_facts["rejected"]
+    reason = broken_rule(entry_facts, quality)
+    return ("quality", reason) if reason else None
+
+
+def broken_rule(facts: Row, quality: Quality) -> str | None:
+    """The first rule that a document's measures break, with value and limit; None if none."""
+    num_words = facts["num_words"]
+    if num_words < quality.min_words:
+        limit = f"ingest.quality.min_words ({quality.min_words})"
+        return f"has {num_words} words, fewer than {limit}"
+    letter_share = facts["measures"]["letter_share"]
+    if letter_share < quality.min_letter_share:
+        limit = f"ingest.quality.min_letter_share ({quality.min_letter_share:.1%})"
+        return f"{letter_share:.1%} of its characters are letters, less than {limit}"
+    upper_limits = {
+        "repeated_line_share": quality.max_repeated_line_share,
+        "replacement_share": quality.max_replacement_share,
+        "mojibake_share": quality.max_mojibake_share,
+    }
+    for name, upper_limit in upper_limits.items():
+        share = facts["measures"][name]
+        if share > upper_limit:
+            limit = f"ingest.quality.max_{name} ({upper_limit:.1%})"
+            return f"{share:.1%} {SHARES[name]}, more than {limit}"
     return None
+
+
+def _separate_duplicates(
+    intake: Intake, good_entries: list[Entry], facts: dict[str, Row], similarity: float
+) -> None:
+    """Fill `intake.documents` and `intake.aliases`."""
+    candidates: list[Candidate] = []
+    for entry in good_entries:
+        entry_facts = facts[entry.key]
+        candidates.append(Candidate(entry.uri, entry_facts["digest"], entry_facts["signature"]))
+    aliases = find_aliases(candidates, similarity)
+    for uri, original in sorted(aliases.items()):
+        intake.aliases.setdefault(original, []).append(uri)
+    documents = (entry for entry in good_entries if entry.uri not in aliases)
+    intake.documents = sorted(documents, key=lambda entry: doc_id(entry.uri))

@@ -1,6 +1,7 @@
-"""Knows what a converted document is: its text, title, sections and pages, assembled from parts that a converter yields."""
+"""The parts of a document that a converter yields, and the text that they are assembled into."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from pipelines.errors import UserError
@@ -9,26 +10,33 @@ TOO_DEEP = "its parts are nested too deeply"
 
 
 class Unreadable(UserError):
-    """A document that cannot become text; the message is the reason of its rejection."""
+    """A document that cannot become text; the message is the reason for its rejection."""
 
 
 class Empty(Unreadable):
-    """A document, or a part of one, that holds no text."""
+    """A document, or a part of one, that contains no text."""
 
     def __init__(self) -> None:
         super().__init__("has no text")
 
 
 class Part(NamedTuple):
-    """One piece of a document in reading order. `level` is a heading's, 1 to 6; a page part starts the next page and has no text."""
+    """One piece of a document in reading order.
+
+    `level` is that of a heading, 1 to 6. A part of the kind `page` starts the next page and has no
+    text.
+    """
 
     kind: Literal["heading", "text", "page"]
     text: str = ""
     level: int = 0
 
 
-class Converted(NamedTuple):
-    """Markdown or plain text. `sections` as contracts/documents.py has them; `pages`: the character at which each page starts."""
+class ConvertedDocument(NamedTuple):
+    """Markdown or plain text with its sections and pages.
+
+    `sections` are as in contracts/documents.py; `pages` is the character at which each page starts.
+    """
 
     text: str
     title: str | None
@@ -36,53 +44,87 @@ class Converted(NamedTuple):
     pages: list[int]
 
 
-def assembled(parts: Iterable[Part], title: str | None = None) -> Converted:
-    """One text of all parts, an empty line between them. Raises Empty where they hold no text."""
-    text, pages = "", []
-    sections: list[dict[str, Any]] = []
+def assemble(parts: Iterable[Part], title: str | None = None) -> ConvertedDocument:
+    """Join all parts with an empty line between them. Raises Empty if they contain no text."""
+    text = ""
+    pages: list[int] = []
+    headings: list[dict[str, Any]] = []
     for part in parts:
+        body = part.text.strip("\n").rstrip()
         if part.kind == "page":
             pages.append(len(text))
-            continue
-        body = part.text.strip("\n").rstrip()
-        if not body.strip():
-            continue
-        if part.kind == "heading":
+        elif part.kind == "heading" and body.strip():
             heading = " ".join(body.split())
-            sections.append({"heading": heading, "level": min(6, max(1, part.level)), "start": len(text)})
-            body = f"{'#' * sections[-1]['level']} {heading}"
-        text += body + "\n\n"
+            level = min(6, max(1, part.level))
+            headings.append({"heading": heading, "level": level, "start": len(text)})
+            text += f"{'#' * level} {heading}\n\n"
+        elif body.strip():
+            text += body + "\n\n"
     text = text.rstrip() + "\n"
     if not text.strip():
         raise Empty
-    ends = [*(section["start"] for section in sections), len(text)][1:]
-    closed = [{**section, "end": end} for section, end in zip(sections, ends, strict=True)]
-    return Converted(text, title or (closed[0]["heading"] if closed else None), closed, [min(page, len(text)) for page in pages])
+    sections = close_sections(headings, len(text))
+    first_heading = sections[0]["heading"] if sections else None
+    starts = [min(page, len(text)) for page in pages]
+    return ConvertedDocument(text, title or first_heading, sections, starts)
 
 
-def table(rows: Iterable[Iterable[Any]]) -> str:
-    """A Markdown table of cells; its first row is the head. Empty where no cell has text."""
-    cells = [[" ".join(str("" if cell is None else cell).split()).replace("|", "\\|") for cell in row] for row in rows]
-    cells = [row for row in cells if any(row)]
-    if not cells:
+def close_sections(headings: list[dict[str, Any]], num_characters: int) -> list[dict[str, Any]]:
+    """Give each section its end: where the next one starts, or where the text ends."""
+    sections = []
+    for heading, following in itertools.zip_longest(headings, headings[1:]):
+        end = following["start"] if following else num_characters
+        sections.append(heading | {"end": end})
+    return sections
+
+
+def format_table(rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table whose first row is the head; the empty string if no cell has text."""
+    formatted_rows = (list(map(_format_cell, row)) for row in rows)
+    filled_rows = list(filter(any, formatted_rows))
+    if not filled_rows:
         return ""
-    width = max(map(len, cells))
-    lines = ["| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in cells]
-    return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
+    width = max(map(len, filled_rows))
+    lines = []
+    for row in filled_rows:
+        padding = [""] * (width - len(row))
+        lines.append("| " + " | ".join(row + padding) + " |")
+    rule = "|" + " --- |" * width
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def records(rows: Iterable[list[str]]) -> Iterable[Part]:
-    """Rows of a sheet whose first row names the columns, each as a line `column: value; column: value`, so that a passage needs no head."""
-    names: list[str] | None = None
-    for row in rows:
-        if not any(cell.strip() for cell in row):
-            continue
-        if names is None:
-            names = [cell.strip() for cell in row]
-            alone = row
-            continue
-        pairs = [(names[place] if place < len(names) else "", " ".join(cell.split())) for place, cell in enumerate(row)]
-        alone = []
-        yield Part("text", "- " + "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs if cell))
-    if names and alone:
-        yield Part("text", "- " + "; ".join(name for name in names if name))
+def _format_cell(cell: Any) -> str:
+    words = str("" if cell is None else cell).split()
+    return " ".join(words).replace("|", "\\|")
+
+
+def format_records(rows: Iterable[list[str]]) -> Iterator[str]:
+    """A line `- column: value; column: value` per row of a sheet whose first row names the columns.
+
+    A passage of such lines can be understood without the sheet's head. A head without rows is a
+    line of its own.
+    """
+    filled_rows = filter(_has_text, rows)
+    head = next(filled_rows, None)
+    if head is None:
+        return
+    names = list(map(str.strip, head))
+    num_records = 0
+    for row in filled_rows:
+        num_records += 1
+        yield "- " + "; ".join(_format_pairs(names, row))
+    if num_records == 0:
+        yield "- " + "; ".join(filter(None, names))
+
+
+def _has_text(row: list[str]) -> bool:
+    return any(map(str.strip, row))
+
+
+def _format_pairs(names: list[str], row: list[str]) -> Iterator[str]:
+    """`column: value` for each cell with text; the value alone if its column has no name."""
+    for number, cell in enumerate(row):
+        name = names[number] if number < len(names) else ""
+        value = " ".join(cell.split())
+        if value:
+            yield f"{name}: {value}" if name else value

@@ -1,118 +1,204 @@
-"""Knows PDF: text in reading order with its pages, headings by their size of type, tables as Markdown."""
+"""Converts PDF files: text in reading order with its pages, headings by font size, tables."""
 
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipelines.corpus.parts import Converted, Part, Unreadable, assembled, table
+from pipelines.corpus.parts import (
+    ConvertedDocument,
+    Empty,
+    Part,
+    Unreadable,
+    assemble,
+    format_table,
+)
 
-HEADING_RATIO = 1.15  # of the body's size of type
-MOST_HEADING_CHARACTERS = 160
-COLUMNS_FIRST = -0.5  # pdfminer's boxes_flow, -1 (a column after the other) to 1 (a line after the other); at its 0.5 the foot of a column comes too late
-LEADERS = re.compile(r"\.{4,}")  # from a table of contents' entries to its page numbers
-FEWEST_FILLED_CELLS = 0.5  # share; a frame of lines with fewer is layout, not a table
+HEADING_RATIO = 1.15  # to the font size of the body text
+MAX_HEADING_CHARACTERS = 160
+# pdfminer's boxes_flow, from -1 (column after column) to 1 (line after line). At its default of 0.5
+# the foot of a column comes too late.
+COLUMNS_FIRST = -0.5
+LEADERS = re.compile(r"\.{4,}")  # between the entries and page numbers of a table of contents
+MIN_FILLED_SHARE = 0.5  # of the cells; a frame of lines with fewer is layout, not a table
 
 
-def pdf(content: bytes, max_pages: int) -> Converted:
-    """A PDF's text. Raises Unreadable where it is encrypted, damaged, too long or holds pictures alone."""
+class Block(NamedTuple):
+    """Text of one font size in points; a table has the size 0."""
+
+    text: str
+    size: float
+
+
+class TableArea(NamedTuple):
+    """A table as Markdown, and its box in pdfplumber's coordinates."""
+
+    box: tuple[float, float, float, float]
+    text: str
+
+
+def convert_pdf(content: bytes, max_pages: int) -> ConvertedDocument:
+    """The text of a PDF. Raises Unreadable if it is encrypted, damaged, too long or only images."""
+    title, pages = _read(content, max_pages)
+    try:
+        document = assemble(_parts(pages))
+    except Empty as error:
+        raise Unreadable(
+            f"its {len(pages)} pages hold no text: scanned pictures need text recognition first"
+        ) from error
+    return document._replace(title=document.title or title or None)
+
+
+def _read(content: bytes, max_pages: int) -> tuple[str, list[list[Block]]]:
+    """The title in the metadata, and the blocks of each page."""
     import pdfplumber
+
+    try:
+        with pdfplumber.open(io.BytesIO(content), laparams={"boxes_flow": COLUMNS_FIRST}) as file:
+            num_pages = len(file.pages)
+            if num_pages > max_pages:
+                raise Unreadable(
+                    f"has {num_pages} pages, more than ingest.limits.max_pages ({max_pages}): "
+                    "split it, or raise the limit"
+                )
+            metadata = file.metadata or {}
+            title = str(metadata.get("Title") or "").strip()
+            return title, list(map(_blocks, file.pages))
+    except (Unreadable, MemoryError):
+        raise
+    # On damaged files, pdfminer raises dozens of kinds of errors, some of them Python's own: each
+    # is a rejection.
+    except Exception as error:
+        raise Unreadable(_explain(error)) from error
+
+
+def _explain(error: Exception) -> str:
     from pdfminer.pdfdocument import PDFPasswordIncorrect
 
-    try:
-        with pdfplumber.open(io.BytesIO(content), laparams={"boxes_flow": COLUMNS_FIRST}) as opened:
-            num_pages = len(opened.pages)
-            if num_pages > max_pages:
-                raise Unreadable(f"has {num_pages} pages, more than ingest.limits.max_pages ({max_pages}): split it, or raise the limit")
-            title = str((opened.metadata or {}).get("Title") or "").strip()
-            pages = [_blocks(page) for page in opened.pages]
-    except Unreadable:
-        raise
-    except Exception as error:  # pdfminer raises dozens of kinds of errors on damaged files, some of them Python's own: each is a rejection
-        if isinstance(error, MemoryError):
-            raise
-        causes = [error, error.__cause__, error.__context__, *error.args]
-        if any(isinstance(cause, PDFPasswordIncorrect) for cause in causes):
-            raise Unreadable("is encrypted with a password: save it without one") from error
-        raise Unreadable(f"a damaged PDF: {type(error).__name__}: {str(error)[:200]}") from error
-    try:
-        found = assembled(_parts(pages))
-    except Unreadable as error:
-        raise Unreadable(f"its {num_pages} pages hold no text: scanned pictures need text recognition first") from error
-    return found._replace(title=found.title or title or None)
-
-
-Block = tuple[str, float]  # text, size of type in points (0: a table)
+    causes = [error, error.__cause__, error.__context__, *error.args]
+    if any(isinstance(cause, PDFPasswordIncorrect) for cause in causes):
+        return "is encrypted with a password: save it without one"
+    return f"a damaged PDF: {type(error).__name__}: {str(error)[:200]}"
 
 
 def _blocks(page: Any) -> list[Block]:
-    """Text boxes in reading order, as pdfminer's layout analysis gives it, and tables in their place."""
+    """Text boxes in the reading order of pdfminer's layout analysis, and tables among them."""
     from pdfminer.layout import LTTextBox
 
-    found = ((table_found.bbox, _without_empty_columns(table_found.extract())) for table_found in page.find_tables())
-    tables = [(bbox, table(rows)) for bbox, rows in found if _is_table(rows)]
+    tables = _tables(page)
     blocks: list[Block] = []
-    placed: set[int] = set()
+    written_tables: set[TableArea] = set()
     for box in page.layout:
         if not isinstance(box, LTTextBox):
             continue
-        within = next((place for place, (bbox, _) in enumerate(tables) if _inside(box, bbox, page.height)), None)
-        if within is None:
+        table = next((table for table in tables if _is_inside(box, table, page.height)), None)
+        if table is None:
             blocks += _lines(box)
-        elif within not in placed:
-            placed.add(within)
-            blocks.append((tables[within][1], 0.0))
+        elif table not in written_tables:
+            written_tables.add(table)
+            blocks.append(Block(table.text, 0.0))
     page.close()
     return blocks
 
 
+def _tables(page: Any) -> list[TableArea]:
+    tables = []
+    for table in page.find_tables():
+        rows = _drop_empty_columns(table.extract())
+        if _is_table(rows):
+            tables.append(TableArea(table.bbox, format_table(rows)))
+    return tables
+
+
 def _is_table(rows: list[list[Any]]) -> bool:
-    cells = [bool(cell and cell.strip()) for row in rows for cell in row]
-    return len(rows) > 1 and max(map(len, rows)) > 1 and sum(cells) >= FEWEST_FILLED_CELLS * len(cells)
+    if len(rows) < 2 or max(map(len, rows)) < 2:
+        return False
+    cells = list(itertools.chain.from_iterable(rows))
+    num_filled = sum(map(_has_text, cells))
+    return num_filled >= MIN_FILLED_SHARE * len(cells)
 
 
-def _without_empty_columns(rows: list[list[Any]]) -> list[list[Any]]:
-    used = [place for place in range(max(map(len, rows), default=0)) if any(place < len(row) and row[place] for row in rows)]
-    return [[row[place] for place in used if place < len(row)] for row in rows]
+def _has_text(cell: str | None) -> bool:
+    return bool(cell and cell.strip())
 
 
-def _inside(box: Any, bbox: tuple[float, float, float, float], height: float) -> bool:
-    """Whether a text box's middle lies in a table. pdfminer counts from the page's foot, pdfplumber from its head."""
-    across, down = (box.x0 + box.x1) / 2, height - (box.y0 + box.y1) / 2
-    return bool(bbox[0] <= across <= bbox[2] and bbox[1] <= down <= bbox[3])
+def _drop_empty_columns(rows: list[list[Any]]) -> list[list[Any]]:
+    filled_columns: set[int] = set()
+    for row in rows:
+        filled_columns.update(itertools.compress(itertools.count(), row))
+    narrow_rows = []
+    for row in rows:
+        narrow_rows.append([cell for column, cell in enumerate(row) if column in filled_columns])
+    return narrow_rows
+
+
+def _is_inside(box: Any, table: TableArea, page_height: float) -> bool:
+    """Whether the middle of a text box lies in a table.
+
+    pdfminer counts from the bottom of the page, pdfplumber from the top.
+    """
+    x_min, y_min, x_max, y_max = table.box
+    x = (box.x0 + box.x1) / 2
+    y = page_height - (box.y0 + box.y1) / 2
+    return bool(x_min <= x <= x_max and y_min <= y <= y_max)
 
 
 def _lines(box: Any) -> Iterator[Block]:
-    """The box's lines, joined while their size of type stays the same."""
-    from pdfminer.layout import LTChar, LTTextLine
+    """The lines of a text box, joined while their font size stays the same."""
+    from pdfminer.layout import LTTextLine
 
-    held: list[str] = []
-    size = 0.0
-    for line in (item for item in box if isinstance(item, LTTextLine)):
-        sizes = Counter(round(char.size, 1) for char in line if isinstance(char, LTChar))
-        text = LEADERS.sub(" ", line.get_text().replace("\0", "")).rstrip()
-        if not text.strip() or not sizes:
+    block_lines: list[str] = []
+    block_size = 0.0
+    for line in box:
+        if not isinstance(line, LTTextLine):
             continue
-        common = sizes.most_common(1)[0][0]
-        if held and common != size:
-            yield "\n".join(held), size
-            held = []
-        held.append(text)
-        size = common
-    if held:
-        yield "\n".join(held), size
+        size = _font_size(line)
+        text = LEADERS.sub(" ", line.get_text().replace("\0", "")).rstrip()
+        if not text.strip() or size is None:
+            continue
+        if block_lines and size != block_size:
+            yield Block("\n".join(block_lines), block_size)
+            block_lines = []
+        block_lines.append(text)
+        block_size = size
+    if block_lines:
+        yield Block("\n".join(block_lines), block_size)
+
+
+def _font_size(line: Any) -> float | None:
+    """The most frequent size among the characters of a line, in points."""
+    from pdfminer.layout import LTChar
+
+    sizes = Counter(round(char.size, 1) for char in line if isinstance(char, LTChar))
+    return sizes.most_common(1)[0][0] if sizes else None
 
 
 def _parts(pages: list[list[Block]]) -> Iterator[Part]:
-    """Blocks as parts; larger type than the body's makes a heading, the largest the highest."""
-    weights: Counter[float] = Counter()
-    for block, size in (item for page in pages for item in page):
-        weights[size] += len(block) if size else 0
-    body = weights.most_common(1)[0][0] if weights else 0.0
-    larger = sorted((size for size in weights if size > body * HEADING_RATIO), reverse=True)
+    """Blocks as parts; a font larger than the body's makes a heading, the largest the highest."""
+    heading_sizes = _heading_sizes(pages)
     for page in pages:
         yield Part("page")
-        for text, size in page:
-            is_heading = size in larger and len(text) <= MOST_HEADING_CHARACTERS and any(character.isalpha() for character in text)
-            yield Part("heading", text, larger.index(size) + 1) if is_heading else Part("text", text)
+        for block in page:
+            if block.size in heading_sizes and _is_short_text(block.text):
+                yield Part("heading", block.text, heading_sizes.index(block.size) + 1)
+            else:
+                yield Part("text", block.text)
+
+
+def _heading_sizes(pages: list[list[Block]]) -> list[float]:
+    """The font sizes of headings, largest first. The body's is that of the most characters."""
+    num_characters: Counter[float] = Counter()
+    for page in pages:
+        for block in page:
+            num_characters[block.size] += len(block.text) if block.size else 0
+    if not num_characters:
+        return []
+    body_size = num_characters.most_common(1)[0][0]
+    larger_sizes = (size for size in num_characters if size > body_size * HEADING_RATIO)
+    return sorted(larger_sizes, reverse=True)
+
+
+def _is_short_text(text: str) -> bool:
+    return len(text) <= MAX_HEADING_CHARACTERS and any(map(str.isalpha, text))

@@ -1,51 +1,85 @@
-"""Knows where documents come from: one function a source kind.
+"""Documents of each source of params.yaml, one after the other, without reading their text.
 
-A source yields a Found for every document that it has, one after the other. A new kind: one function here, one model in
-config/ingest.py, one line in `_KINDS`.
+A kind of source that needs no fetch has a function here; remote ones are read from a snapshot.
 """
 
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines import files
 from pipelines.config.ingest import FilesSource, PackagesSource, Source
 from pipelines.contracts.fetched import FETCHED, ROWS_A_BATCH
-from pipelines.corpus import remote
 from pipelines.corpus.detection import TEXTS
+from pipelines.corpus.problems import source_error, too_large
+from pipelines.corpus.snapshots import is_remote, snapshot_path
 from pipelines.errors import UserError
 
+Pins = dict[str, str]  # normal name of a package -> version that the lock pins
 
-class Found(NamedTuple):
-    """One document as its source gives it. `problem` says why there is no content."""
+
+class SourceDocument(NamedTuple):
+    """One document as its source holds it. `problem` says why there is no content."""
 
     uri: str
     content: bytes
-    hint: str | None = None  # media type that the source says; it decides between kinds of text alone
+    # Media type that the source states; it decides only between kinds of text.
+    hint: str | None = None
     title: str | None = None
     problem: str | None = None
 
 
-def read_files(source: FilesSource, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
-    """Files below a folder that match the globs. Raises UserError where the folder is missing or nothing matches."""
+def read_source(source: Source, pins: Pins, max_bytes: int) -> Iterator[SourceDocument]:
+    """Every document of a source; a file of more than `max_bytes` comes without its content.
+
+    Raises UserError if the source cannot be read.
+    """
+    if isinstance(source, PackagesSource):
+        return read_packages(source, pins)
+    if is_remote(source):
+        return read_snapshot(source.name)
+    assert isinstance(source, FilesSource)
+    return read_files(source, max_bytes)
+
+
+def read_files(source: FilesSource, max_bytes: int) -> Iterator[SourceDocument]:
+    """Files below a folder that match the globs.
+
+    Raises UserError if the folder is missing or nothing matches.
+    """
     folder = Path(source.path)
     if not folder.is_dir():
-        raise UserError(f"params.yaml: ingest.sources: source {source.name}: the folder {folder} is not there. Create it, or correct `path`")
-    names = sorted(name for name in {os.fspath(path) for glob in source.globs for path in folder.glob(glob)} if os.path.isfile(name))  # as text: Path objects take three times as long
+        problem = f"the folder {folder} is missing. Create it, or correct `path`"
+        raise source_error(source.name, problem)
+    names = _matching_files(folder, source.globs)
     if not names:
-        raise UserError(f"params.yaml: ingest.sources: source {source.name}: no file in {folder} matches {source.globs}")
+        raise source_error(source.name, f"no file in {folder} matches {source.globs}")
+    prefix = os.path.join(folder, "")
     for name in names:
-        uri = f"{source.name}/{name.removeprefix(os.path.join(folder, ''))}"
-        if not _is_utf8(uri):
-            yield Found(uri.encode("utf-8", "backslashreplace").decode(), b"", problem="its file name is not UTF-8: rename it")
-            continue
-        with open(name, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            content = file.readall() if size <= max_bytes else b""
-        yield Found(uri, content, problem=None if size <= max_bytes else f"has {size:,} bytes, more than ingest.limits.max_document_mib allows ({max_bytes:,} bytes)")
+        yield _read_file(name, f"{source.name}/{name.removeprefix(prefix)}", max_bytes)
+
+
+def _matching_files(folder: Path, globs: list[str]) -> list[str]:
+    """Sorted names as text: handling Path objects takes three times as long."""
+    names: set[str] = set()
+    for glob in globs:
+        names.update(map(os.fspath, folder.glob(glob)))
+    return sorted(filter(os.path.isfile, names))
+
+
+def _read_file(name: str, uri: str, max_bytes: int) -> SourceDocument:
+    if not _is_utf8(uri):
+        readable_uri = uri.encode("utf-8", "backslashreplace").decode()
+        problem = "its file name is not UTF-8: rename it"
+        return SourceDocument(readable_uri, b"", problem=problem)
+    with open(name, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            return SourceDocument(uri, b"", problem=too_large(size, max_bytes))
+        return SourceDocument(uri, file.readall())
 
 
 def _is_utf8(name: str) -> bool:
@@ -56,51 +90,72 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def read_packages(source: PackagesSource, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
-    """Descriptions of installed packages, in the version that the lock pins."""
+def read_packages(source: PackagesSource, pins: Pins) -> Iterator[SourceDocument]:
+    """Descriptions of installed packages, in the version that the lock pins.
+
+    Raises UserError if a package is not installed.
+    """
     for name in sorted(source.packages):
-        uri = f"{source.name}/{name}"
         try:
-            found: Any = importlib.metadata.metadata(name)
+            metadata = importlib.metadata.metadata(name)
         except importlib.metadata.PackageNotFoundError as error:
-            raise UserError(
-                f"params.yaml: ingest.sources: source {source.name}: package `{name}` is not installed. Remove it from the list, or add it to pyproject.toml and run `make lock setup`"
+            raise source_error(
+                source.name,
+                f"package `{name}` is not installed. Remove it from the list, "
+                "or add it to pyproject.toml and run `make lock setup`",
             ) from error
-        if pins.get(_normal(name)) not in (None, found["Version"]):
-            yield Found(uri, b"", problem=f"version {found['Version']} is installed, infra/requirements/pipeline.txt pins {pins[_normal(name)]}: run `make setup`")
-            continue
-        media_type = (found["Description-Content-Type"] or "text/x-rst").split(";")[0].strip()
-        body = str(found.get_payload() or found["Description"] or "")
-        yield Found(uri, body.encode("utf-8", "replace"), media_type if media_type in TEXTS else "text/plain", title=f"{name}: {found['Summary']}")
+        pin = pins.get(_normalize(name))
+        yield _describe_package(name, f"{source.name}/{name}", metadata, pin)
 
 
-def read_snapshot(source: Source, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
-    """What `python -m pipelines fetch` brought of a remote source. Raises UserError where it has not been fetched."""
-    path = remote.snapshot(source.name)
+def _describe_package(name: str, uri: str, metadata: Any, pin: str | None) -> SourceDocument:
+    version = metadata["Version"]
+    if pin not in (None, version):
+        problem = (
+            f"version {version} is installed, infra/requirements/pipeline.txt pins {pin}: "
+            "run `make setup`"
+        )
+        return SourceDocument(uri, b"", problem=problem)
+    content_type = metadata["Description-Content-Type"] or "text/x-rst"
+    media_type = content_type.split(";")[0].strip()
+    description = str(metadata.get_payload() or metadata["Description"] or "")
+    return SourceDocument(
+        uri,
+        description.encode("utf-8", "replace"),
+        hint=media_type if media_type in TEXTS else "text/plain",
+        title=f"{name}: {metadata['Summary']}",
+    )
+
+
+def read_snapshot(name: str) -> Iterator[SourceDocument]:
+    """What `python -m pipelines fetch` brought from a remote source.
+
+    Raises UserError if it has not been fetched.
+    """
+    path = snapshot_path(name)
     if not path.exists():
-        raise UserError(f"params.yaml: ingest.sources: source {source.name} has not been fetched: `python -m pipelines fetch {source.name}`")
+        raise source_error(name, f"it has not been fetched: run `python -m pipelines fetch {name}`")
     for row in files.read(path, FETCHED, ROWS_A_BATCH):
-        yield Found(row["uri"], row["content"], row["hint"], row["title"], row["problem"])
+        yield SourceDocument(row["uri"], row["content"], row["hint"], row["title"], row["problem"])
 
 
-_KINDS: dict[type, Callable[[Any, dict[str, str], int], Iterator[Found]]] = {FilesSource: read_files, PackagesSource: read_packages}
+def pinned_versions(lock: Path) -> Pins:
+    """Versions that a lock file pins. Raises UserError if the file is missing.
 
-
-def pinned_versions(lock: Path) -> dict[str, str]:
-    """Package -> version of a pinned list. Raises UserError where the list is missing."""
+    A package with two lines (one for each Python version) is left out: which of them holds is the
+    installer's business.
+    """
     if not lock.exists():
-        raise UserError(f"{lock} is missing: `git checkout {lock}`, or `make lock`")
-    lines = (line.split(";")[0].strip() for line in lock.read_text().splitlines())
-    # A package that has two lines (one a Python version) is left out: which of the two holds is the installer's business.
-    pairs = [line.split("==") for line in lines if "==" in line]
-    names = [_normal(name) for name, _ in pairs]
-    return {_normal(name): version for name, version in pairs if names.count(_normal(name)) == 1}
+        raise UserError(f"{lock} is missing: run `git checkout {lock}` or `make lock`")
+    versions: dict[str, list[str]] = {}
+    for line in lock.read_text().splitlines():
+        requirement = line.split(";")[0].strip()
+        if "==" in requirement:
+            name, version = requirement.split("==")
+            versions.setdefault(_normalize(name), []).append(version)
+    return {name: lines[0] for name, lines in versions.items() if len(lines) == 1}
 
 
-def _normal(name: str) -> str:
+def _normalize(name: str) -> str:
+    """A package's name as PEP 503 compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def found(source: Source, pins: dict[str, str], max_bytes: int) -> Iterator[Found]:
-    """Every document of a source; one that has more than `max_bytes` comes without its content."""
-    return (read_snapshot if remote.is_remote(source) else _KINDS[type(source)])(source, pins, max_bytes)

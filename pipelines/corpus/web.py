@@ -1,168 +1,132 @@
-"""Knows a web site as a source: its pages by sitemap or links, as robots.txt allows, slowly, and only those that changed."""
+"""Pages of a web site as documents: found by sitemap or by links, fetched only if they changed."""
 
 import re
-import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 from urllib.parse import urldefrag, urljoin, urlsplit
-from urllib.robotparser import RobotFileParser
 
 from pipelines.config.ingest import WebSource
-from pipelines.errors import UserError
+from pipelines.corpus.problems import source_error
+from pipelines.corpus.snapshots import Row, Snapshot, make_row, snapshot_path
+from pipelines.corpus.web_site import Page, Site, open_site, rejected_page
 
-AGENT = "assistant-pipeline"
-TIMEOUT_SECONDS = 30
-MOST_REDIRECTS = 5
-
-
-class Page(NamedTuple):
-    """An answer. `content` is None where the site says that the page has not changed."""
-
-    url: str
-    content: bytes | None
-    media_type: str | None
-    etag: str | None
-    modified: str | None
-    problem: str | None = None
+HTML_TYPES = ("text/html", "application/xhtml+xml")
 
 
-Validators = Callable[[str], tuple[str | None, str | None]]
+def read_pages(source: WebSource, max_bytes: int) -> Iterator[Row]:
+    """Pages below the folder of the start.
+
+    A page that the site reports as unchanged is taken from the previous snapshot. Raises UserError
+    if the site or its sitemap cannot be read; a page that cannot be had is a row with a problem.
+    """
+    previous = Snapshot(snapshot_path(source.name))
+    with open_site(source, max_bytes) as site:
+        for page in _crawl(source, site, previous):
+            uri = _uri(source, page.url)
+            if page.problem:
+                yield make_row(uri, b"", max_bytes, problem=page.problem)
+            elif page.content is None:
+                yield previous.row(uri)
+            else:
+                yield _row(uri, page, page.content, max_bytes)
 
 
-def pages(source: WebSource, validators: Validators, links_of: Callable[[str], list[str]], max_bytes: int) -> Iterator[Page]:
-    """Every page below the start's folder. `validators` gives (ETag, Last-Modified) of the last fetch, `links_of` the links of a page that has not changed."""
-    import httpx
-
-    with httpx.Client(headers={"User-Agent": AGENT}, timeout=TIMEOUT_SECONDS) as client:
-        robots = _robots(client, source)
-        wait = max(1 / source.requests_per_second, float(robots.crawl_delay(AGENT) or 0))
-        clock = _Clock(wait)
-        waiting = _sitemap(client, source.start, clock, max_bytes) if urlsplit(source.start).path.endswith(".xml") else [source.start]
-        crawling = not urlsplit(source.start).path.endswith(".xml")
-        below = source.start.rsplit("/", 1)[0] + "/" if urlsplit(source.start).path else source.start + "/"
-        seen: set[str] = set()
-        while waiting and len(seen) < source.max_pages:
-            url = urldefrag(waiting.pop(0))[0]
-            if url in seen or not url.startswith(below) or not robots.can_fetch(AGENT, url):
-                continue
-            seen.add(url)
-            page = _fetched(client, url, below, clock, validators(url), max_bytes)
-            if crawling and page.problem is None:
-                waiting += _links(page) if page.content is not None else links_of(url)
-            yield page
-        left = {address for address in (urldefrag(url)[0] for url in waiting) if address not in seen and address.startswith(below) and robots.can_fetch(AGENT, address)}
-        if left:
-            yield _refused(min(left), f"not asked for, as {len(left) - 1} others that are known: the source's max_pages ({source.max_pages}) was reached")
+def _row(uri: str, page: Page, content: bytes, max_bytes: int) -> Row:
+    return make_row(
+        uri,
+        content,
+        max_bytes,
+        hint=page.media_type,
+        etag=page.validators.etag,
+        modified=page.validators.last_modified,
+    )
 
 
-class _Clock:
-    """Keeps requests apart."""
-
-    def __init__(self, seconds: float):
-        self._seconds, self._next = seconds, 0.0
-
-    def tick(self) -> None:
-        time.sleep(max(0.0, self._next - time.monotonic()))
-        self._next = time.monotonic() + self._seconds
+def _uri(source: WebSource, url: str) -> str:
+    host = urlsplit(source.start).netloc
+    path = url.split(host, 1)[1].lstrip("/")
+    return f"{source.name}/{path or 'index.html'}"
 
 
-def _robots(client: Any, source: WebSource) -> RobotFileParser:
-    """The site's rules; none where it has no robots.txt, all forbidden where it refuses to show it (RFC 9309, 2.3.1)."""
-    import httpx
-
-    parts = urlsplit(source.start)
-    found = RobotFileParser()
-    try:
-        answer = client.get(f"{parts.scheme}://{parts.netloc}/robots.txt", follow_redirects=True)
-    except httpx.HTTPError as error:
-        raise UserError(f"params.yaml: ingest.sources: source {source.name}: {parts.netloc} does not answer: {error}") from error
-    if answer.status_code >= 500 or answer.status_code in (401, 403):
-        raise UserError(f"params.yaml: ingest.sources: source {source.name}: {parts.netloc}/robots.txt answers {answer.status_code}, which forbids every page")
-    found.parse(answer.text.splitlines() if answer.status_code == 200 else [])
-    return found
-
-
-def _fetched(client: Any, url: str, below: str, clock: _Clock, known: tuple[str | None, str | None], max_bytes: int) -> Page:
-    """One page, through redirects that stay on the site. What goes wrong is the page's problem."""
-    import httpx
-
-    headers = {name: value for name, value in zip(("If-None-Match", "If-Modified-Since"), known, strict=True) if value}
-    address = url
-    for _ in range(MOST_REDIRECTS):
-        clock.tick()
-        try:
-            with client.stream("GET", address, headers=headers) as answer:
-                if not answer.has_redirect_location:
-                    return _read(answer, url, known, max_bytes)
-                address = urljoin(address, answer.headers.get("location", ""))
-        except httpx.HTTPError as error:
-            return _refused(url, f"{type(error).__name__}: {error}")
-        if not address.startswith(below):
-            return _refused(url, f"leads out of the site, to {address}")
-    return _refused(url, f"leads on more than {MOST_REDIRECTS} times")
+def _crawl(source: WebSource, site: Site, previous: Snapshot) -> Iterator[Page]:
+    """At most `max_pages` pages, and one that says so if there are more."""
+    has_sitemap = urlsplit(source.start).path.endswith(".xml")
+    queue = _sitemap_urls(source, site) if has_sitemap else [source.start]
+    visited_urls: set[str] = set()
+    while queue and len(visited_urls) < source.max_pages:
+        url = urldefrag(queue.pop(0)).url
+        if url in visited_urls or not site.allows(url):
+            continue
+        visited_urls.add(url)
+        page = site.get(url, previous.validators(_uri(source, url)))
+        if not has_sitemap and page.problem is None:
+            queue += _links_of(page, previous, _uri(source, url))
+        yield page
+    remaining = _remaining_urls(queue, visited_urls, site)
+    if remaining:
+        limit = f"the source's max_pages ({source.max_pages}) was reached"
+        problem = f"not fetched, like {len(remaining) - 1} other known pages: {limit}"
+        yield rejected_page(min(remaining), problem)
 
 
-def _read(answer: Any, url: str, known: tuple[str | None, str | None], max_bytes: int) -> Page:
-    """The page of an answer that is no redirect."""
-    if answer.status_code == 304:
-        return Page(url, None, None, *known)
-    if answer.status_code != 200:
-        return _refused(url, f"HTTP {answer.status_code}")
-    content = _body(answer, max_bytes)
-    if content is None:
-        return _refused(url, f"has more bytes than ingest.limits.max_document_mib allows ({max_bytes:,} bytes)")
-    kind = answer.headers.get("content-type", "").split(";")[0].strip() or None
-    return Page(url, content, kind, answer.headers.get("etag"), answer.headers.get("last-modified"))
+def _remaining_urls(queue: list[str], visited_urls: set[str], site: Site) -> set[str]:
+    urls = {urldefrag(url).url for url in queue}
+    return {url for url in urls - visited_urls if site.allows(url)}
 
 
-def _refused(url: str, problem: str) -> Page:
-    return Page(url, None, None, None, None, problem)
+def _links_of(page: Page, previous: Snapshot, uri: str) -> list[str]:
+    """Links of a page; of an unchanged one, those of its previous content."""
+    if page.content is None:
+        return find_links(page.url, previous.row(uri)["content"])
+    if page.media_type in HTML_TYPES:
+        return find_links(page.url, page.content)
+    return []
 
 
-def _body(answer: Any, max_bytes: int) -> bytes | None:
-    """The body, or None where it is too long."""
-    content = b""
-    for part in answer.iter_bytes():
-        content += part
-        if len(content) > max_bytes:
-            return None
-    return content
-
-
-def _links(page: Page) -> list[str]:
-    return links(page.url, page.content or b"") if page.media_type in ("text/html", "application/xhtml+xml") else []
-
-
-def links(url: str, content: bytes) -> list[str]:
-    """Addresses that a page's links lead to, in their order, each once."""
+def find_links(url: str, content: bytes) -> list[str]:
+    """URLs that a page's links lead to, in their order, each once."""
     from bs4 import BeautifulSoup
 
-    found = (urljoin(url, str(link["href"])) for link in BeautifulSoup(content, "lxml").find_all("a", href=True))
-    return list(dict.fromkeys(urldefrag(address)[0] for address in found))
+    urls: dict[str, None] = {}
+    for link in BeautifulSoup(content, "lxml").find_all("a", href=True):
+        target = urljoin(url, str(link["href"]))
+        urls[urldefrag(target).url] = None
+    return list(urls)
 
 
-def _sitemap(client: Any, start: str, clock: _Clock, max_bytes: int) -> list[str]:
-    """Addresses of a sitemap, and of the sitemaps that it names."""
+def _sitemap_urls(source: WebSource, site: Site) -> list[str]:
+    """URLs that a sitemap lists, and those of the sitemaps that it names."""
+    queue = [source.start]
+    visited_urls: set[str] = set()
+    urls: list[str] = []
+    while queue:
+        sitemap = queue.pop(0)
+        if sitemap in visited_urls:
+            continue
+        visited_urls.add(sitemap)
+        is_index, locations = _parse_sitemap(source, site.get(sitemap))
+        if is_index:
+            queue += locations
+        else:
+            urls += locations
+    return urls
+
+
+def _parse_sitemap(source: WebSource, page: Page) -> tuple[bool, list[str]]:
+    """Whether it lists further sitemaps, and the URLs that it lists."""
     from defusedxml import ElementTree
     from defusedxml.common import DefusedXmlException
 
-    waiting, found = [start], []
-    seen: set[str] = set()
-    while waiting:
-        url = waiting.pop(0)
-        if url in seen:
-            continue
-        seen.add(url)
-        page = _fetched(client, url, start.rsplit("/", 1)[0] + "/", clock, (None, None), max_bytes)
-        if page.problem:
-            raise UserError(f"the sitemap {url} cannot be had: {page.problem}")
-        try:
-            root = ElementTree.fromstring(page.content)
-        except (ElementTree.ParseError, DefusedXmlException) as error:
-            raise UserError(f"the sitemap {url} is no XML that can be read: {error}") from error
-        addresses = [item.text.strip() for item in root.iter() if re.fullmatch(r"(\{.*\})?loc", str(item.tag)) and item.text]
-        if str(root.tag).endswith("sitemapindex"):
-            waiting += addresses
-        else:
-            found += addresses
-    return found
+    if page.problem:
+        problem = f"the sitemap {page.url} cannot be fetched: {page.problem}"
+        raise source_error(source.name, problem)
+    try:
+        root = ElementTree.fromstring(page.content)
+    except (ElementTree.ParseError, DefusedXmlException) as error:
+        problem = f"the sitemap {page.url} is not valid XML: {error}"
+        raise source_error(source.name, problem) from error
+    locations: list[str] = []
+    for item in root.iter():
+        is_location = re.fullmatch(r"(\{.*\})?loc", str(item.tag))
+        if is_location and item.text:
+            locations.append(item.text.strip())
+    return str(root.tag).endswith("sitemapindex"), locations

@@ -1,6 +1,7 @@
-"""Knows how to run a function over many inputs in processes that may take so much time and memory and no more.
+"""Runs a function over many inputs in processes with limits of time and memory.
 
-A hostile input can hang, crash or bloat its process, never the run: the process is ended and replaced, and the input has a reason.
+A hostile input can hang, crash or bloat its process but not the run: the process is ended and
+replaced, and the input has a reason.
 """
 
 import multiprocessing
@@ -10,12 +11,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 Key = TypeVar("Key")
+Function = Callable[[Any], Any]
+OUT_OF_MEMORY = "needs more memory than ingest.limits.memory_mib allows"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,50 @@ class Limits:
     memory_bytes: int  # address space of the worker process, its libraries included (about 400 MiB)
 
 
+class Answer(NamedTuple):
+    """What a worker process sends back for an input."""
+
+    result: Any = None
+    problem: str | None = None
+    is_out_of_memory: bool = False
+
+
+class Outcome(NamedTuple, Generic[Key]):
+    """What became of an input; `problem` says why there is no result."""
+
+    key: Key
+    result: Any = None
+    problem: str | None = None
+
+
+def run(
+    function: Function,
+    inputs: Iterable[tuple[Key, Any]],
+    limits: Limits,
+    num_workers: int,
+    preload: Iterable[str] = (),
+) -> Iterator[Outcome[Key]]:
+    """The outcome of every input, in the order in which they finish.
+
+    `inputs` is consumed as workers become free, so at most `num_workers` of them are in memory. An
+    error that `function` raises is a problem with its text. `function` must be importable.
+    `preload` names modules that are imported once instead of by every worker.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.__module__, *preload])
+    pool: Pool[Key] = Pool(context, function, limits, num_workers)
+    queue = iter(inputs)
+    try:
+        while True:
+            pool.assign(queue)
+            if not pool.busy_workers():
+                return
+            yield from pool.wait_for_answers()
+            yield from pool.dismiss_overdue()
+    finally:
+        pool.close()
+
+
 @dataclass
 class Worker(Generic[Key]):
     """A process, the connection to it, and the input that it works on."""
@@ -33,116 +80,128 @@ class Worker(Generic[Key]):
     process: BaseProcess
     connection: Connection
     key: Key | None = None
-    deadline: float = 0.0
+    deadline: float = 0.0  # of the monotonic clock
 
 
-def run(function: Callable[[Any], Any], inputs: Iterable[tuple[Key, Any]], limits: Limits, num_workers: int, preload: Iterable[str] = ()) -> Iterator[tuple[Key, Any, str | None]]:
-    """(key, result, problem) for every input, in the order in which they end; `problem` is the reason why there is no result.
+@dataclass
+class Pool(Generic[Key]):
+    """At most `num_workers` worker processes, started when there is an input for them."""
 
-    `inputs` is drawn as workers become free, so that no more than `num_workers` of them are in memory. An error that `function`
-    raises is a problem with its text; `function` must be importable. `preload` names modules that are imported once, not by every worker.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([function.__module__, *preload])
-    waiting = iter(inputs)
-    workers: list[Worker[Key]] = []
-    try:
+    context: Any  # of multiprocessing
+    function: Function
+    limits: Limits
+    num_workers: int
+    workers: list[Worker[Key]] = field(default_factory=list)
+
+    def assign(self, queue: Iterator[tuple[Key, Any]]) -> None:
+        """Give an input to every idle worker; start workers while there are too few."""
         while True:
-            _employ(workers, waiting, context, function, limits, num_workers)
-            busy = [worker for worker in workers if worker.key is not None]
-            if not busy:
+            idle = next((worker for worker in self.workers if worker.key is None), None)
+            if idle is None and len(self.workers) >= self.num_workers:
                 return
-            until = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
-            ready = wait([worker.connection for worker in busy], timeout=until)
-            for worker in [worker for worker in busy if worker.connection in ready]:
-                yield _outcome(worker, workers)
-            for worker in [worker for worker in busy if worker.key is not None and time.monotonic() >= worker.deadline]:
-                key = worker.key
-                assert key is not None
-                _dismiss(worker, workers)
-                yield key, None, f"took more than {limits.seconds:g} s"
-    finally:
-        for worker in list(workers):
-            _dismiss(worker, workers)
+            try:
+                key, value = next(queue)
+            except StopIteration:
+                return
+            worker = idle or self._start()
+            worker.key = key
+            worker.deadline = time.monotonic() + self.limits.seconds
+            worker.connection.send(value)
 
+    def busy_workers(self) -> list[Worker[Key]]:
+        return [worker for worker in self.workers if worker.key is not None]
 
-def _employ(workers: list[Worker[Key]], waiting: Iterator[tuple[Key, Any]], context: Any, function: Callable[[Any], Any], limits: Limits, num_workers: int) -> None:
-    """Give an input to every worker that has none; start workers while there are fewer than wanted."""
-    while True:
-        idle = next((worker for worker in workers if worker.key is None), None)
-        if idle is None and len(workers) >= num_workers:
-            return
+    def wait_for_answers(self) -> Iterator[Outcome[Key]]:
+        """The outcomes that arrive first; none if a worker's time is over before."""
+        busy = self.busy_workers()
+        first_deadline = min(worker.deadline for worker in busy)
+        timeout = max(0.0, first_deadline - time.monotonic())
+        ready = wait([worker.connection for worker in busy], timeout=timeout)
+        for worker in busy:
+            if worker.connection in ready:
+                yield self._receive(worker)
+
+    def dismiss_overdue(self) -> Iterator[Outcome[Key]]:
+        """End the workers whose input takes too long."""
+        for worker in self.busy_workers():
+            if time.monotonic() >= worker.deadline:
+                key = _key_of(worker)
+                self._dismiss(worker)
+                yield Outcome(key, problem=f"took more than {self.limits.seconds:g} s")
+
+    def close(self) -> None:
+        for worker in list(self.workers):
+            self._dismiss(worker)
+
+    def _start(self) -> Worker[Key]:
+        ours, theirs = self.context.Pipe()
+        arguments = (theirs, self.function, self.limits.memory_bytes)
+        process = self.context.Process(target=serve, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        worker: Worker[Key] = Worker(process, ours)
+        self.workers.append(worker)
+        return worker
+
+    def _receive(self, worker: Worker[Key]) -> Outcome[Key]:
+        key = _key_of(worker)
         try:
-            key, value = next(waiting)
-        except StopIteration:
-            return
-        if idle is None:
-            idle = _started(context, function, limits)
-            workers.append(idle)
-        idle.key, idle.deadline = key, time.monotonic() + limits.seconds
-        idle.connection.send(value)
+            answer: Answer = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join(5)
+            problem = _explain_exit(worker.process.exitcode)
+            self._dismiss(worker)
+            return Outcome(key, problem=problem)
+        worker.key = None
+        if answer.is_out_of_memory:
+            self._dismiss(worker)  # its memory is fragmented
+        return Outcome(key, answer.result, answer.problem)
+
+    def _dismiss(self, worker: Worker[Key]) -> None:
+        self.workers.remove(worker)
+        worker.key = None
+        worker.connection.close()
+        worker.process.kill()
+        worker.process.join()
+        worker.process.close()
 
 
-def _started(context: Any, function: Callable[[Any], Any], limits: Limits) -> Worker[Any]:
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, function, limits.memory_bytes), daemon=True)
-    process.start()
-    theirs.close()
-    return Worker(process, ours)
+def _key_of(worker: Worker[Key]) -> Key:
+    assert worker.key is not None
+    return worker.key
 
 
-def _outcome(worker: Worker[Key], workers: list[Worker[Key]]) -> tuple[Key, Any, str | None]:
-    key = worker.key
-    assert key is not None
-    try:
-        result, problem = worker.connection.recv()
-    except (EOFError, ConnectionResetError):
-        worker.process.join(5)
-        code = worker.process.exitcode
-        _dismiss(worker, workers)
-        return key, None, f"crashed its reader (signal {-code})" if code and code < 0 else f"ended its reader (exit code {code})"
-    worker.key = None
-    if problem == OUT_OF_MEMORY:
-        _dismiss(worker, workers)  # its memory is in pieces
-    return key, result, problem
+def _explain_exit(code: int | None) -> str:
+    if code and code < 0:
+        return f"crashed its reader (signal {-code})"
+    return f"ended its reader (exit code {code})"
 
 
-def _dismiss(worker: Worker[Any], workers: list[Worker[Any]]) -> None:
-    workers.remove(worker)
-    worker.key = None
-    worker.connection.close()
-    worker.process.kill()
-    worker.process.join()
-    worker.process.close()
-
-
-OUT_OF_MEMORY = "needs more memory than ingest.limits.memory_mib allows"
-
-
-def serve(connection: Connection, function: Callable[[Any], Any], memory_bytes: int) -> None:
-    """A worker's life: take an input, answer (result, problem), until the connection ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+def serve(connection: Connection, function: Function, memory_bytes: int) -> None:
+    """A worker's life: receive an input, send an `Answer`, until the connection ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     os.environ["OMP_NUM_THREADS"] = "1"
-    if sys.platform == "linux":  # macOS has no limit of memory that it keeps to
+    if sys.platform == "linux":  # macOS does not enforce a memory limit
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out_of_memory = Answer(problem=OUT_OF_MEMORY, is_out_of_memory=True)
     while True:
         try:
             value = connection.recv()
         except (EOFError, ConnectionResetError):
             return
         except MemoryError:
-            connection.send((None, OUT_OF_MEMORY))
+            connection.send(out_of_memory)
             continue
-        answer: tuple[Any, str | None]
         try:
-            answer = (function(value), None)
+            answer = Answer(function(value))
         except MemoryError:
-            answer = (None, OUT_OF_MEMORY)
-        except Exception as error:  # whatever a library raises on a hostile input is the reason of its rejection
-            answer = (None, str(error) or type(error).__name__)
+            answer = out_of_memory
+        except Exception as error:
+            # Whatever a library raises on a hostile input is the reason of its rejection.
+            answer = Answer(problem=str(error) or type(error).__name__)
         del value
         try:
             connection.send(answer)
         except MemoryError:
-            connection.send((None, OUT_OF_MEMORY))
+            connection.send(out_of_memory)

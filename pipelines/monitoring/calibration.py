@@ -1,14 +1,18 @@
-"""Knows when a difference between a window and its baseline is more than chance, over all signals together.
+"""Tests whether a window differs from its baseline by more than chance, over all signals together.
 
-Each signal's statistic is computed again for `num_resamples` random divisions of the pooled rows into a window of the same size and a
-rest (Fisher 1935; Westfall and Young 1993, single-step maxT). If window and baseline are of one kind, the true division is one of these at
-random, so the alarm over all signals together is false in at most `false_alarm_rate` of windows, whatever the signals' shapes, how rare
-their events are, or how they hang together. Divisions of the baseline alone do not give that: an event that the baseline of 500 never
-saw has no spread there, and its first occurrence would always be an alarm.
+Each signal's statistic is computed again for `num_resamples` random divisions of the pooled rows
+into a window of the same size and a rest (Fisher 1935; Westfall and Young 1993, single-step maxT).
+If window and baseline are of the same kind, the true division is one of these at random, so the
+alarm over all signals together is false in at most `false_alarm_rate` of windows, whatever the
+signals' shapes, however rare their events, and however they depend on each other. Divisions of the
+baseline alone do not give that: an event that a baseline of 500 rows never saw has no spread there,
+and its first occurrence would always raise the alarm.
 
-Signals with heavy tails must not raise the bar for the others: each is measured in units of its own 99 % point.
+Signals with heavy tails must not raise the bar for the others: each is measured in units of its
+own 99 % point.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +21,15 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
 DIVISIONS_AT_ONCE = 250  # bounds the memory: this many rows of the pooled size
+MIN_VALUES = 10  # of a column over window and baseline, before it is tested
 
 
 @dataclass(frozen=True)
 class Column:
-    """A number a row; the statistic is the difference of the means. NaN: does not apply to that row."""
+    """A number for each row; the statistic is the difference of the means.
+
+    NaN: the signal does not apply to that row.
+    """
 
     name: str
     values: Numbers  # shape (rows,)
@@ -30,116 +38,210 @@ class Column:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A likeness of every two rows; the statistic is how alike the window's rows are among themselves. Only more is drift.
+    """A similarity of every two rows; the statistic is how similar the window's rows are.
 
-    `centred`: measured against the likeness to the baseline's rows (maximum mean discrepancy, Gretton et al. 2012).
+    Only more is drift. `is_centred`: measured against the similarity to the baseline's rows
+    (maximum mean discrepancy, Gretton et al. 2012).
     """
 
     name: str
-    likeness: Matrix  # shape (rows, rows)
-    centred: bool
+    similarity: Matrix  # shape (rows, rows)
+    is_centred: bool
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What is tested on the pooled rows; the first `num_window` of them are the window."""
+
+    columns: list[Column]
+    kernels: list[Kernel]
+    num_window: int
+
+    @property
+    def names(self) -> list[str]:
+        columns = [column.name for column in self.columns]
+        return columns + [kernel.name for kernel in self.kernels]
+
+    @property
+    def sides(self) -> npt.NDArray[np.int_]:
+        columns = [column.side for column in self.columns]
+        return np.array(columns + [1] * len(self.kernels))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How large a difference is.
+
+    `size`: the difference in pooled standard deviations (columns), or the excess in standard
+    deviations under no drift (kernels). `window` and `baseline`: the means (columns).
+    """
+
+    size: float
+    window: float | None = None
+    baseline: float | None = None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One signal's outcome. `statistic` and `threshold` are in units of its own 99 % point under no drift; `p_value` is over all signals."""
+    """One signal's outcome.
+
+    `statistic` and `threshold` are in units of the signal's own 99 % point under no drift;
+    `p_value` is over all signals.
+    """
 
     name: str
     statistic: float
     threshold: float
     p_value: float
     direction: int
-    effect: float  # difference in pooled standard deviations (columns), excess in standard deviations under no drift (kernels)
-    window: float | None  # the window's mean (columns)
-    baseline: float | None
+    effect: Effect
 
 
-def judge(columns: list[Column], kernels: list[Kernel], num_window: int, num_resamples: int, false_alarm_rate: float, seed: int) -> tuple[list[Finding], list[str]]:
-    """Findings of all signals that vary, and the names of those that do not. The first `num_window` pooled rows are the window."""
-    varied = [column for column in columns if _varies(column)]
-    constant = [column.name for column in columns if not _varies(column)]
-    if not varied and not kernels:
+@dataclass(frozen=True)
+class Calibration:
+    """How the test is calibrated."""
+
+    num_resamples: int
+    false_alarm_rate: float
+    seed: int
+
+
+def judge(signals: Signals, calibration: Calibration) -> tuple[list[Finding], list[str]]:
+    """Findings of all signals that vary, and the names of those that do not."""
+    varying = Signals([], signals.kernels, signals.num_window)
+    constant: list[str] = []
+    for column in signals.columns:
+        if _varies(column):
+            varying.columns.append(column)
+        else:
+            constant.append(column.name)
+    if not varying.names:
         return [], constant
-    drawn = _statistics(varied, kernels, num_window, num_resamples, seed)
-    centre, spread = drawn.mean(axis=0), drawn.std(axis=0)
-    spread = np.where(spread > 0, spread, np.inf)
-    scaled = (drawn - centre) / spread
-    sides = np.array([*(column.side for column in varied), *(1 for _ in kernels)])
-    extreme = np.where(sides == 0, np.abs(scaled), scaled * np.where(sides == 0, 1, sides))
-    point = np.quantile(extreme, 0.99, axis=0)
-    units = extreme / np.where(point > 0, point, np.inf)
+    statistics = _statistics(varying, calibration)
+    spread = statistics.std(axis=0)
+    deviations = (statistics - statistics.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+    units = _in_units_of_tails(deviations, varying.sides)
     highest = units.max(axis=1)
-    threshold = float(np.sort(highest)[::-1][max(0, int(np.floor(false_alarm_rate * highest.size)) - 1)])
-    names = [*(column.name for column in varied), *(kernel.name for kernel in kernels)]
-    effects = [*(_effect(column, num_window) for column in varied), *((None, None, float(scaled[0, place])) for place in range(len(varied), len(names)))]
-    findings = []
-    for place, name in enumerate(names):
-        window, baseline, effect = effects[place]
-        p_value = float((highest >= units[0, place] - 1e-6).mean())
-        direction = int(np.sign(effect))
-        findings.append(Finding(name, float(units[0, place]), threshold, p_value, direction, effect, window, baseline))
+    threshold = _threshold(highest, calibration.false_alarm_rate)
+    effects = [_column_effect(column, varying.num_window) for column in varying.columns]
+    kernel_sizes = deviations[0, len(effects) :].tolist()
+    effects += map(Effect, kernel_sizes)
+    findings: list[Finding] = []
+    for name, statistic, effect in zip(varying.names, units[0], effects, strict=True):
+        p_value = float((highest >= statistic - 1e-6).mean())
+        direction = int(np.sign(effect.size))
+        findings.append(Finding(name, float(statistic), threshold, p_value, direction, effect))
     return findings, constant
 
 
-def alarmed(finding: Finding, false_alarm_rate: float, min_effect: float) -> bool:
-    """Whether a signal has drifted: beyond chance over all signals together, and by more than a trifle."""
-    return finding.p_value <= false_alarm_rate and abs(finding.effect) >= min_effect
+def is_alarming(finding: Finding, false_alarm_rate: float, min_effect: float) -> bool:
+    """Whether a signal has drifted: beyond chance over all signals, and by more than a trifle."""
+    is_beyond_chance = finding.p_value <= false_alarm_rate
+    return is_beyond_chance and abs(finding.effect.size) >= min_effect
 
 
 def _varies(column: Column) -> bool:
-    """Enough values, and more than one. Asked of the pool alone, so that the answer is the same for every division."""
-    known = column.values[np.isfinite(column.values)]
-    return bool(known.size >= 10 and np.ptp(known) > 0)
+    """Whether there are enough values, and more than one.
+
+    Asked of the pool alone, so that the answer is the same for every division.
+    """
+    values = column.values[np.isfinite(column.values)]
+    has_enough = values.size >= MIN_VALUES
+    return bool(has_enough and np.ptp(values) > 0)
 
 
-def _effect(column: Column, num_window: int) -> tuple[float | None, float | None, float]:
-    """(mean in the window, mean in the baseline, their difference in pooled standard deviations)."""
-    window, baseline = _mean(column.values[:num_window]), _mean(column.values[num_window:])
+def _in_units_of_tails(deviations: Numbers, sides: npt.NDArray[np.int_]) -> Numbers:
+    """Each statistic on the side that counts, divided by its own 99 % point under no drift."""
+    has_two_sides = sides == 0
+    on_one_side = deviations * np.where(has_two_sides, 1, sides)
+    extreme = np.where(has_two_sides, np.abs(deviations), on_one_side)
+    point = np.quantile(extreme, 0.99, axis=0)
+    return np.asarray(extreme / np.where(point > 0, point, np.inf), dtype=np.float64)
+
+
+def _threshold(highest: Numbers, false_alarm_rate: float) -> float:
+    """The value that the highest statistic of a division exceeds at the rate of false alarms."""
+    num_false_alarms = int(np.floor(false_alarm_rate * highest.size))
+    descending = np.sort(highest)[::-1]
+    return float(descending[max(0, num_false_alarms - 1)])
+
+
+def _column_effect(column: Column, num_window: int) -> Effect:
+    window = _mean(column.values[:num_window])
+    baseline = _mean(column.values[num_window:])
     if window is None or baseline is None:
-        return window, baseline, 0.0
-    return window, baseline, (window - baseline) / float(np.nanstd(column.values))
+        return Effect(0.0, window, baseline)
+    spread = float(np.nanstd(column.values))
+    return Effect((window - baseline) / spread, window, baseline)
 
 
 def _mean(values: Numbers) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else None
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else None
 
 
-def _statistics(columns: list[Column], kernels: list[Kernel], num_window: int, num_resamples: int, seed: int) -> Numbers:
+def _statistics(signals: Signals, calibration: Calibration) -> Numbers:
     """Shape (1 + num_resamples, signals); row 0 is the true division."""
-    rows = columns[0].values.size if columns else kernels[0].likeness.shape[0]
-    dice = np.random.default_rng(seed)
-    values = np.stack([column.values for column in columns], axis=1) if columns else np.zeros((rows, 0))
-    present = np.isfinite(values).astype(np.float32)
-    filled = np.where(np.isfinite(values), values, 0.0).astype(np.float32)
-    prepared = [_prepared(kernel) for kernel in kernels]
-    drawn = []
-    for start in range(0, num_resamples + 1, DIVISIONS_AT_ONCE):
-        count = min(DIVISIONS_AT_ONCE, num_resamples + 1 - start)
-        chosen = np.zeros((count, rows), dtype=np.float32)
-        for place in range(count):
-            chosen[place, np.arange(num_window) if start + place == 0 else dice.permutation(rows)[:num_window]] = 1
-        inside = [((chosen @ likeness) * chosen).sum(axis=1, keepdims=True) for likeness in prepared]
-        drawn.append(np.concatenate([_mean_gaps(chosen, filled, present), *inside], axis=1))
-    return np.concatenate(drawn).astype(np.float64)
+    num_rows = _num_rows(signals)
+    values = np.zeros((num_rows, 0))
+    if signals.columns:
+        values = np.stack([column.values for column in signals.columns], axis=1)
+    is_present = np.isfinite(values)
+    present = is_present.astype(np.float32)
+    numbers = np.where(is_present, values, 0.0).astype(np.float32)
+    similarities = list(map(_prepare, signals.kernels))
+    blocks: list[Numbers] = []
+    for divisions in _divisions(num_rows, signals.num_window, calibration):
+        statistics: list[Numbers | Matrix] = [_mean_gaps(divisions, numbers, present)]
+        for similarity in similarities:
+            statistics.append(_similarity_inside(divisions, similarity))
+        blocks.append(np.concatenate(statistics, axis=1))
+    return np.concatenate(blocks).astype(np.float64)
 
 
-def _mean_gaps(chosen: Matrix, filled: Matrix, present: Matrix) -> Numbers:
-    """Mean of the chosen rows minus mean of the rest, for each division and column."""
-    total, counted = filled.sum(axis=0), present.sum(axis=0)
-    inside, num_inside = chosen @ filled, chosen @ present
-    outside, num_outside = total - inside, counted - num_inside
+def _num_rows(signals: Signals) -> int:
+    if signals.columns:
+        return int(signals.columns[0].values.size)
+    return int(signals.kernels[0].similarity.shape[0])
+
+
+def _divisions(num_rows: int, num_window: int, calibration: Calibration) -> Iterator[Matrix]:
+    """Blocks of divisions, shape (divisions, rows): 1 for a row of the window, 0 for the rest."""
+    generator = np.random.default_rng(calibration.seed)
+    num_divisions = calibration.num_resamples + 1
+    for start in range(0, num_divisions, DIVISIONS_AT_ONCE):
+        count = min(DIVISIONS_AT_ONCE, num_divisions - start)
+        block = np.zeros((count, num_rows), dtype=np.float32)
+        for position in range(count):
+            is_true_division = start + position == 0
+            rows = np.arange(num_rows) if is_true_division else generator.permutation(num_rows)
+            block[position, rows[:num_window]] = 1
+        yield block
+
+
+def _similarity_inside(divisions: Matrix, similarity: Matrix) -> Matrix:
+    """Shape (divisions, 1): the similarity of the window's rows to each other, summed."""
+    inside: Matrix = ((divisions @ similarity) * divisions).sum(axis=1, keepdims=True)
+    return inside
+
+
+def _mean_gaps(divisions: Matrix, numbers: Matrix, present: Matrix) -> Numbers:
+    """Mean of the window's rows minus mean of the rest, for each division and column."""
+    sum_inside = divisions @ numbers
+    num_inside = divisions @ present
+    sum_outside = numbers.sum(axis=0) - sum_inside
+    num_outside = present.sum(axis=0) - num_inside
     with np.errstate(divide="ignore", invalid="ignore"):
-        gaps = inside / num_inside - outside / num_outside
+        gaps = sum_inside / num_inside - sum_outside / num_outside
     return np.where((num_inside > 0) & (num_outside > 0), gaps, 0.0)
 
 
-def _prepared(kernel: Kernel) -> Matrix:
-    """Likeness without each row's own, centred where the baseline counts."""
-    made = kernel.likeness.astype(np.float32, copy=True)
-    np.fill_diagonal(made, 0)
-    if kernel.centred:
-        mean = made.mean(axis=0)
-        made += made.mean() - mean - mean[:, None]
-        np.fill_diagonal(made, 0)
-    return made
+def _prepare(kernel: Kernel) -> Matrix:
+    """Similarity without each row's own, centred if the baseline counts."""
+    similarity = kernel.similarity.astype(np.float32, copy=True)
+    np.fill_diagonal(similarity, 0)
+    if kernel.is_centred:
+        mean = similarity.mean(axis=0)
+        similarity += similarity.mean() - mean - mean[:, None]
+        np.fill_diagonal(similarity, 0)
+    return similarity

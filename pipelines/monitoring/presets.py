@@ -1,15 +1,18 @@
-"""Knows Evidently: what its data drift preset says of window and baseline as it comes, as a page to look at and as verdicts shown beside ours.
+"""Evidently's data drift preset on window and baseline: a page, and verdicts beside ours.
 
-They decide nothing. What each of them would have decided, and how often wrongly, is measured in tests/bench/test_drift_detection.py. The
-preset's own report computes each column's drift four times (count, values, table, overview), which takes 10 s for a few hundred questions;
-here each is computed once, by the same methods and thresholds (tests/monitoring/test_presets.py compares), and counted as the preset counts.
-Numbers and categories are compared over all rows. Texts train a classifier, whose time grows with their number: of many rows some are drawn.
+They decide nothing. What each of them would have decided, and how often wrongly, is measured in
+tests/bench/test_drift_detection.py. The preset's own report computes each column's drift four times
+(count, values, table, overview), which takes 10 s for a few hundred questions; here each is
+computed once, by the same methods and thresholds (tests/monitoring/test_presets.py compares), and
+counted as the preset counts. Numbers and categories are compared over all rows. Texts train a
+classifier, whose time grows with their number, so some are sampled if there are many.
 """
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,64 +20,131 @@ import pandas as pd
 
 from pipelines.contracts.drift import Preset
 from pipelines.files import replacing
-from pipelines.monitoring.judging import drawn_places
+from pipelines.monitoring.judging import sample_positions
 
-TEXT, CATEGORIES = ("question",), ("top_page", "refused", "status")
-NUMBERS = ("question_length", "answer_length", "best_score", "score_gap", "groundedness", "num_new_tokens", "total_ms", "cost", "thumb")
+TEXTS = ("question",)
+CATEGORIES = ("top_page", "refused", "status")
+NUMBERS = (
+    *("question_length", "answer_length", "best_score", "score_gap", "groundedness"),
+    *("num_new_tokens", "total_ms", "cost", "thumb"),
+)
+COLUMNS = (*TEXTS, *NUMBERS, *CATEGORIES)
 DRIFT_SHARE = 0.5  # of columns, the preset's own
-FEW = 5  # values that a column needs on both sides
-MANY, OF_MANY = 1000, "abs_text_content_drift"  # from more rows of the baseline on Evidently takes other methods; this one for texts
+MIN_VALUES = 5  # that a column needs on both sides
+# With more rows in the baseline than this, Evidently takes another method for texts.
+MANY_ROWS = 1000
+METHOD_FOR_MANY_TEXTS = "abs_text_content_drift"
 
 
-def examine(window: pd.DataFrame, baseline: pd.DataFrame, page: Path | None, *, max_texts: int, seed: int) -> tuple[list[Preset], bool | None]:
-    """Evidently's verdict of each column and of all together (drift in half of the columns), written as HTML to `page`.
+class Sampling(NamedTuple):
+    """At most `max_texts` texts of each side are looked at, sampled with this seed."""
 
-    Rows are contracts.window's; of each side's texts at most `max_texts` are drawn. Columns without values on a side are left out. None where there is no column to look at.
+    max_texts: int
+    seed: int
+
+
+class Verdicts(NamedTuple):
+    """What Evidently says: of each column, and of all together (None: nothing to look at)."""
+
+    presets: list[Preset]
+    overall: bool | None
+
+
+def examine(
+    window: pd.DataFrame, baseline: pd.DataFrame, sampling: Sampling, page: Path | None
+) -> Verdicts:
+    """Evidently's verdict of each column and of all together, written as HTML to `page`.
+
+    Rows are contracts.window's. Columns without values on a side are left out.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from evidently import DataDefinition, Dataset, Report
-    from evidently.metrics import ValueDrift
 
-    mine, theirs = (_columns(rows, drawn_places(len(rows), max_texts, seed)) for rows in (window, baseline))
-    kept = [name for name in mine if mine[name].notna().sum() >= FEW and theirs[name].notna().sum() >= FEW and pd.concat([mine[name], theirs[name]]).nunique() > 1]
-    if not kept:
-        return [], None
-    chosen = {kind: [name for name in names if name in kept] for kind, names in (("text_columns", TEXT), ("numerical_columns", NUMBERS), ("categorical_columns", CATEGORIES))}
-    definition = DataDefinition(**chosen)
+    current = _columns(window, sampling)
+    reference = _columns(baseline, sampling)
+    names = [name for name in COLUMNS if _is_comparable(current[name], reference[name])]
+    if not names:
+        return Verdicts([], None)
+    definition = DataDefinition(
+        text_columns=_common(TEXTS, names),
+        numerical_columns=_common(NUMBERS, names),
+        categorical_columns=_common(CATEGORIES, names),
+    )
+    metrics = [_metric(name, len(reference)) for name in names]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its classifier's convergence, which nobody can act upon
-        report = Report([ValueDrift(column=name, method=OF_MANY if name in TEXT and len(theirs) > MANY else None) for name in kept], include_tests=True)
-        snapshot = report.run(Dataset.from_pandas(mine[kept], data_definition=definition), Dataset.from_pandas(theirs[kept], data_definition=definition))
+        # Of its classifier's convergence, which nobody can act upon.
+        warnings.simplefilter("ignore")
+        snapshot = Report(metrics, include_tests=True).run(
+            Dataset.from_pandas(current[names], data_definition=definition),
+            Dataset.from_pandas(reference[names], data_definition=definition),
+        )
         if page is not None:
             with replacing(page) as target:
                 snapshot.save_html(str(target))
-    return _verdicts(snapshot)
+    return _verdicts(snapshot.dict())
 
 
-def _columns(rows: pd.DataFrame, places: npt.NDArray[np.intp]) -> pd.DataFrame:
-    """The columns that Evidently sees; texts of the rows at `places` alone, since it passes over what is empty, column by column.
+def _common(columns: Sequence[str], names: list[str]) -> list[str]:
+    return [column for column in columns if column in names]
 
-    Evidently writes texts into its page's script as they are, so `<` must not come through; its classifier sees words alone.
+
+def _metric(name: str, num_rows: int) -> Any:
+    from evidently.metrics import ValueDrift
+
+    has_many_texts = name in TEXTS and num_rows > MANY_ROWS
+    return ValueDrift(column=name, method=METHOD_FOR_MANY_TEXTS if has_many_texts else None)
+
+
+def _is_comparable(current: "pd.Series[Any]", reference: "pd.Series[Any]") -> bool:
+    if min(current.notna().sum(), reference.notna().sum()) < MIN_VALUES:
+        return False
+    return int(pd.concat([current, reference]).nunique()) > 1
+
+
+def _columns(rows: pd.DataFrame, sampling: Sampling) -> pd.DataFrame:
+    """The columns that Evidently sees.
+
+    Texts that are not sampled are left empty, since Evidently skips what is empty, column by
+    column. It writes texts into its page's script as they are, so `<` must not come through; its
+    classifier sees words alone.
     """
-    made = rows.assign(question_length=rows["question"].str.len(), answer_length=rows["answer"].str.len())
+    columns = rows.assign(
+        question_length=rows["question"].str.len(),
+        answer_length=rows["answer"].str.len(),
+    )
     for name in NUMBERS:
-        made[name] = pd.to_numeric(made[name], errors="coerce").astype(float)
+        columns[name] = pd.to_numeric(columns[name], errors="coerce").astype(float)
     for name in CATEGORIES:
-        made[name] = made[name].map({value: str(value).replace("<", " ") for value in made[name].dropna().unique()})
-    made["question"] = made["question"].iloc[places].str.replace("<", " ", regex=False)
-    return made[[*TEXT, *NUMBERS, *CATEGORIES]]
+        values = columns[name].dropna().unique()
+        columns[name] = columns[name].map({value: _without_markup(value) for value in values})
+    positions: npt.NDArray[np.intp] = sample_positions(len(rows), *sampling)
+    texts = columns["question"].iloc[positions]
+    columns["question"] = texts.str.replace("<", " ", regex=False)
+    return columns[list(COLUMNS)]
 
 
-def _verdicts(snapshot: Any) -> tuple[list[Preset], bool | None]:
-    """Each column's verdict; all together there is drift where at least half of them drifted, as in the preset."""
-    content = snapshot.dict()
+def _without_markup(value: object) -> str:
+    return str(value).replace("<", " ")
+
+
+def _verdicts(content: dict[str, Any]) -> Verdicts:
+    """Each column's verdict; together they drift if at least half of them do, as in the preset."""
     scores = {metric["id"]: metric["value"] for metric in content["metrics"]}
-    found = []
-    for test in content["tests"]:
-        params, number = test["metric_config"]["params"], test["metric_config"]["metric_id"]
-        status = str(getattr(test["status"], "value", test["status"])).upper()
-        score = float(scores[number]) if number in scores else float("nan")
-        found.append(Preset(column=params["column"], method=params.get("method", ""), score=score if pd.notna(score) else None, drifted={"SUCCESS": False, "FAIL": True}.get(status)))
-    told = [preset.drifted for preset in found if preset.drifted is not None]
-    overall = sum(told) / len(told) >= DRIFT_SHARE if told and len(told) == len(found) else None
-    return sorted(found, key=lambda preset: preset.column), overall
+    presets = [_preset(test, scores) for test in content["tests"]]
+    verdicts = [preset.drifted for preset in presets if preset.drifted is not None]
+    overall = None
+    if verdicts and len(verdicts) == len(presets):
+        overall = sum(verdicts) / len(verdicts) >= DRIFT_SHARE
+    return Verdicts(sorted(presets, key=lambda preset: preset.column), overall)
+
+
+def _preset(test: dict[str, Any], scores: dict[str, Any]) -> Preset:
+    config = test["metric_config"]
+    status = str(getattr(test["status"], "value", test["status"])).upper()
+    score = scores.get(config["metric_id"])
+    return Preset(
+        column=config["params"]["column"],
+        method=config["params"].get("method", ""),
+        score=float(score) if score is not None and pd.notna(score) else None,
+        drifted={"SUCCESS": False, "FAIL": True}.get(status),
+    )

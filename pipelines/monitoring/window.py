@@ -1,163 +1,272 @@
-"""Knows the traffic log: which requests a window holds, each once and with its last feedback, and what is wrong with them.
+"""The next window: which requests it holds, and whether they can be judged.
 
-Nothing is lost: a request that came late (logged after its window was judged) belongs to the next window, and a file that cannot be read
-stays where it is and makes every verdict `cannot tell` until a person has looked at it.
+Each request is in it once, with its last feedback.
 """
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipelines import files
 from pipelines.config.monitor import WindowConfig
-from pipelines.contracts.report import Check
-from pipelines.contracts.traffic import FEEDBACK, REQUESTS
-from pipelines.errors import UserError
-from pipelines.wording import normal
+from pipelines.contracts.drift import Decision
+from pipelines.contracts.report import Check, CheckCode, Report
+from pipelines.contracts.traffic import STATUSES
+from pipelines.contracts.window import WINDOW
+from pipelines.corpus import quality
+from pipelines.corpus.quality import Promise
+from pipelines.monitoring import log_files
+from pipelines.monitoring.log_files import LATE, Log
+from pipelines.questions.wording import normal
 
-Time = datetime.datetime
-COMPLAINT = ["request_id", "time", "release_id", "question", "answer", "page", "who", "thumb", "correction", "comment"]
-FORGOTTEN = datetime.timedelta(days=90)  # after which a complaint waits for a review no longer; bounds what is read
-LATE = datetime.timedelta(days=2)  # a request logged later than this after its window was judged is taken for a broken log's
+TRAFFIC = Path("data/traffic")
+WINDOWS = Path("data/reports/drift/windows")
+REQUEST_COLUMNS = (
+    *("request_id", "release_id", "question", "status", "time", "answer", "refused"),
+    *("groundedness", "num_prompt_tokens", "num_new_tokens", "total_ms", "cost"),
+)
+FEEDBACK_COLUMNS = ("thumb", "correction")
+RETRIEVAL_COLUMNS = (*("best_score", "score_gap", "num_retrieved", "top_page", "num_guard_flags"),)
+WHOLE_NUMBERS = {
+    *("num_guard_flags", "num_retrieved", "num_prompt_tokens", "num_new_tokens", "thumb"),
+}
+NUM_REQUESTS = "number of requests"
 
 
 @dataclass(frozen=True)
-class Log:
-    """What the log's files hold after a time. `back_minutes`: how far a row lies before one that was logged before it in its file."""
+class Window:
+    """The next window: its validated table, or why it cannot be judged.
 
-    requests: pd.DataFrame  # traffic.REQUESTS, with `back_minutes` and `ahead_minutes` (after now, or after its file was written)
-    feedback: pd.DataFrame  # traffic.FEEDBACK
-    problems: list[str]  # files that cannot be read or are of another schema
+    `judged_to`: up to where it uses the log up; None if its rows stay for the next window.
+    """
 
-
-def read(folder: Path, since: Time | None, now: Time) -> Log:
-    """Everything logged after `since`, less LATE. Files that hold older rows alone are not opened beyond their footer."""
-    start = None if since is None else since - LATE
-    problems: list[str] = []
-    requests = [_ordered(table, path, now) for path, table in _tables(folder / "requests", REQUESTS, start, problems)]
-    feedback = [table.to_pandas() for _, table in _tables(folder / "feedback", FEEDBACK, start, problems)]
-    empty = REQUESTS.empty_table().to_pandas().assign(back_minutes=pd.Series(dtype=float), ahead_minutes=pd.Series(dtype=float))
-    return Log(pd.concat(requests, ignore_index=True) if requests else empty, pd.concat(feedback, ignore_index=True) if feedback else FEEDBACK.empty_table().to_pandas(), problems)
+    name: str
+    release_id: str | None
+    table: pd.DataFrame  # contracts.window
+    checks: Report
+    problem: str | None
+    judged_to: str | None
 
 
-def _tables(folder: Path, schema: pa.Schema, start: Time | None, problems: list[str]) -> Iterable[tuple[Path, pa.Table]]:
-    for path in sorted(folder.glob("*.parquet")):
-        try:
-            with pq.ParquetFile(path) as file:
-                if not file.schema_arrow.remove_metadata().equals(schema):
-                    problems.append(f"{path}: is of another schema ({_differences(file.schema_arrow, schema)})")
-                    continue
-                if not _newer(file, start):
-                    continue
-                table = file.read()
-        except (pa.ArrowException, OSError) as error:
-            problems.append(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())[:160]})")
-            continue
-        broken = [field.name for field in schema if not field.nullable and table.column(field.name).null_count]
-        if broken:
-            problems.append(f"{path}: column {broken[0]} may not be null")
-            continue
-        yield path, table if start is None else table.filter(pc.greater(table.column("time"), pa.scalar(start, REQUESTS.field("time").type)))
+def collect(config: WindowConfig, earlier: Sequence[Decision], now: datetime.datetime) -> Window:
+    """Read the log after what was judged, validate it, and keep its table in WINDOWS."""
+    log = log_files.read(TRAFFIC, _last_judged(earlier), now)
+    release_id = newest_release(log, config.min_requests)
+    rows = log.requests
+    if release_id:
+        judged_ids = _judged_requests(earlier, release_id)
+        rows = unjudged_rows(log, release_id, judged_ids, config)
+    name = _name(rows)
+    checks = [check_files(log), *_checks(rows, config, now)]
+    report = Report.of(checks)
+    num_requests = rows["request_id"].nunique()
+    is_used = num_requests >= config.min_requests and not log.problems
+    judged_to = min(rows["time"].iloc[-1], pd.Timestamp(now)).isoformat() if is_used else None
+    problem = _problem(num_requests, config, report, log)
+    table = flatten(rows, log)
+    files.write(WINDOWS / f"{name}.parquet", WINDOW, arrow_rows(table))
+    return Window(name, release_id, table, report, problem, judged_to)
 
 
-def _newer(file: pq.ParquetFile, start: Time | None) -> bool:
-    """Whether a file can hold rows after `start`, by its footer's statistics; without these, it may."""
-    place = file.schema_arrow.get_field_index("time")
-    columns = range(file.metadata.num_columns)
-    leaf = next((column for column in columns if file.metadata.schema.column(column).path == "time"), place)
-    groups = [file.metadata.row_group(number).column(leaf).statistics for number in range(file.metadata.num_row_groups)]
-    return start is None or any(found is None or not found.has_min_max or found.max > start for found in groups)
+def newest_release(log: Log, num_requests: int) -> str | None:
+    """The release that answers: the most frequent among the last requests.
+
+    During a canary that is the one with the greater share.
+    """
+    releases = log.requests.sort_values("time", kind="stable")["release_id"].tail(num_requests)
+    return None if releases.empty else str(releases.mode()[0])
 
 
-def _differences(found: pa.Schema, schema: pa.Schema) -> str:
-    names = [f"{name} is missing" for name in schema.names if name not in found.names] + [f"{name} is unknown" for name in found.names if name not in schema.names]
-    types = [f"{field.name} is {found.field(field.name).type}, not {field.type}" for field in schema if field.name in found.names and not found.field(field.name).type.equals(field.type)]
-    return ", ".join([*names, *types][:3]) or "another order or nullability of columns"
+def unjudged_rows(
+    log: Log, release_id: str, judged_ids: set[str], config: WindowConfig
+) -> pd.DataFrame:
+    """The release's rows that no window has judged, oldest first, duplicates included.
 
-
-def _ordered(table: pa.Table, path: Path, now: Time) -> pd.DataFrame:
-    rows: pd.DataFrame = table.to_pandas()
-    latest = min(pd.Timestamp(now), pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC"))
-    rows["back_minutes"] = (rows["time"].cummax() - rows["time"]).dt.total_seconds() / 60
-    rows["ahead_minutes"] = (rows["time"] - latest).dt.total_seconds() / 60
-    return rows
-
-
-def newest_release(log: Log, num: int) -> str | None:
-    """The release that answers: the most frequent among the last `num` requests. During a canary that is the greater share."""
-    last = log.requests.sort_values("time", kind="stable")["release_id"].tail(num)
-    return None if last.empty else str(last.mode()[0])
-
-
-def unjudged(log: Log, release_id: str, judged: set[str], config: WindowConfig) -> pd.DataFrame:
-    """The release's rows that no window has judged, oldest first, at most config.max_requests distinct requests; duplicates still in it."""
-    rows = log.requests[(log.requests["release_id"] == release_id) & ~log.requests["request_id"].isin(judged)]
+    At most config.max_requests distinct requests.
+    """
+    is_open = ~log.requests["request_id"].isin(judged_ids)
+    rows = log.requests[(log.requests["release_id"] == release_id) & is_open]
     rows = rows.sort_values(["time", "request_id"], kind="stable")
-    if rows["request_id"].nunique() <= config.max_requests:
+    request_ids = rows["request_id"].drop_duplicates()
+    if len(request_ids) <= config.max_requests:
         return rows
-    last = rows["request_id"].drop_duplicates().iloc[config.max_requests - 1]
-    return rows[: int((rows["request_id"] == last).to_numpy().argmax()) + 1]
+    last = request_ids.iloc[config.max_requests - 1]
+    position = int((rows["request_id"] == last).to_numpy().argmax())
+    return rows[: position + 1]
 
 
-def table(rows: pd.DataFrame, log: Log) -> pd.DataFrame:
+def flatten(rows: pd.DataFrame, log: Log) -> pd.DataFrame:
     """contracts.window rows: one a request, retrieval flattened, the last feedback joined."""
-    once = rows.drop_duplicates("request_id", keep="first")
-    last = log.feedback.sort_values("time", kind="stable").groupby("request_id").last() if len(log.feedback) else pd.DataFrame(columns=["thumb", "correction"])
-    found = [list(items) for items in once["retrieved"]]
-    flat = pd.DataFrame({
-        "best_score": [items[0]["score"] if items else None for items in found], "score_gap": [items[0]["score"] - items[1]["score"] if len(items) > 1 else None for items in found],
-        "num_retrieved": [len(items) for items in found], "top_page": [items[0]["uri"] if items else None for items in found], "num_guard_flags": [len(flags) for flags in once["guard_flags"]],
-    }, index=once.index)  # fmt: skip
-    joined = once.join(last[["thumb", "correction"]], on="request_id")
-    kept = ["request_id", "release_id", "question", "status", "time", "answer", "refused", "groundedness", "num_prompt_tokens", "num_new_tokens", "total_ms", "cost", "thumb", "correction"]
-    return pd.concat([joined[kept], flat], axis=1).reset_index(drop=True)
+    requests = rows.drop_duplicates("request_id", keep="first")
+    feedback = pd.DataFrame(columns=list(FEEDBACK_COLUMNS))
+    if len(log.feedback):
+        feedback = log.feedback.sort_values("time", kind="stable").groupby("request_id").last()
+    with_feedback = requests.join(feedback[list(FEEDBACK_COLUMNS)], on="request_id")
+    columns = [*REQUEST_COLUMNS, *FEEDBACK_COLUMNS]
+    parts = [with_feedback[columns], _retrieval(requests)]
+    return pd.concat(parts, axis=1).reset_index(drop=True)
 
 
-def described(rows: pd.DataFrame, now: Time) -> pd.DataFrame:
-    """What the expectations look at, one row a logged row (`uri` names examples): times, questions and states as numbers."""
-    worded = rows["question"].map(lambda text: normal(text) or text.strip())
-    counts = worded.map(worded.value_counts())
-    gaps = rows["time"].diff().dt.total_seconds().fillna(0.0) / 3600
-    return pd.DataFrame({
-        "uri": rows["request_id"], "request_id": rows["request_id"], "status": rows["status"], "characters": rows["question"].str.strip().str.len(), "same_question_share": counts / max(1, len(rows)),
-        "failed": (rows["status"] == "failed").astype(float), "back_minutes": rows["back_minutes"], "ahead_minutes": rows["ahead_minutes"], "gap_hours": gaps,
-        "total_ms": rows["total_ms"], "cost": rows["cost"], "groundedness": rows["groundedness"], "answered": (rows["status"] != "ok") | rows["answer"].notna(),
-    })  # fmt: skip
+def _retrieval(requests: pd.DataFrame) -> pd.DataFrame:
+    """Best score, gap to the second, number and best page of each request's passages."""
+    rows: list[dict[str, Any]] = []
+    for passages, flags in zip(requests["retrieved"], requests["guard_flags"], strict=True):
+        row: dict[str, Any] = dict.fromkeys(RETRIEVAL_COLUMNS)
+        row |= {"num_retrieved": len(passages), "num_guard_flags": len(flags)}
+        if len(passages):
+            row |= {"best_score": passages[0]["score"], "top_page": passages[0]["uri"]}
+        if len(passages) > 1:
+            row["score_gap"] = passages[0]["score"] - passages[1]["score"]
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(RETRIEVAL_COLUMNS), index=requests.index)
 
 
-def readable(log: Log) -> Check:
+def describe(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the expectations look at: one row for each logged row, `uri` names examples."""
+    questions = rows["question"].map(_spelling)
+    counts = questions.map(questions.value_counts())
+    columns = ["request_id", "status", "back_minutes", "ahead_minutes"]
+    columns += ["total_ms", "cost", "groundedness"]
+    return rows[columns].assign(
+        uri=rows["request_id"],
+        same_question_share=counts / max(1, len(rows)),
+        failed=(rows["status"] == "failed").astype(float),
+        gap_hours=rows["time"].diff().dt.total_seconds().fillna(0.0) / 3600,
+        answered=(rows["status"] != "ok") | rows["answer"].notna(),
+    )
+
+
+def _spelling(question: str) -> str:
+    """The question's normal form, or the question itself if it holds no word."""
+    return normal(question) or question.strip()
+
+
+def check_files(log: Log) -> Check:
     """The check that no statistical promise can make: every file of the log could be read."""
-    return Check(name="every file of the log can be read", passed=not log.problems, observed=f"{len(log.problems)} cannot", expected="all, in the log's schema", examples=log.problems[:3])
+    return Check(
+        name="every file of the log can be read",
+        passed=not log.problems,
+        observed=f"{len(log.problems)} cannot",
+        expected="all, in the log's schema",
+        examples=log.problems[:3],
+    )
 
 
 def arrow_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as Parquet takes them: None for what is missing, whole numbers whole."""
-    whole = {"num_guard_flags", "num_retrieved", "num_prompt_tokens", "num_new_tokens", "thumb"}
-    listed: list[dict[Any, Any]] = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    return [{key: int(value) if key in whole and value is not None else value for key, value in row.items()} for row in listed]
+    with_none = rows.astype(object).where(rows.notna(), None)
+    records: list[dict[Any, Any]] = with_none.to_dict("records")
+    for record in records:
+        for name in WHOLE_NUMBERS:
+            if record.get(name) is not None:
+                record[name] = int(record[name])
+    return records
 
 
-def complaints(folder: Path, settled: set[str], now: Time) -> pd.DataFrame:
-    """Requests with a thumb down or a correction in their last feedback that are not in `settled`, oldest first, with the best passage's page."""
-    problems: list[str] = []
-    start = now - FORGOTTEN
-    feedback = [found.to_pandas() for _, found in _tables(folder / "feedback", FEEDBACK, start, problems)]
-    if not feedback:
-        return pd.DataFrame(columns=COMPLAINT)
-    last = pd.concat(feedback, ignore_index=True).sort_values("time", kind="stable").groupby("request_id").last()
-    last = last[((last["thumb"] < 0) | last["correction"].notna()) & ~last.index.isin(settled)]
-    wanted = pa.array(last.index.tolist(), pa.string())
-    rows = [found.filter(pc.is_in(found.column("request_id"), wanted)) for _, found in _tables(folder / "requests", REQUESTS, start, problems)]
-    if problems:
-        raise UserError("\n".join([*problems, "Look at these files and move them away: what they hold cannot be reviewed"]))
-    asked = pd.concat([found.to_pandas() for found in rows] or [REQUESTS.empty_table().to_pandas()], ignore_index=True).drop_duplicates("request_id")
-    asked["page"] = [items[0]["uri"] if len(items) else None for items in asked["retrieved"]]
-    joined = asked[["request_id", "time", "release_id", "question", "answer", "page"]].join(last[["who", "thumb", "correction", "comment"]], on="request_id")
-    ordered: pd.DataFrame = joined.sort_values(["time", "request_id"], kind="stable").reset_index(drop=True)
-    return ordered
+def _last_judged(earlier: Sequence[Decision]) -> datetime.datetime | None:
+    """Up to where the log is used up; None before the first window."""
+    times = [decision.judged_to for decision in earlier if decision.judged_to]
+    return datetime.datetime.fromisoformat(max(times)) if times else None
+
+
+def _judged_requests(earlier: Sequence[Decision], release_id: str) -> set[str]:
+    """Ids of the release's requests in windows that used the log up, as far back as it is read.
+
+    Raises UserError if such a window's table is gone.
+    """
+    since = _last_judged(earlier)
+    request_ids: set[str] = set()
+    for decision in earlier:
+        if decision.release_id != release_id or not decision.judged_to or since is None:
+            continue
+        if datetime.datetime.fromisoformat(decision.judged_to) > since - 2 * LATE:
+            path = WINDOWS / f"{decision.window}.parquet"
+            request_ids |= {row["request_id"] for row in files.read(path, WINDOW)}
+    return request_ids
+
+
+def _name(rows: pd.DataFrame) -> str:
+    last = rows["time"].iloc[-1].strftime("%Y%m%dT%H%M%S") if len(rows) else "empty"
+    request_ids = " ".join(sorted(set(rows["request_id"])))
+    digest = files.text_digest(request_ids)
+    return f"w-{last}-{digest[:8]}"
+
+
+def _problem(num_requests: int, config: WindowConfig, report: Report, log: Log) -> str | None:
+    """Why the window cannot be judged; None if it can."""
+    if num_requests >= config.min_requests:
+        if report.passed:
+            return None
+        first_problem = f" {log.problems[0]}" if log.problems else ""
+        return f"Cannot tell: {report.reason}.{first_problem}"
+    reason = "no request has come since the last window"
+    if num_requests:
+        reason = f"{num_requests} of {config.min_requests} requests have come since the last window"
+    return f"Cannot tell: {'; '.join([reason, *log.problems])}."
+
+
+def _checks(rows: pd.DataFrame, config: WindowConfig, now: datetime.datetime) -> list[Check]:
+    if rows.empty:
+        return [
+            Check(
+                name=NUM_REQUESTS,
+                passed=False,
+                observed="0",
+                expected=f"at least {config.min_requests}",
+                code=CheckCode.NUM_REQUESTS,
+            )
+        ]
+    return quality.examine(describe(rows), _promises(config), "traffic").checks
+
+
+def _promises(config: WindowConfig) -> list[Promise]:
+    """What a log must be like to tell anything. Its shape is the contract's job (log_files)."""
+    tolerance = config.clock_tolerance_minutes
+    flood = config.max_same_question_share
+    failures = {"column": "failed", "max_value": config.max_failed_share}
+    return [
+        Promise(
+            NUM_REQUESTS,
+            "ExpectTableRowCountToBeBetween",
+            {"min_value": config.min_requests},
+            code=CheckCode.NUM_REQUESTS,
+        ),
+        Promise(
+            "request ids are unique",
+            "ExpectColumnValuesToBeUnique",
+            {"column": "request_id"},
+            share=1 - config.max_duplicate_share,
+        ),
+        _member("status is known", "status", list(STATUSES)),
+        _member("an answered request has an answer", "answered", [True]),
+        _at_most("no row from the future, in minutes", "ahead_minutes", tolerance),
+        _at_most("the clock never goes back, in minutes", "back_minutes", tolerance),
+        _at_most("no gap in time, in hours", "gap_hours", config.max_gap_hours),
+        Promise("share of failed requests", "ExpectColumnMeanToBeBetween", failures),
+        _at_most("no question floods the window", "same_question_share", flood),
+        _between("latency in milliseconds", "total_ms"),
+        _between("cost", "cost"),
+        _between("groundedness", "groundedness", 1.000001),
+    ]
+
+
+def _member(name: str, column: str, values: list[Any]) -> Promise:
+    arguments = {"column": column, "value_set": values}
+    return Promise(name, "ExpectColumnValuesToBeInSet", arguments)
+
+
+def _at_most(name: str, column: str, limit: float) -> Promise:
+    arguments = {"column": column, "max_value": limit}
+    return Promise(name, "ExpectColumnMaxToBeBetween", arguments)
+
+
+def _between(name: str, column: str, highest: float | None = None) -> Promise:
+    """From 0 on, up to `highest` if it is given."""
+    arguments: dict[str, Any] = {"column": column, "min_value": 0}
+    if highest is not None:
+        arguments["max_value"] = highest
+    return Promise(name, "ExpectColumnValuesToBeBetween", arguments)

@@ -1,1 +1,7 @@
-"""Knows Triton: repository.py writes a model repository and checks its layout; model.py is what runs inside the server."""
+"""Serves releases: proof on a fresh Triton, the live server, the canary, rollback, the client.
+
+Doors: `releasing` (what `release` does), `restoring` (rollback), `serving_loop` (what `serve`
+does), `client` (ask, stream, feedback) and `model_repository` (what `export` writes).
+May import system, files, contracts, config, runtime and the doors of vectorstore, questions and
+decision. tritonclient is imported only here.
+"""

@@ -1,138 +1,249 @@
-"""Asks the served assistant: whole answers by HTTP, streamed and cancellable ones by gRPC. Writes feedback.
+"""Asks the served assistant: whole answers by HTTP, streamed ones by gRPC. Writes feedback.
 
-    from pipelines.serving.client import ask, feedback
+    from pipelines.serving.client import ask, give_feedback
     answer = ask("How do I add documents?")
-    feedback(answer.request_id, who="ada", thumb=1)
+    give_feedback(answer.request_id, who="ada", thumb=1)
 
-The server is this clone's live one (`make serve`), or the one that ASSISTANT_URL names (http://host:port; ASSISTANT_GRPC_PORT for streams).
+The server is this clone's live one (`make serve`), or the one that ASSISTANT_URL names
+(http://host:port; ASSISTANT_GRPC_PORT for streams).
 """
 
 import datetime
 import json
 import os
 import queue
-import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from pipelines import files, place
+from pipelines import files
 from pipelines.contracts.traffic import FEEDBACK
 from pipelines.errors import UserError
-from pipelines.serving.server import Triton
+from pipelines.runtime.status import Status, from_grpc, parse_user_error
+from pipelines.serving import live_record, locations
+from pipelines.serving.triton_connection import Triton
+
+if TYPE_CHECKING:
+    from tritonclient.grpc import InferInput, InferResult
 
 MODEL = "assistant"
-LIVE = "serving/live.json"  # in the clone's .state: ports of the live server
+SLACK_SECONDS = 5.0  # the server ends a request itself; only then does the client give up
+OUTPUTS = (
+    *("piece", "answer", "request_id", "release_id", "citations"),
+    *("refused", "num_prompt_tokens", "num_new_tokens", "final"),
+)
+INPUT_TYPES = {
+    "question": "BYTES",
+    "tenant": "BYTES",
+    "request_id": "BYTES",
+    "max_new_tokens": "INT32",
+    "timeout_seconds": "FP32",
+    "stream": "BOOL",
+}
 
 
 class AskError(UserError):
-    """The assistant did not answer. `status` as in the traffic log: failed, rejected or cancelled."""
+    """The assistant did not answer. `status` says how the request ended, as in the traffic log."""
 
-    def __init__(self, message: str):
+    def __init__(self, message: str, status: Status = Status.FAILED):
         super().__init__(message)
-        found = re.match(r"(?:.*: )?(failed|rejected|cancelled): ", message, re.DOTALL)
-        self.status = found[1] if found else "failed"
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its options. 0 new tokens: as many as the release allows."""
+
+    text: str
+    tenant: str = "default"  # who asks, for the traffic log
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    max_new_tokens: int = 0
+    timeout_seconds: float = 60.0
+
+    def inputs(self, *, is_streamed: bool) -> dict[str, Any]:
+        """The inputs of the model `assistant`."""
+        return {
+            "question": self.text,
+            "tenant": self.tenant,
+            "request_id": self.request_id,
+            "max_new_tokens": self.max_new_tokens,
+            "timeout_seconds": self.timeout_seconds,
+            "stream": is_streamed,
+        }
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `citations`: chunk_id, uri, headings, pages, start and end (characters in the document), score."""
+    """What came back.
+
+    A citation holds chunk_id, uri, headings, pages, start and end (characters in the document) and
+    score.
+    """
 
     text: str
     request_id: str
     release_id: str
-    refused: bool
+    is_refusal: bool
     citations: list[dict[str, Any]] = field(default_factory=list)
     num_prompt_tokens: int = 0
     num_new_tokens: int = 0
 
 
-def server() -> Triton:
-    """The server to ask. Raises UserError with the remedy where none is known."""
+def find_server() -> Triton:
+    """The server to ask. Raises UserError with the remedy if none is known."""
     url = os.environ.get("ASSISTANT_URL")
     if url:
-        parts = urlparse(url)
-        if parts.scheme != "http" or not parts.hostname or not parts.port:
-            raise UserError(f"ASSISTANT_URL: {url!r} is no address: write it as http://host:8000")
-        return Triton(parts.port, int(os.environ.get("ASSISTANT_GRPC_PORT", "8001")), 0, Path(os.devnull), None, parts.hostname)
-    live = place.shared_state() / LIVE
-    if not live.exists():
-        raise UserError("no assistant is served here: `make serve` starts it (or set ASSISTANT_URL)")
-    ports = json.loads(live.read_text())
-    return Triton(ports["http_port"], ports["grpc_port"], ports["metrics_port"], live.with_name("server.log"), None)
+        return _external_server(url)
+    record = live_record.read()
+    if record is None:
+        raise UserError(
+            "no assistant is served here: `make serve` starts it (or set ASSISTANT_URL)"
+        )
+    return record.connect()
 
 
-def ask(question: str, *, tenant: str = "default", request_id: str | None = None, max_new_tokens: int = 0, seconds: float = 60.0, model: str = MODEL, triton: Triton | None = None) -> Answer:
-    """One whole answer. Raises AskError with the server's message; UserError where nobody answers at the address."""
-    inputs = {"question": question, "tenant": tenant, "request_id": request_id or uuid.uuid4().hex, "max_new_tokens": max_new_tokens, "timeout_seconds": seconds, "stream": False}
-    asked = triton or server()
+def ask(question: str | Question, triton: Triton | None = None) -> Answer:
+    """One whole answer.
+
+    Raises AskError with the server's message, and UserError if no server is known.
+    """
+    question = _with_options(question)
+    server = triton or find_server()
+    limit = question.timeout_seconds + SLACK_SECONDS
     try:
-        return _answer(asked.generate(model, inputs, seconds + 5))
+        outputs = server.generate(MODEL, question.inputs(is_streamed=False), limit)
     except OSError as error:
-        raise AskError(f"no answer from {asked.url}: {error or type(error).__name__} (`make serve` starts the assistant)") from error
+        reason = str(error) or type(error).__name__
+        raise AskError(
+            f"no answer from {server.url}: {reason} (`make serve` starts the assistant)"
+        ) from error
     except UserError as error:
-        raise AskError(str(error)) from error
+        raise AskError(str(error), parse_user_error(str(error))) from error
+    return _answer(outputs)
 
 
-def stream(question: str, *, tenant: str = "default", request_id: str | None = None, seconds: float = 60.0, model: str = MODEL, triton: Triton | None = None) -> Iterator[str | Answer]:
-    """Pieces of text as they come, then the whole Answer. Closing the iterator cancels the request. Raises AskError."""
-    import numpy as np
-    from tritonclient.grpc import InferInput
-    from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+def stream(question: str | Question, triton: Triton | None = None) -> Iterator[str | Answer]:
+    """Pieces of text as they come, then the whole Answer. Closing it cancels the request.
 
-    given: dict[str, Any] = {name: np.array([text.encode()], dtype=np.object_) for name, text in (("question", question), ("tenant", tenant), ("request_id", request_id or uuid.uuid4().hex))}
-    given |= {"timeout_seconds": np.array([seconds], dtype=np.float32), "stream": np.array([True])}
-    inputs = []
-    for name, value in given.items():
-        made = InferInput(name, [1], np_to_triton_dtype(value.dtype))
-        made.set_data_from_numpy(value)
-        inputs.append(made)
-    responses: queue.Queue[tuple[Any, Any]] = queue.Queue()
-    client, ended = (triton or server()).client(), False
+    Raises AskError with the server's message, and UserError if no server is known.
+    """
+    from tritonclient.utils import InferenceServerException
+
+    question = _with_options(question)
+    results: queue.Queue[InferResult | Exception] = queue.Queue()
+    client = (triton or find_server()).client()
+    is_complete = False
     try:
-        client.start_stream(callback=lambda result, error: responses.put((result, error)), stream_timeout=seconds + 5)
-        client.async_stream_infer(model, inputs)
-        while not ended:
-            result, error = responses.get(timeout=seconds + 10)
-            if error is not None:
-                raise AskError(str(error))
-            outputs = {name: result.as_numpy(name).reshape(-1)[0] for name in ("piece", "answer", "request_id", "release_id", "citations", "refused", "num_prompt_tokens", "num_new_tokens", "final")}
-            outputs = {name: value.decode() if isinstance(value, bytes) else value.item() for name, value in outputs.items()}
+        client.start_stream(
+            callback=lambda result, error: results.put(error or result),
+            stream_timeout=question.timeout_seconds + SLACK_SECONDS,
+            # Errors with gRPC's status code, not as a text alone.
+            headers={"triton_grpc_error": "true"},
+        )
+        client.async_stream_infer(MODEL, _grpc_inputs(question))
+        while not is_complete:
+            outputs = _next_outputs(results, question.timeout_seconds + 2 * SLACK_SECONDS)
+            is_complete = bool(outputs["final"])
             if outputs["piece"]:
                 yield str(outputs["piece"])
-            ended = bool(outputs["final"])
         yield _answer(outputs)
-    except (InferenceServerException, queue.Empty) as error:
-        raise AskError(str(error) or "no answer came in time") from error
+    except InferenceServerException as error:
+        code = (error.status() or "").removeprefix("StatusCode.")
+        raise AskError(error.message() or str(error), from_grpc(code)) from error
     finally:
-        client.stop_stream(cancel_requests=not ended)
+        client.stop_stream(cancel_requests=not is_complete)
         client.close()
 
 
-def feedback(request_id: str, *, who: str, thumb: int | None = None, correction: str | None = None, comment: str | None = None, folder: Path | None = None) -> Path:
-    """Write one feedback (contracts/traffic.py) beside the traffic log; returns its file. Raises UserError for an empty or impossible one."""
+def give_feedback(
+    request_id: str,
+    *,
+    who: str,
+    thumb: int | None = None,
+    correction: str | None = None,
+    comment: str | None = None,
+) -> Path:
+    """Write one feedback (contracts/traffic.py) beside the traffic log; returns its file.
+
+    Raises UserError if it is empty or impossible.
+    """
     if not request_id.strip() or not who.strip():
         raise UserError("feedback names the request (its id came with the answer) and who gives it")
     if thumb not in (None, 1, -1):
         raise UserError(f"a thumb is 1 (up) or -1 (down), not {thumb}")
     if thumb is None and not (correction or comment):
-        raise UserError("feedback says something: a thumb, a correction or a comment")
+        raise UserError("feedback needs a thumb, a correction or a comment")
     now = datetime.datetime.now(datetime.UTC)
-    path = (folder or traffic_folder()) / "feedback" / f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.parquet"
-    files.write(path, FEEDBACK, [{"request_id": request_id, "time": now, "who": who, "thumb": thumb, "correction": correction or None, "comment": comment or None}])
+    row = {
+        "request_id": request_id,
+        "time": now,
+        "who": who,
+        "thumb": thumb,
+        "correction": correction or None,
+        "comment": comment or None,
+    }
+    name = f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.parquet"
+    path = locations.traffic_folder() / "feedback" / name
+    files.write(path, FEEDBACK, [row])
     return path
 
 
-def traffic_folder() -> Path:
-    """data/traffic of the clone's main work tree, whatever work tree this runs in."""
-    return place.shared_state().parent / "data/traffic"
+def _external_server(url: str) -> Triton:
+    parts = urlparse(url)
+    if parts.scheme != "http" or not parts.hostname or not parts.port:
+        raise UserError(f"ASSISTANT_URL: {url!r} is not a valid URL; use http://host:8000")
+    grpc_port = int(os.environ.get("ASSISTANT_GRPC_PORT", "8001"))
+    return Triton(parts.port, grpc_port, 0, Path(os.devnull), None, parts.hostname)
+
+
+def _with_options(question: str | Question) -> Question:
+    return Question(question) if isinstance(question, str) else question
+
+
+def _grpc_inputs(question: Question) -> "list[InferInput]":
+    import numpy as np
+    from tritonclient.grpc import InferInput
+    from tritonclient.utils import triton_to_np_dtype
+
+    tensors: list[InferInput] = []
+    for name, value in question.inputs(is_streamed=True).items():
+        kind = INPUT_TYPES[name]
+        content = value.encode() if isinstance(value, str) else value
+        tensor = InferInput(name, [1], kind)
+        tensor.set_data_from_numpy(np.array([content], dtype=triton_to_np_dtype(kind)))
+        tensors.append(tensor)
+    return tensors
+
+
+def _next_outputs(
+    results: "queue.Queue[InferResult | Exception]", seconds: float
+) -> dict[str, Any]:
+    """The next response's outputs by name. Raises the error that came, or AskError if none did."""
+    try:
+        result = results.get(timeout=seconds)
+    except queue.Empty as error:
+        raise AskError("no answer came in time") from error
+    if isinstance(result, Exception):
+        raise result
+    return {name: _plain_value(result, name) for name in OUTPUTS}
+
+
+def _plain_value(result: Any, name: str) -> Any:
+    """The single value of an output."""
+    value = result.as_numpy(name).reshape(-1)[0]
+    return value.decode() if isinstance(value, bytes) else value.item()
 
 
 def _answer(outputs: dict[str, Any]) -> Answer:
     return Answer(
-        text=str(outputs["answer"]), request_id=str(outputs["request_id"]), release_id=str(outputs["release_id"]), refused=bool(outputs["refused"]), citations=json.loads(str(outputs["citations"])),
-        num_prompt_tokens=int(outputs["num_prompt_tokens"]), num_new_tokens=int(outputs["num_new_tokens"]),
-    )  # fmt: skip
+        text=str(outputs["answer"]),
+        request_id=str(outputs["request_id"]),
+        release_id=str(outputs["release_id"]),
+        is_refusal=bool(outputs["refused"]),
+        citations=json.loads(str(outputs["citations"])),
+        num_prompt_tokens=int(outputs["num_prompt_tokens"]),
+        num_new_tokens=int(outputs["num_new_tokens"]),
+    )

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import chunking, encoding, files, place, workcache
-from pipelines.chunking import Sizes, headings_at, pages_at, spans
+from pipelines import files
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.encoder import EncoderConfig
 from pipelines.config.engine import EngineConfig
@@ -15,67 +15,135 @@ from pipelines.contracts import chunks as chunks_contract
 from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Report
-from pipelines.engine import LOCAL, Work, work
+from pipelines.corpus import chunking
+from pipelines.corpus.chunking import Sizes, Span, cut_text, find_headings, find_pages
 from pipelines.errors import UserError
-from pipelines.workcache import Cache
+from pipelines.system import paths
+from pipelines.system.cache import Cache, keys_of, kind_of, open_cache
+from pipelines.system.engine import Work, work
+from pipelines.vectorstore import load_tokenizer, locate_encoder, max_encoder_tokens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+CODE = (Path(__file__), Path(chunking.__file__), Path(chunks_contract.__file__))
+LIBRARIES = ("markdown-it-py", "tokenizers")
 DOCUMENTS_A_CALL = 64  # that one process of a cluster works on at a time
-DECIDING = ["digest", "title", "sections", "pages"]  # of a document: what its passages depend on
-NAMED = ["doc_id", "uri", "title", "text"]  # of a document: what its passages have from it
+KEY_COLUMNS = ["digest", "title", "sections", "pages"]  # what a document's passages depend on
+COPIED_COLUMNS = ["doc_id", "uri", "title", "text"]  # what passages take from their document
+NUM_SPECIAL_TOKENS = 2  # that the encoder adds to each text
 
 
-def run(config: ChunkConfig, encoder: EncoderConfig, documents: Path, validation: Path, chunks: Path, engine: EngineConfig = LOCAL) -> None:
-    """Cut every document. Raises Refusal where the documents' validation did not pass."""
-    files.read_json(validation, Report).demand(f"the validation of {documents}", "Mend the documents, or the bounds in params.yaml's `validate` section")
-    folder = encoding.locate(encoder.model, encoder.revision)
-    limit = encoding.max_tokens(folder)
-    if config.max_tokens > limit - 2:
-        raise UserError(f"params.yaml: chunk.max_tokens: {config.max_tokens} is more than the encoder {encoder.model} reads ({limit - 2} tokens): the rest of each chunk would not be found. Lower it")
-    schema = CHUNKS.with_metadata({"encoder_model": encoder.model, "encoder_revision": encoder.revision or ""})
-    sizes = Sizes(config.max_tokens, config.min_tokens, config.overlap_tokens, config.max_characters)
-    with workcache.opened(place.shared_state() / "work.sqlite", _kind(folder, sizes)) as cache:
-        keys = workcache.keys_of(documents, DOCUMENTS, DECIDING, _key)
-        for key, found in work(engine, partial(_cutter, encoder, sizes), cache.to_do(documents, DOCUMENTS, keys), DOCUMENTS_A_CALL):
-            cache.put({key: found})
-        count = files.write(chunks, schema, _rows(documents, cache, keys))
-    print(f"{count} chunks of at most {config.max_tokens} tokens")
+@dataclass(frozen=True)
+class Config:
+    chunk: ChunkConfig
+    encoder: EncoderConfig
+    engine: EngineConfig
 
 
-def _kind(folder: Path, sizes: Sizes) -> str:
-    code = (Path(__file__), Path(chunking.__file__), Path(chunks_contract.__file__))
-    return workcache.kind("chunk", code, f"{sizes}{files.digest(folder / 'tokenizer.json')}", ("markdown-it-py", "tokenizers"))
+@dataclass(frozen=True)
+class Inputs:
+    documents: Path
+    validation: Path
 
 
-def _cutter(encoder: EncoderConfig, sizes: Sizes) -> Work:
-    """Gives (key, passages) for (key, document)."""
-    tokenizer = encoding.tokenizer(encoding.locate(encoder.model, encoder.revision))
+@dataclass(frozen=True)
+class Outputs:
+    chunks: Path
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
+    """Cut every document. Raises Refusal if the documents did not pass their validation."""
+    report = files.read_json(inputs.validation, Report)
+    report.demand(
+        f"the validation of {inputs.documents}",
+        "Fix the documents, or the bounds in params.yaml's `validate` section",
+    )
+    encoder = config.encoder
+    folder = locate_encoder(encoder.model, encoder.revision)
+    _check_max_tokens(config, max_encoder_tokens(folder) - NUM_SPECIAL_TOKENS)
+    metadata = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or ""}
+    sizes = _sizes(config.chunk)
+    settings = f"{sizes}{files.digest(folder / 'tokenizer.json')}"
+    kind = kind_of("chunk", CODE, settings, LIBRARIES)
+    with open_cache(paths.state_folder() / "work.sqlite", kind) as cache:
+        keys = keys_of(inputs.documents, DOCUMENTS, KEY_COLUMNS, _key)
+        new_rows = cache.missing_rows(inputs.documents, DOCUMENTS, keys)
+        make = partial(_make_cutter, encoder, sizes)
+        for key, passages in work(config.engine, make, new_rows, DOCUMENTS_A_CALL):
+            cache.put({key: passages})
+        rows = _rows(inputs.documents, cache, keys)
+        count = files.write(outputs.chunks, CHUNKS.with_metadata(metadata), rows)
+    print(f"{count} chunks of at most {config.chunk.max_tokens} tokens")
+
+
+def _check_max_tokens(config: Config, limit: int) -> None:
+    max_tokens = config.chunk.max_tokens
+    if max_tokens > limit:
+        raise UserError(
+            f"params.yaml: chunk.max_tokens: {max_tokens} is more than the encoder "
+            f"{config.encoder.model} reads ({limit} tokens): search would not find the rest of "
+            "each chunk. Lower it"
+        )
+
+
+def _sizes(config: ChunkConfig) -> Sizes:
+    return Sizes(
+        max_tokens=config.max_tokens,
+        min_tokens=config.min_tokens,
+        overlap_tokens=config.overlap_tokens,
+        max_characters=config.max_characters,
+    )
+
+
+def _make_cutter(encoder: EncoderConfig, sizes: Sizes) -> Work:
+    """A function from (key, document) to (key, passages)."""
+    tokenizer = load_tokenizer(locate_encoder(encoder.model, encoder.revision))
     return lambda rows: [(key, _cut(row, tokenizer, sizes)) for key, row in rows]
 
 
 def _key(row: dict[str, Any]) -> str:
-    return files.text_digest(json.dumps([row[name] for name in DECIDING]))
+    values = [row[name] for name in KEY_COLUMNS]
+    return files.text_digest(json.dumps(values))
 
 
-def _rows(documents: Path, cache: Cache, keys: list[str]) -> Iterator[dict[str, Any]]:
-    """Rows of chunks.parquet. What a document was cut into is kept by its digest, so that one that has not changed is not cut again."""
-    for batch, cuts in cache.done(documents, DOCUMENTS, keys, NAMED):
-        for row, found in zip(batch.to_pylist(), cuts, strict=True):
-            where = {"doc_id": row["doc_id"], "uri": row["uri"], "title": row["title"] or ""}
-            for number, cut in enumerate(found):
-                yield {"chunk_id": f"{row['doc_id']}-{number:04}", **where, **cut, "text": row["text"][cut["start"] : cut["end"]]}
+def _rows(documents: Path, cache: Cache[Any], keys: list[str]) -> Iterator[dict[str, Any]]:
+    """Rows of chunks.parquet, from what the cache has for each document."""
+    for batch, values in cache.rows_with_values(documents, DOCUMENTS, keys, COPIED_COLUMNS):
+        for document, passages in zip(batch.to_pylist(), values, strict=True):
+            for number, passage in enumerate(passages):
+                yield _row(document, number, passage)
+
+
+def _row(document: dict[str, Any], number: int, passage: dict[str, Any]) -> dict[str, Any]:
+    span = Span(passage["start"], passage["end"])
+    return {
+        "chunk_id": f"{document['doc_id']}-{number:04}",
+        "doc_id": document["doc_id"],
+        "uri": document["uri"],
+        "title": document["title"] or "",
+        "text": span.text_of(document["text"]),
+        **passage,
+    }
 
 
 def _cut(document: dict[str, Any], tokenizer: "Tokenizer", sizes: Sizes) -> list[dict[str, Any]]:
-    """What chunks.parquet says of each passage, but for the document's names and the text, which are in the document."""
-    title, found = document["title"] or "", []
-    cut = spans(document["text"], document["sections"], tokenizer, sizes)
-    texts = [document["text"][span.start : span.end] for span in cut]
-    counted = tokenizer.encode_batch(texts, add_special_tokens=False)
-    for span, text, tokens in zip(cut, texts, counted, strict=True):
-        headings = headings_at(document["sections"], span)
-        digest = files.text_digest(embedded_text(title, headings, text))
-        found.append({"headings": headings, "start": span.start, "end": span.end, "pages": pages_at(document["pages"], span), "num_tokens": len(tokens.ids), "digest": digest})
-    return found
+    """What chunks.parquet says of each passage, except for what is in the document."""
+    sections = document["sections"]
+    spans = cut_text(document["text"], sections, tokenizer, sizes)
+    texts = [span.text_of(document["text"]) for span in spans]
+    encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+    passages = []
+    for span, text, encoding in zip(spans, texts, encodings, strict=True):
+        headings = find_headings(sections, span)
+        text_with_headings = embedded_text(document["title"] or "", headings, text)
+        passage = {
+            "headings": headings,
+            "start": span.start,
+            "end": span.end,
+            "pages": find_pages(document["pages"], span),
+            "num_tokens": len(encoding.ids),
+            "digest": files.text_digest(text_with_headings),
+        }
+        passages.append(passage)
+    return passages

@@ -2,79 +2,160 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines import encoding, files, place, vectorcache
+from pipelines import files
 from pipelines.config.embed import EmbedConfig
 from pipelines.config.encoder import EncoderConfig
 from pipelines.config.engine import EngineConfig
 from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.vectors import vectors as schema_of
-from pipelines.encoding import Encoder, Vectors
-from pipelines.engine import LOCAL, Work, work
+from pipelines.system import paths
+from pipelines.system.cache import Cache, open_vector_cache
+from pipelines.system.engine import Work, work
+from pipelines.vectorstore import (
+    Encoder,
+    Vectors,
+    load_encoder,
+    locate_encoder,
+    resolve_precision,
+)
 
-BATCH = 1024  # passages looked up in the cache at once
+ROWS_A_LOOKUP = 1024  # passages looked up in the cache at once
 BATCHES_A_CALL = 8  # of texts, that one process of a cluster encodes at a time
 
 
-def run(config: EmbedConfig, encoder: EncoderConfig, chunks: Path, vectors: Path, embedding: Path, engine: EngineConfig = LOCAL) -> None:
-    """Embed every chunk's text with its headings; `embedding` counts what was reused and made. Where nothing is to be made, the encoder is not loaded."""
-    folder = encoding.locate(encoder.model, encoder.revision)
-    digest, precision = files.digest(folder), encoding.chosen_precision(config.precision)
-    with vectorcache.opened(place.shared_state() / "vectors.sqlite", f"{digest}/{precision}") as cache:
-        texts, dimensions = _missing(chunks, cache), cache.dimensions()
-        loaded = encoding.load(folder, precision, config.max_batch_tokens) if texts or not dimensions else None
-        began = time.monotonic()
-        if loaded:
-            dimensions = loaded.dimensions
-            missing = sorted(texts)
-            wanted = [texts[name] for name in missing]
-            made = loaded.batches(wanted, progress=True) if engine.kind == "local" else _elsewhere(engine, encoder, config, loaded, wanted)
-            for places, found in made:
-                assert np.isfinite(found).all(), "the encoder gave a vector that is not finite"
-                cache.put([missing[place] for place in places], found)
-        seconds = time.monotonic() - began
-        facts = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or "", "encoder_digest": digest, "precision": precision, "dimensions": str(dimensions)}
+@dataclass(frozen=True)
+class Config:
+    embed: EmbedConfig
+    encoder: EncoderConfig
+    engine: EngineConfig
+
+
+@dataclass(frozen=True)
+class Inputs:
+    chunks: Path
+
+
+@dataclass(frozen=True)
+class Outputs:
+    vectors: Path
+    embedding: Path  # counts what was reused and made
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
+    """Embed every chunk's text with its headings.
+
+    The encoder is not loaded if all vectors are in the cache.
+    """
+    folder = locate_encoder(config.encoder.model, config.encoder.revision)
+    digest = files.digest(folder)
+    precision = resolve_precision(config.embed.precision)
+    path = paths.state_folder() / "vectors.sqlite"
+    with open_vector_cache(path, f"{digest}/{precision}") as cache:
+        texts = _missing_texts(inputs.chunks, cache)
+        dimensions = _dimensions(cache)
+        seconds = 0.0
+        if texts or not dimensions:
+            encoder = load_encoder(folder, precision, config.embed.max_batch_tokens)
+            dimensions = encoder.dimensions
+            start = time.monotonic()
+            _fill(cache, texts, encoder, config)
+            seconds = time.monotonic() - start
+        facts = {
+            "encoder_model": config.encoder.model,
+            "encoder_revision": config.encoder.revision or "",
+            "encoder_digest": digest,
+            "precision": precision,
+            "dimensions": str(dimensions),
+        }
         schema = schema_of(dimensions).with_metadata(facts)
-        count = files.write_batches(vectors, schema, _rows(chunks, cache, schema), values_recur=False)  # a dictionary of floats takes four times as long and 40 % more bytes
-    files.write_json(embedding, {"chunks": count, "made": len(texts), "reused": count - len(texts), "seconds": round(seconds, 2), "precision": precision})
-    print(f"{count} vectors: {len(texts)} made, {count - len(texts)} reused")
+        rows = _rows(inputs.chunks, cache, schema)
+        # A dictionary of floats would take four times as long and 40 % more bytes.
+        count = files.write_batches(outputs.vectors, schema, rows, values_recur=False)
+    num_reused = count - len(texts)
+    report = {
+        "chunks": count,
+        "made": len(texts),
+        "reused": num_reused,
+        "seconds": round(seconds, 2),
+        "precision": precision,
+    }
+    files.write_json(outputs.embedding, report)
+    print(f"{count} vectors: {len(texts)} made, {num_reused} reused")
 
 
-def _missing(chunks: Path, cache: vectorcache.Cache) -> dict[str, str]:
-    """Digest -> text of every passage whose vector is not in the cache. Only these are held in memory."""
-    found: dict[str, str] = {}
-    for batch in files.batches(chunks, CHUNKS, BATCH):
+def _missing_texts(chunks: Path, cache: Cache[Vectors]) -> dict[str, str]:
+    """Digest -> text of every passage whose vector is not in the cache.
+
+    Only these are held in memory.
+    """
+    texts: dict[str, str] = {}
+    for batch in files.batches(chunks, CHUNKS, ROWS_A_LOOKUP):
         digests = batch.column("digest").to_pylist()
-        known = cache.known(digests)
-        missing = [number for number, digest in enumerate(digests) if digest not in known]
-        found |= {row["digest"]: embedded_text(row["title"], row["headings"], row["text"]) for row in batch.take(pa.array(missing, pa.int64())).to_pylist()}
-    return found
+        present = cache.present(digests)
+        missing = [number for number, digest in enumerate(digests) if digest not in present]
+        for row in batch.take(pa.array(missing, pa.int64())).to_pylist():
+            texts[row["digest"]] = embedded_text(row["title"], row["headings"], row["text"])
+    return texts
 
 
-def _rows(chunks: Path, cache: vectorcache.Cache, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _dimensions(cache: Cache[Vectors]) -> int:
+    """Of the vectors in the cache; 0 if there is none."""
+    vector = cache.sample()
+    return len(vector) if vector is not None else 0
+
+
+def _fill(cache: Cache[Vectors], texts: dict[str, str], encoder: Encoder, config: Config) -> None:
+    """Embed texts, given by their digests, and keep the vectors batch by batch."""
+    digests = sorted(texts)
+    ordered_texts = [texts[digest] for digest in digests]
+    if config.engine.kind == "local":
+        batches = encoder.batches(ordered_texts, progress=True)
+    else:
+        batches = _encode_elsewhere(ordered_texts, encoder, config)
+    for positions, vectors in batches:
+        assert np.isfinite(vectors).all(), "the encoder gave a vector that is not finite"
+        batch_digests = [digests[position] for position in positions]
+        cache.put(dict(zip(batch_digests, vectors, strict=True)))
+
+
+def _rows(chunks: Path, cache: Cache[Vectors], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Batches of vectors.parquet."""
-    for batch in files.batches(chunks, CHUNKS, BATCH):
+    vector_type = schema.field("vector").type
+    for batch in files.batches(chunks, CHUNKS, ROWS_A_LOOKUP):
         digests = batch.column("digest").to_pylist()
-        known = cache.get(digests)
-        values = pa.array(np.concatenate([known[digest] for digest in digests]))
-        yield pa.RecordBatch.from_arrays([batch.column("chunk_id"), pa.FixedSizeListArray.from_arrays(values, type=schema.field("vector").type)], schema=schema)
+        vectors = cache.get_many(digests)
+        values = pa.array(np.concatenate([vectors[digest] for digest in digests]))
+        column = pa.FixedSizeListArray.from_arrays(values, type=vector_type)
+        yield pa.RecordBatch.from_arrays([batch.column("chunk_id"), column], schema=schema)
 
 
-def _elsewhere(engine: EngineConfig, encoder: EncoderConfig, config: EmbedConfig, loaded: Encoder, texts: list[str]) -> Iterator[tuple[list[int], Vectors]]:
-    """(positions in `texts`, their vectors) from the engine's processes, in the batches that this machine would encode."""
-    batches = ((places, [texts[place] for place in places]) for places in loaded.plan(texts))
-    exact = config.model_copy(update={"precision": loaded.precision})
-    yield from work(engine, partial(_encoder, encoder, exact), batches, BATCHES_A_CALL)
+def _encode_elsewhere(
+    texts: list[str], encoder: Encoder, config: Config
+) -> Iterator[tuple[list[int], Vectors]]:
+    """(positions in `texts`, their vectors) from the engine's processes.
+
+    They encode the batches that this machine would encode.
+    """
+    batches: list[tuple[list[int], list[str]]] = []
+    for positions in encoder.plan(texts):
+        batches.append((positions, [texts[position] for position in positions]))
+    exact = config.embed.model_copy(update={"precision": encoder.precision})
+    make = partial(_make_encode, config.encoder, exact)
+    yield from work(config.engine, make, batches, BATCHES_A_CALL)
 
 
-def _encoder(encoder: EncoderConfig, config: EmbedConfig) -> Work:
+def _make_encode(encoder_config: EncoderConfig, config: EmbedConfig) -> Work:
+    """What one process does: (positions, texts) -> (positions, vectors)."""
     import torch
 
     torch.set_num_threads(1)  # as each of this machine's threads has one
-    loaded = encoding.load(encoding.locate(encoder.model, encoder.revision), config.precision, config.max_batch_tokens)
-    return lambda batches: [(places, loaded.vectors(texts)) for places, texts in batches]
+    folder = locate_encoder(encoder_config.model, encoder_config.revision)
+    encoder = load_encoder(folder, config.precision, config.max_batch_tokens)
+    return lambda batches: [(positions, encoder.vectors(texts)) for positions, texts in batches]

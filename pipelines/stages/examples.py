@@ -1,116 +1,151 @@
-"""examples: the FAQ -> training and validation examples, rendered by the prompt template, checked by Great Expectations."""
+"""examples: the FAQ becomes training and validation examples, checked by Great Expectations."""
 
-import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipelines import faq as faq_files
-from pipelines import files, pii, wording
-from pipelines import golden as golden_files
+from pipelines import files
 from pipelines.config.examples import ExamplesConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.chunks import CHUNKS
-from pipelines.faq import Topic
-from pipelines.prompts import Prompt, completion, load, save
-from pipelines.quality import Promise, examine
+from pipelines.corpus import pii
+from pipelines.corpus.quality import Promise, examine
+from pipelines.questions import faq, golden, prompts, training_examples, wording
+from pipelines.questions.faq import Topic
+from pipelines.questions.prompts import Prompt
+from pipelines.questions.training_examples import Example
 
-MAX_ROUNDS = 20  # variants tried of each question of a topic with few: short ones have hardly any
-
-
-def run(config: ExamplesConfig, redact: RedactConfig, faq: Path, golden: Path, prompts: Path, chunks: Path, examples: Path, examples_validation: Path) -> None:
-    """Render every question of every topic. A golden question among them fails the report, which finetune obeys."""
-    template = load(prompts / f"{config.template}.yaml")
-    topics = faq_files.load(faq)
-    passages = _passages(topics, chunks, config.num_passages) if template.shows_passages else {}
-    questions = [question.question for question in golden_files.load(golden)]
-    rows = [row | {"prompt": template.render(row["question"], passages.get(row["topic"], []))} for row in _rows(topics, config, questions)]
-    report = examine(_described(rows, pii.load(redact)), _promises(config), "examples")
-    files.write_json(examples_validation, report)
-    _save(examples, rows, topics, template)
-    print(f"{len(topics)} topics, {sum(row['split'] == 'train' for row in rows)} training and {sum(row['split'] == 'validation' for row in rows)} validation examples: {report.reason}")
+LEAK_SHOWN = 0.5  # similarity from which a failing question is shown with its golden one
 
 
-def _rows(topics: list[Topic], config: ExamplesConfig, golden: list[str]) -> list[dict[str, Any]]:
-    """One row a question; training questions are followed by their variants, less those that come near a golden question."""
-    dice = random.Random(config.seed)
-    rows: list[dict[str, Any]] = []
-    for topic in topics:
-        first = len(rows)
-        held = set(dice.sample(range(len(topic.questions)), max(1, round(config.validation_share * len(topic.questions)))))
-        for number, question in enumerate(topic.questions):
-            row = {"topic": topic.topic, "completion": completion(topic.answer)}
-            split = "validation" if number in held else "train"
-            rows.append(row | {"question": question, "split": split, "is_variant": False})
-            made = [wording.variant(question, config.word_dropout, dice) for _ in range(config.num_variants if split == "train" else 0)]
-            rows += [row | {"question": text, "split": split, "is_variant": True} for text in dict.fromkeys(made) if text != question]
-        rows += _further([row for row in rows[first:] if row["split"] == "train"], config, dice)
-    alike = wording.most_alike([row["question"] for row in rows], golden)
-    kept = [row | {"similarity": near[0], "golden": near[1]} for row, near in zip(rows, alike, strict=True) if not (row["is_variant"] and near[0] >= config.near_duplicate_similarity)]
-    dice.shuffle(kept)
-    return kept
+@dataclass(frozen=True)
+class Config:
+    """The sections of params.yaml."""
+
+    examples: ExamplesConfig
+    redact: RedactConfig
 
 
-def _further(rows: list[dict[str, Any]], config: ExamplesConfig, dice: random.Random) -> Iterator[dict[str, Any]]:
-    """Variants, each once, of a topic's training questions in turn, until the topic has `min_examples`: one with few questions is else drowned by the others."""
-    questions, seen = [row for row in rows if not row["is_variant"]], {row["question"] for row in rows}
-    for row in questions * MAX_ROUNDS:
-        if len(seen) >= config.min_examples:
-            return
-        text = wording.variant(row["question"], config.word_dropout, dice)
-        if text not in seen:
-            seen.add(text)
-            yield row | {"question": text, "is_variant": True}
+@dataclass(frozen=True)
+class Inputs:
+    """What people wrote, and the corpus for templates that show passages."""
+
+    faq: Path
+    golden: Path
+    prompts: Path
+    chunks: Path
 
 
-def _described(rows: list[dict[str, Any]], redactor: pii.Redactor) -> pd.DataFrame:
-    """What the expectations look at: originals alone, since variants repeat them by intention."""
-    originals = [row for row in rows if not row["is_variant"]]
-    left = {text: ", ".join(sorted({find.type for find in redactor.finds(text)})) or None for text in {part for row in originals for part in (row["prompt"], row["completion"])}}
-    counts = pd.Series([row["topic"] for row in originals]).value_counts()
-    return pd.DataFrame([{
-        "uri": f"{row['topic']}: {row['question']}" + (f" ~ golden: {row['golden']}" if row["similarity"] > 0.5 else ""), "normal": wording.normal(row["question"]) or row["question"],
-        "characters": len(row["question"].strip()), "similarity": row["similarity"], "topic_questions": int(counts[row["topic"]]),
-        "personal_data": left[row["prompt"]] or left[row["completion"]],
-    } for row in originals])  # fmt: skip
+@dataclass(frozen=True)
+class Outputs:
+    """The examples and the report about them, which finetune obeys."""
+
+    examples: Path
+    examples_validation: Path
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
+    """Render every question of every topic. A golden question among them fails the report."""
+    template = prompts.load(inputs.prompts / f"{config.examples.template}.yaml")
+    topics = faq.load(inputs.faq)
+    golden_questions = [item.question for item in golden.load(inputs.golden)]
+    examples = training_examples.build(topics, config.examples, golden_questions)
+    passages = _load_passages(template, topics, inputs.chunks, config.examples.num_passages)
+    examples = _render(examples, template, passages)
+    rows = _describe(examples, pii.load(config.redact))
+    report = examine(rows, _promises(config.examples), "examples")
+    files.write_json(outputs.examples_validation, report)
+    with files.replacing(outputs.examples) as target:
+        training_examples.save(examples, topics, target)
+        prompts.save(template, target)
+    sizes = Counter(example.split for example in examples)
+    print(
+        f"{len(topics)} topics, {sizes['train']} training and "
+        f"{sizes['validation']} validation examples: {report.reason}"
+    )
+
+
+def _load_passages(
+    template: Prompt, topics: Sequence[Topic], chunks: Path, count: int
+) -> dict[str, list[str]]:
+    """The passages of each topic; none for a template that shows none."""
+    if not template.shows_passages:
+        return {}
+    return training_examples.passages_of_topics(topics, files.read(chunks, CHUNKS), count)
+
+
+def _render(
+    examples: Sequence[Example], template: Prompt, passages: dict[str, list[str]]
+) -> list[Example]:
+    rendered_examples = []
+    for example in examples:
+        prompt = template.render(example.question, passages.get(example.topic, []))
+        rendered_examples.append(replace(example, prompt=prompt))
+    return rendered_examples
+
+
+def _describe(examples: Sequence[Example], redactor: pii.Redactor) -> pd.DataFrame:
+    """What the expectations look at: originals alone, since variants repeat them on purpose."""
+    originals = [example for example in examples if not example.is_variant]
+    topic_sizes = Counter(example.topic for example in originals)
+    types_in_answers: dict[str, str | None] = {}
+    rows = []
+    for example in originals:
+        answer = example.completion
+        if answer not in types_in_answers:
+            types_in_answers[answer] = _personal_data(answer, redactor)
+        personal_data = _personal_data(example.prompt, redactor) or types_in_answers[answer]
+        row = _row(example)
+        row["topic_questions"] = topic_sizes[example.topic]
+        row["personal_data"] = personal_data
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _row(example: Example) -> dict[str, Any]:
+    label = f"{example.topic}: {example.question}"
+    if example.similarity > LEAK_SHOWN:
+        label += f" ~ golden: {example.golden}"
+    return {
+        "uri": label,
+        "normal": wording.normal(example.question) or example.question,
+        "characters": len(example.question.strip()),
+        "similarity": example.similarity,
+    }
+
+
+def _personal_data(text: str, redactor: pii.Redactor) -> str | None:
+    """The types of personal data in a text, None if there are none."""
+    types = {entity.type for entity in redactor.find_entities(text)}
+    return ", ".join(sorted(types)) or None
 
 
 def _promises(config: ExamplesConfig) -> list[Promise]:
     between = "ExpectColumnValuesToBeBetween"
     return [
-        Promise("question length in characters", between, {"column": "characters", "min_value": 2, "max_value": config.max_question_characters}),
+        Promise(
+            "question length in characters",
+            between,
+            {"column": "characters", "min_value": 2, "max_value": config.max_question_characters},
+        ),
         Promise("no question occurs twice", "ExpectColumnValuesToBeUnique", {"column": "normal"}),
-        Promise("questions a topic", between, {"column": "topic_questions", "min_value": config.min_questions}),
-        Promise("no golden question in training", between, {"column": "similarity", "max_value": config.near_duplicate_similarity, "strict_max": True}),
+        Promise(
+            "questions a topic",
+            between,
+            {"column": "topic_questions", "min_value": config.min_questions},
+        ),
+        Promise(
+            "no golden question in training",
+            between,
+            {
+                "column": "similarity",
+                "max_value": config.near_duplicate_similarity,
+                "strict_max": True,
+            },
+        ),
         Promise("no personal data", "ExpectColumnValuesToBeNull", {"column": "personal_data"}),
     ]
-
-
-def _passages(topics: list[Topic], chunks: Path, count: int) -> dict[str, list[str]]:
-    """For each topic, the chunks of its page that share most words with the answer."""
-    by_page: dict[str, list[str]] = {}
-    for row in files.read(chunks, CHUNKS):
-        by_page.setdefault(row["uri"], []).append(row["text"])
-    found = {}
-    for topic in topics:
-        answer = set(wording.normal(topic.answer).split())
-        ranked = sorted(by_page.get(topic.page or "", []), key=lambda text: -len(answer & set(wording.normal(text).split())))
-        found[topic.topic] = ranked[:count]
-    return found
-
-
-def _save(examples: Path, rows: list[dict[str, Any]], topics: list[Topic], template: Prompt) -> None:
-    """Arrow files of the two splits, the template, and the facts that evaluation needs (refusals, most frequent answer)."""
-    from datasets import Dataset, DatasetDict
-    from datasets.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    columns = ("topic", "question", "prompt", "completion")
-    splits = {split: Dataset.from_list([{name: row[name] for name in columns} for row in rows if row["split"] == split]) for split in ("train", "validation")}
-    answers = pd.Series([row["completion"].strip() for row in rows if not row["is_variant"]])
-    with files.replacing(examples) as target:
-        DatasetDict(splits).save_to_disk(str(target))
-        save(template, target)
-        files.write_json(target / "facts.json", {"refusals": sorted({topic.answer for topic in topics if topic.refusal}), "most_frequent_answer": str(answers.mode()[0])})

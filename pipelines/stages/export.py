@@ -1,82 +1,193 @@
-"""export: an accepted candidate -> a Triton model repository and the record of what it was made of."""
+"""export: an accepted candidate -> a Triton model repository and the record of its origin."""
 
 import json
-import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import encoding, files
+from pipelines import files
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
-from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
-from pipelines.contracts.report import Report
+from pipelines.contracts.report import CheckCode, Report
 from pipelines.contracts.scores import CANDIDATE, Scores
 from pipelines.contracts.verdict import Verdict
 from pipelines.errors import Refusal, UserError
-from pipelines.prompts import FILE as PROMPT_FILE
-from pipelines.prompts import load
-from pipelines.serving import parity, repository
-from pipelines.serving.configs import GENERATOR, MODELS
+from pipelines.questions import prompts
+from pipelines.serving import model_repository, parity
+from pipelines.serving.model_configs import GENERATOR, MODELS
+from pipelines.system import git
+from pipelines.vectorstore import locate_encoder
+
+# Code and hand-written inputs; the pipeline's own results do not count as a modification.
+CODE_PATHS = (
+    "pipelines",
+    "params.yaml",
+    "dvc.yaml",
+    "data/faq",
+    "data/golden",
+    "data/prompts",
+    "data/raw",
+)
 
 
-def run(
-    config: ExportConfig, evaluate: EvaluateConfig, verdict: Path, scores: Path, documents: Path, chunks: Path, index: Path, examples: Path, base: Path, adapter: Path, triton: Path,
-) -> None:  # fmt: skip
-    """Write the repository whole. Raises Refusal where the verdict refused or was about another candidate."""
-    decided = files.read_json(verdict, Verdict)
-    if not decided.accepted:
-        Report(passed=False, reason=decided.reason, checks=[rule for rule in decided.rules if not rule.passed]).demand(
-            "the gate", "Nothing is exported. Look at data/reports/worst_answers.html; a person may override a rule in data/overrides.yaml"
-        )
-    if decided.candidate != files.digest(adapter):
-        raise Refusal(f"refused: {verdict} is about candidate {decided.candidate[:12]}, not about {adapter}: run `dvc repro`")
-    measured = files.read_json(scores, Scores)
-    receipt, prompt = files.read_json(index, Receipt), load(adapter / PROMPT_FILE)
-    refusals = json.loads((examples / "facts.json").read_text(encoding="utf-8"))["refusals"]
-    parts = repository.Parts(base, adapter, encoding.locate(receipt.encoder.model, receipt.encoder.revision), receipt, prompt, refusals)
-    digests = {
-        "documents": files.digest(documents), "chunks": files.digest(chunks), "index": receipt.digest, "prompt_digest": files.digest(adapter / PROMPT_FILE),
-        "base": files.digest(base), "adapter": decided.candidate, "scores": files.digest(scores), "verdict": files.digest(verdict),
-    }  # fmt: skip
-    with files.replacing(triton) as target:
-        digests["model"] = files.digest(repository.write(config, evaluate, parts, target))
-        if config.quantisation != "none":
-            _check_parity(config, evaluate, target / GENERATOR / str(config.version), examples)
+@dataclass(frozen=True)
+class Config:
+    """Sections of params.yaml."""
+
+    export: ExportConfig
+    evaluate: EvaluateConfig
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files that the stage reads."""
+
+    verdict: Path
+    scores: Path
+    documents: Path
+    chunks: Path
+    index: Path
+    examples: Path
+    base: Path
+    adapter: Path
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files that the stage writes."""
+
+    triton: Path
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
+    """Write the repository whole, or not at all.
+
+    Raises Refusal if the verdict refused, or if it is about a different candidate.
+    """
+    _demand_acceptance(inputs)
+    parts = _read_parts(inputs)
+    digests = _digest_inputs(inputs, parts.receipt)
+    with files.replacing(outputs.triton) as target:
+        weights = model_repository.write(config.export, config.evaluate, parts, target)
+        digests["model"] = files.digest(weights)
+        if config.export.quantisation != "none":
+            _demand_parity(config, target, inputs.examples)
         digests["repository"] = files.digest(target)
-        record = _record(digests, config.version, measured, documents, receipt, prompt.name)
-        repository.name(target, config.version, record.release_id)
+        record = _make_record(config.export.version, digests, parts, inputs)
+        model_repository.name(target, config.export.version, record.release_id)
         files.write_json(target / "release.json", record)
-        repository.check(target)
-    print(f"release {record.release_id}: {triton} holds {', '.join(MODELS)} version {config.version}")
+        model_repository.check(target)
+    models = ", ".join(MODELS)
+    version = config.export.version
+    print(f"release {record.release_id}: {outputs.triton} holds {models} version {version}")
 
 
-def _check_parity(config: ExportConfig, evaluate: EvaluateConfig, generator: Path, examples: Path) -> None:
-    """Raises Refusal where the quantised model answers otherwise than the one that was evaluated, beyond export.parity."""
+def _demand_acceptance(inputs: Inputs) -> None:
+    verdict = files.read_json(inputs.verdict, Verdict)
+    if not verdict.accepted:
+        failures = [rule for rule in verdict.rules if not rule.passed]
+        Report(passed=False, reason=verdict.reason, checks=failures).demand(
+            "the gate",
+            "Nothing is exported. Look at data/reports/worst_answers.html; a person may override "
+            "a rule in data/overrides.yaml",
+        )
+    if verdict.candidate != files.digest(inputs.adapter):
+        raise Refusal(
+            f"refused: {inputs.verdict} is about candidate {verdict.candidate[:12]}, not about "
+            f"{inputs.adapter}: run `dvc repro`"
+        )
+
+
+def _read_parts(inputs: Inputs) -> model_repository.Parts:
+    receipt = files.read_json(inputs.index, Receipt)
+    facts = json.loads((inputs.examples / "facts.json").read_text(encoding="utf-8"))
+    return model_repository.Parts(
+        base=inputs.base,
+        adapter=inputs.adapter,
+        encoder=locate_encoder(receipt.encoder.model, receipt.encoder.revision),
+        receipt=receipt,
+        prompt=prompts.load(inputs.adapter / prompts.FILE),
+        refusals=facts["refusals"],
+    )
+
+
+def _digest_inputs(inputs: Inputs, receipt: Receipt) -> dict[str, str]:
+    """Digests by the names of their fields in the record."""
+    return {
+        "documents": files.digest(inputs.documents),
+        "chunks": files.digest(inputs.chunks),
+        "index": receipt.digest,
+        "prompt_digest": files.digest(inputs.adapter / prompts.FILE),
+        "base": files.digest(inputs.base),
+        "adapter": files.digest(inputs.adapter),
+        "scores": files.digest(inputs.scores),
+        "verdict": files.digest(inputs.verdict),
+    }
+
+
+def _demand_parity(config: Config, target: Path, examples: Path) -> None:
+    """Raises Refusal if the quantised model differs too much from the one that was evaluated.
+
+    How much may differ is in export.parity.
+    """
     from datasets import load_from_disk
 
-    report = parity.measure(config, evaluate, generator, list(load_from_disk(str(examples))["validation"]["prompt"]))
-    report.demand(f"the parity of {config.quantisation} with the unquantised model", "Set export.quantisation to none or int8, or export.parity to what you can bear")
-    print(f"parity of {config.quantisation}: {report.checks[1].observed} of the tokens and {report.checks[2].observed} of the answers are the unquantised model's")
-
-
-def _record(digests: dict[str, str], version: int, scores: Scores, documents: Path, receipt: Receipt, prompt: str) -> ReleaseRecord:
-    commit, modified = _code()
-    measured = scores.systems[CANDIDATE].metrics.get("exact_match")
-    if measured is None or measured.value is None:
-        raise UserError("data/reports/scores.json: systems: candidate: exact_match: is missing, and a release records it (an override cannot stand in for it): `dvc repro evaluate` measures it")
-    return ReleaseRecord(
-        release_id="r-" + files.text_digest("/".join(f"{name}={digests[name]}" for name in sorted(digests)))[:12], version=version, num_documents=sum(1 for _ in files.read(documents, DOCUMENTS)),
-        collection=receipt.collection, encoder=receipt.encoder.model, prompt=prompt, exact_match=measured.value, code_commit=commit, code_modified=modified, **digests,
-    )  # fmt: skip
-
-
-def _code() -> tuple[str, bool]:
-    """The commit of this work tree, and whether tracked files differ from it (results of the pipeline are not code)."""
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    if asked.returncode:
-        raise UserError(f"the code's commit cannot be told, so no release can be made: {asked.stderr.strip()}. Work in a Git clone with at least one commit")
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no", "--", "pipelines", "params.yaml", "dvc.yaml", "data/faq", "data/golden", "data/prompts", "data/raw"], capture_output=True, text=True
+    questions = list(load_from_disk(str(examples))["validation"]["prompt"])
+    generator = target / GENERATOR / str(config.export.version)
+    report = parity.measure(config.export, config.evaluate, generator, questions)
+    kind = config.export.quantisation
+    report.demand(
+        f"the parity of {kind} with the unquantised model",
+        "Set export.quantisation to none or int8, or export.parity to what you can accept",
     )
-    return asked.stdout.strip(), bool(changed.stdout.strip())
+    same_tokens = report.check(CheckCode.SAME_TOKENS).observed
+    same_answers = report.check(CheckCode.SAME_ANSWERS).observed
+    print(
+        f"parity of {kind}: {same_tokens} of the tokens and {same_answers} of the answers are "
+        "the unquantised model's"
+    )
+
+
+def _make_record(
+    version: int, digests: dict[str, str], parts: model_repository.Parts, inputs: Inputs
+) -> ReleaseRecord:
+    exact_match = files.read_json(inputs.scores, Scores).values(CANDIDATE).get("exact_match")
+    if exact_match is None:
+        raise UserError(
+            "data/reports/scores.json: systems: candidate: exact_match: is missing, and a release "
+            "records it (an override cannot stand in for it): `dvc repro evaluate` measures it"
+        )
+    return ReleaseRecord(
+        release_id=_release_id(digests),
+        version=version,
+        num_documents=files.count(inputs.documents),
+        collection=parts.receipt.collection,
+        encoder=parts.receipt.encoder.model,
+        prompt=parts.prompt.name,
+        exact_match=exact_match,
+        code_commit=_code_commit(),
+        code_modified=_is_code_modified(),
+        **digests,
+    )
+
+
+def _release_id(digests: dict[str, str]) -> str:
+    lines = [f"{name}={digest}" for name, digest in sorted(digests.items())]
+    return "r-" + files.text_digest("/".join(lines))[:12]
+
+
+def _code_commit() -> str:
+    head = git.call("rev-parse", "HEAD")
+    if head.returncode:
+        raise UserError(
+            "the commit of the code is unknown, so no release can be made: "
+            f"{head.stderr.strip()}. Work in a Git clone with at least one commit"
+        )
+    return head.stdout.strip()
+
+
+def _is_code_modified() -> bool:
+    """Whether tracked code or hand-written inputs differ from the commit."""
+    status = git.call("status", "--porcelain", "--untracked-files=no", "--", *CODE_PATHS)
+    return bool(status.stdout.strip())

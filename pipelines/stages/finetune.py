@@ -1,69 +1,92 @@
-"""finetune: base model and examples -> an adapter that is proven to be there, finite, non-zero and of effect."""
+"""finetune: base model and examples become an adapter that is finite, non-zero and of effect."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import files, generation, prompts, weights
+from pipelines import files
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.contracts.report import Report
 from pipelines.errors import UserError
-from pipelines.finetuning import launch
+from pipelines.questions import prompts
+from pipelines.runtime import generation
+from pipelines.training import launch, weights
+from pipelines.training.job import Job
+
+CURVES = ("loss", "eval_loss", "learning_rate", "grad_norm")
 
 
-def run(config: FinetuneConfig, base: Path, examples: Path, examples_validation: Path, adapter: Path, training: Path) -> None:
-    """Train under DeepSpeed. Raises Refusal where the examples' check did not pass, UserError where the adapter is no good."""
-    files.read_json(examples_validation, Report).demand(f"the check of {examples}", "Mend data/faq or data/golden")
-    with launch.alone(config, base, examples):
-        _tune(config, base, examples, adapter, training)
+@dataclass(frozen=True)
+class Inputs:
+    """The model, what it is to learn, and the report about that."""
+
+    base: Path
+    examples: Path
+    examples_validation: Path
 
 
-def _tune(config: FinetuneConfig, base: Path, examples: Path, adapter: Path, training: Path) -> None:
-    with files.replacing(adapter) as target:
+@dataclass(frozen=True)
+class Outputs:
+    """The trained weights with their template and proof, and the loss curves."""
+
+    adapter: Path
+    training: Path
+
+
+def run(config: FinetuneConfig, inputs: Inputs, outputs: Outputs) -> None:
+    """Train under DeepSpeed.
+
+    Raises Refusal if the examples' check did not pass, UserError if the adapter fails its proof.
+    """
+    files.read_json(inputs.examples_validation, Report).demand(
+        f"the check of {inputs.examples}", "Fix data/faq or data/golden"
+    )
+    job = launch.plan(config, inputs.base, inputs.examples)
+    with launch.claim(job):
+        _tune(job, inputs, outputs)
+
+
+def _tune(job: Job, inputs: Inputs, outputs: Outputs) -> None:
+    with files.replacing(outputs.adapter) as target:
         target.mkdir()
-        history = launch.train(config, base, examples, target)
-        _settle(target, base)
-        prompts.save(prompts.load(examples / prompts.FILE), target)
-        proof = prove(base, examples, target)
+        history = launch.train(job, target)
+        weights.tidy(target, inputs.base)
+        prompts.save(prompts.load(inputs.examples / prompts.FILE), target)
+        proof = prove(inputs.base, inputs.examples, target)
         files.write_json(target / "proof.json", proof)
         if not proof.passed:
-            raise UserError(f"the trained adapter is no good, so none was kept: {proof.reason}")
-        for unwanted in ("training_args.bin", "README.md"):
-            (target / unwanted).unlink(missing_ok=True)
-    _curves(history, training)
-    launch.forget(base, examples, config)
-    print(f"adapter: {proof.reason}; last loss {next(row['loss'] for row in reversed(history) if 'loss' in row):.3f}")
-
-
-def _settle(adapter: Path, base: Path) -> None:
-    """Make adapter_config.json the same for the same training: PEFT writes an absolute path and lists in the order of a set."""
-    path = adapter / "adapter_config.json"
-    if path.exists():
-        config = json.loads(path.read_text())
-        stable = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
-        files.write_json(path, stable | {"base_model_name_or_path": base.as_posix()})
+            raise UserError(f"the adapter failed its proof and was not saved: {proof.reason}")
+    _write_curves(history, outputs.training)
+    launch.forget(job)
+    losses = [row["loss"] for row in history if "loss" in row]
+    print(f"adapter: {proof.reason}; last loss {losses[-1]:.3f}")
 
 
 def prove(base: Path, examples: Path, adapter: Path) -> Report:
-    """Look at the saved files, load them back, and compare with the base model on the validation prompts."""
+    """Check the saved files, load them, and compare with the base model on validation prompts."""
     from datasets import load_from_disk
 
-    found = weights.checks(adapter)
-    if all(check.passed for check in found):
-        shown = list(load_from_disk(str(examples))["validation"]["prompt"])
-        found.append(weights.effect(generation.load(base), generation.load(base, adapter), shown))
-    return Report.of(found)
+    checks = weights.checks(adapter)
+    if all(check.passed for check in checks):
+        validation_prompts = list(load_from_disk(str(examples))["validation"]["prompt"])
+        tuned_model = generation.load(base, adapter)
+        checks.append(weights.effect(generation.load(base), tuned_model, validation_prompts))
+    return Report.of(checks)
 
 
-def _curves(history: list[dict[str, Any]], training: Path) -> None:
-    """The loss curves for `dvc plots`, by DVCLive, from the whole history: complete after a resumed training too."""
+def _write_curves(history: list[dict[str, Any]], folder: Path) -> None:
+    """The curves for `dvc plots`, by DVCLive.
+
+    They come from the whole history, so they are complete after a resumed training too.
+    """
     from dvclive import Live
 
-    with files.replacing(training) as target:
+    with files.replacing(folder) as target:
         with Live(str(target), save_dvc_exp=False, dvcyaml=None, cache_images=False) as live:
             for row in history:
                 live.step = row["step"]
-                for name in ("loss", "eval_loss", "learning_rate", "grad_norm"):
+                for name in CURVES:
                     if name in row:
                         live.log_metric(name, float(row[name]))
-        (target / "metrics.json").unlink()  # the last values again, written at the end; `dvc plots` cannot draw them
+        # The last values once more, written at the end; `dvc plots` cannot draw them.
+        (target / "metrics.json").unlink()

@@ -1,21 +1,58 @@
-"""gate: scores and evidence -> a verdict that export obeys. A refusal is a result, not an error of this stage."""
+"""gate: scores and evidence become a verdict, which export obeys."""
 
 import datetime
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import champions, files, weights
-from pipelines import gate as rules
+from pipelines import files
 from pipelines.config.gate import GateConfig
 from pipelines.contracts.report import Report
 from pipelines.contracts.scores import Scores
+from pipelines.decision import champions, gate_overrides, rules
+from pipelines.training import weights
 
 
-def run(config: GateConfig, scores: Path, validation: Path, examples_validation: Path, adapter: Path, champion: Path, overrides: Path, verdict: Path) -> None:
-    """Judge the candidate by every rule; each is in the verdict with number, threshold and outcome."""
-    measured = files.read_json(scores, Scores)
-    released = champions.read(champion)
-    digest = files.digest(adapter)
-    seen = rules.evidence(files.read_json(validation, Report), files.read_json(examples_validation, Report), weights.checks(adapter), files.read_json(adapter / "proof.json", Report), digest, measured)
-    decided = rules.judge(config, measured, seen, released.release_id if released else None, rules.read_overrides(overrides, digest, datetime.date.today()))
-    files.write_json(verdict, decided)
-    print(decided.reason)
+@dataclass(frozen=True)
+class Inputs:
+    """The scores and everything else that a rule looks at."""
+
+    scores: Path
+    validation: Path
+    examples_validation: Path
+    adapter: Path
+    champion: Path
+    overrides: Path
+
+
+@dataclass(frozen=True)
+class Outputs:
+    verdict: Path
+
+
+def run(config: GateConfig, inputs: Inputs, outputs: Outputs) -> None:
+    """Judge the candidate by every rule.
+
+    The verdict has each rule with its number, threshold and outcome. A refusal is a result, not an
+    error of this stage.
+    """
+    scores = files.read_json(inputs.scores, Scores)
+    champion = champions.read(inputs.champion)
+    evidence = rules.Evidence(
+        validation=files.read_json(inputs.validation, Report),
+        examples_validation=files.read_json(inputs.examples_validation, Report),
+        adapter_digest=files.digest(inputs.adapter),
+        adapter_checks=weights.checks(inputs.adapter),
+        proof=files.read_json(inputs.adapter / "proof.json", Report),
+    )
+    overrides = gate_overrides.read(
+        inputs.overrides, evidence.adapter_digest, datetime.date.today()
+    )
+    verdict = rules.judge(
+        config,
+        scores,
+        rules.check_evidence(evidence, scores),
+        champion.release_id if champion else None,
+        overrides,
+    )
+    files.write_json(outputs.verdict, verdict)
+    print(verdict.reason)

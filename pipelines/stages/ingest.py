@@ -1,59 +1,124 @@
-"""ingest: the sources of params.yaml -> documents and rejections. A document that has not changed is not read again."""
+"""ingest: the sources of params.yaml -> documents and rejections; only new documents are read."""
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipelines import files, place, workcache
+from pipelines import files
 from pipelines.config.engine import EngineConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
 from pipelines.corpus import intake
 from pipelines.corpus.intake import Intake
-from pipelines.corpus.sources import Found, found, pinned_versions
-from pipelines.engine import LOCAL
+from pipelines.corpus.problems import source_error
+from pipelines.corpus.sources import SourceDocument, pinned_versions, read_source
 from pipelines.errors import UserError
+from pipelines.system.cache import open_cache
+from pipelines.system.paths import state_folder
+
+MAX_REASONS = 10  # that an error message lists
 
 
-def run(config: IngestConfig, raw: Path, pipeline: Path, converted: Path, rejections: Path, ingestion: Path, engine: EngineConfig = LOCAL) -> None:
-    """Read every source. Raises UserError where a source yields nothing or too much is rejected.
+@dataclass(frozen=True)
+class Config:
+    """Sections of params.yaml."""
 
-    `raw` is the folder below which files lie (config/ingest.py sees to it); `pipeline` pins the packages' versions.
+    ingest: IngestConfig
+    engine: EngineConfig
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files that the stage reads."""
+
+    raw: Path  # folder of the file sources; config/ingest.py checks that they are below it
+    pipeline: Path  # lock file that pins the packages' versions
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files that the stage writes."""
+
+    converted: Path
+    rejections: Path
+    ingestion: Path  # counts
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
+    """Read every source.
+
+    Raises UserError if a source yields no document or if too many documents are rejected.
     """
-    pins = pinned_versions(pipeline)
-    with workcache.opened(place.shared_state() / "work.sqlite", intake.kind(config)) as cache:
-        taken = intake.take_in(_all(config, pins), config, cache, engine)
-        _demand_documents(config, taken)
-        files.write(rejections, REJECTIONS, sorted(taken.rejections, key=lambda row: str(row["uri"])))
-        _demand_few_rejections(config, taken)
-        files.write(converted, DOCUMENTS, intake.documents(taken, cache))
-    stages = Counter(row["stage"] for row in taken.rejections)
-    counts = {"documents": len(taken.kept), "read": taken.num_read, "aliases": sum(map(len, taken.aliases.values())), "rejected": len(taken.rejections)}
-    files.write_json(ingestion, {**counts, "rejected_at": {stage: stages[stage] for stage in sorted(stages)}})
-    print(f"{len(taken.kept)} documents ({taken.num_read} read, the others unchanged), {counts['aliases']} near-duplicates left out, {len(taken.rejections)} rejected")
+    documents = _read_sources(config.ingest, inputs.pipeline)
+    kind = intake.cache_kind(config.ingest)
+    with open_cache(state_folder() / "work.sqlite", kind) as cache:
+        result = intake.take_in(documents, config.ingest, cache, config.engine)
+        _require_documents(config.ingest, result)
+        rejections = sorted(result.rejections, key=lambda row: str(row["uri"]))
+        files.write(outputs.rejections, REJECTIONS, rejections)
+        _require_few_rejections(config.ingest, result)
+        files.write(outputs.converted, DOCUMENTS, intake.document_rows(result, cache))
+    _report(outputs.ingestion, result)
 
 
-def _all(config: IngestConfig, pins: dict[str, str]) -> Iterator[tuple[str, Found]]:
+def _report(path: Path, result: Intake) -> None:
+    """Write and print what became of the documents."""
+    stages = Counter(row["stage"] for row in result.rejections)
+    num_aliases = sum(map(len, result.aliases.values()))
+    report = {
+        "documents": len(result.documents),
+        "read": result.num_read,
+        "aliases": num_aliases,
+        "rejected": len(result.rejections),
+        "rejected_at": dict(sorted(stages.items())),
+    }
+    files.write_json(path, report)
+    print(
+        f"{len(result.documents)} documents ({result.num_read} read, the others unchanged), "
+        f"{num_aliases} near-duplicates left out, {len(result.rejections)} rejected"
+    )
+
+
+def _read_sources(config: IngestConfig, lock: Path) -> Iterator[tuple[str, SourceDocument]]:
+    """(source name, document) of all sources."""
+    pins = pinned_versions(lock)
+    max_bytes = config.limits.max_document_mib << 20
     for source in config.sources:
-        for document in found(source, pins, config.limits.max_document_mib << 20):
+        for document in read_source(source, pins, max_bytes):
             yield source.name, document
 
 
-def _demand_documents(config: IngestConfig, taken: Intake) -> None:
-    rejected = {row["uri"]: row for row in taken.rejections}
+def _require_documents(config: IngestConfig, result: Intake) -> None:
+    """Print the counts of each source. Raises UserError for one that has no good document."""
+    by_uri = {row["uri"]: row for row in result.rejections}
     for source in config.sources:
-        bad = [rejected[entry.uri] for entry in taken.entries if entry.source == source.name and entry.uri in rejected]
-        good = sum(entry.source == source.name for entry in taken.entries) - len(bad)
-        print(f"{source.name}: {good} documents, {len(bad)} rejected")
-        if good == 0:
-            reasons = "".join(f"\n  - {row['uri']}: {row['reason']}" for row in bad[:10])
-            raise UserError(f"params.yaml: ingest.sources: source {source.name} yields no document. Mend its files, or remove it from the list:{reasons}")
+        uris = [entry.uri for entry in result.entries if entry.source == source.name]
+        rejections = [by_uri[uri] for uri in uris if uri in by_uri]
+        num_good = len(uris) - len(rejections)
+        print(f"{source.name}: {num_good} documents, {len(rejections)} rejected")
+        if num_good == 0:
+            raise source_error(
+                source.name,
+                "it yields no document. Fix its files, or remove it from the list:"
+                + _list_reasons(rejections),
+            )
 
 
-def _demand_few_rejections(config: IngestConfig, taken: Intake) -> None:
-    rejected, total = taken.rejections, len(taken.entries)
-    if len(rejected) / total > config.max_rejected_share:
-        shown = "\n".join(f"  - {row['uri']}: {row['reason']}" for row in rejected[:10])
+def _require_few_rejections(config: IngestConfig, result: Intake) -> None:
+    num_rejected = len(result.rejections)
+    num_documents = len(result.entries)
+    share = num_rejected / num_documents
+    if share > config.max_rejected_share:
+        limit = f"ingest.max_rejected_share ({config.max_rejected_share:.1%}) in params.yaml"
         raise UserError(
-            f"{len(rejected)} of {total} documents were rejected ({len(rejected) / total:.1%}), more than ingest.max_rejected_share ({config.max_rejected_share:.1%}) in params.yaml allows. Mend or remove them:\n{shown}"
+            f"{num_rejected} of {num_documents} documents were rejected ({share:.1%}), "
+            f"more than {limit} allows. Fix or remove them:{_list_reasons(result.rejections)}"
         )
+
+
+def _list_reasons(rejections: list[dict[str, Any]]) -> str:
+    """A line each for the first rejections."""
+    lines = [f"\n  - {row['uri']}: {row['reason']}" for row in rejections[:MAX_REASONS]]
+    return "".join(lines)

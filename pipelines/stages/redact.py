@@ -1,77 +1,149 @@
-"""redact: documents as they were read -> documents without personal data, and a report of counts that holds no value."""
+"""redact: converted documents -> documents without personal data, and a report of counts.
+
+The report contains no value that was replaced.
+"""
 
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from pipelines import files, pii, place, workcache
+from pipelines import files
 from pipelines.config.engine import EngineConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.documents import DOCUMENTS
-from pipelines.engine import LOCAL, Work, work
+from pipelines.corpus import pii
+from pipelines.system import paths
+from pipelines.system.cache import keys_of, kind_of, open_cache
+from pipelines.system.engine import Work, work
 
 DOCUMENTS_A_CALL = 16  # that one process of a cluster works on at a time
-DECIDING = ["digest", "title"]  # of a document: what its finds depend on
+KEY_COLUMNS = ["digest", "title"]  # what the personal data in a document depends on
 
 
-def run(config: RedactConfig, converted: Path, documents: Path, redaction: Path, engine: EngineConfig = LOCAL) -> None:
-    """Replace what redact.actions names. A document that has not changed is taken from the cache."""
-    kind = workcache.kind("redact", pii.CODE, pii.settings(config), pii.LIBRARIES)
-    totals: Counter[tuple[str, str]] = Counter()
-    touched: Counter[str] = Counter()
-    num_done = 0
-    with workcache.opened(place.shared_state() / "work.sqlite", kind) as cache:
-        keys = workcache.keys_of(converted, DOCUMENTS, DECIDING, _key)
-        for key, value in work(engine, partial(_redactor, config, os.environ.get(pii.KEY_VARIABLE)), cache.to_do(converted, DOCUMENTS, keys), DOCUMENTS_A_CALL):
+@dataclass(frozen=True)
+class Config:
+    redact: RedactConfig
+    engine: EngineConfig
+
+
+@dataclass(frozen=True)
+class Inputs:
+    converted: Path
+
+
+@dataclass(frozen=True)
+class Outputs:
+    documents: Path
+    redaction: Path  # the report
+
+
+class Tally:
+    """What was replaced: counts by (type, source), and the number of documents changed."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.num_documents = 0
+
+    def add(self, source: str, counts: dict[str, int]) -> None:
+        for name, count in counts.items():
+            self.counts[name, source] += count
+        self.num_documents += bool(counts)
+
+    def report(self, config: RedactConfig) -> dict[str, Any]:
+        by_type = dict.fromkeys(sorted(config.actions), 0)
+        by_source: dict[str, dict[str, int]] = {}
+        for (name, source), count in sorted(self.counts.items(), key=_source_first):
+            by_type[name] += count
+            by_source.setdefault(source, {})[name] = count
+        return {
+            "documents_changed": self.num_documents,
+            "by_type": by_type,
+            "by_source": by_source,
+            "actions": dict(sorted(config.actions.items())),
+        }
+
+
+def _source_first(item: tuple[tuple[str, str], int]) -> tuple[str, str]:
+    (name, source), _ = item
+    return source, name
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
+    """Replace what redact.actions names. Unchanged documents are taken from the cache."""
+    settings = pii.describe_settings(config.redact)
+    kind = kind_of("redact", pii.CODE, settings, pii.LIBRARIES)
+    tally = Tally()
+    num_searched = 0
+    with open_cache(paths.state_folder() / "work.sqlite", kind) as cache:
+        keys = keys_of(inputs.converted, DOCUMENTS, KEY_COLUMNS, _key)
+        new_rows = cache.missing_rows(inputs.converted, DOCUMENTS, keys)
+        make = partial(_make_redactor, config.redact, os.environ.get(pii.KEY_VARIABLE))
+        for key, value in work(config.engine, make, new_rows, DOCUMENTS_A_CALL):
             cache.put({key: value})
-            num_done += 1
-        files.write_batches(documents, DOCUMENTS, _batches(cache.done(converted, DOCUMENTS, keys), totals, touched))
-    types = {name: sum(count for (kind_, _), count in totals.items() if kind_ == name) for name in sorted(config.actions)}
-    sources = sorted({source for _, source in totals})
-    by_source = {source: {name: totals[name, source] for name in sorted(config.actions) if totals[name, source]} for source in sources}
-    counts = {"documents_changed": sum(touched.values()), "by_type": types, "by_source": by_source, "actions": dict(sorted(config.actions.items()))}
-    files.write_json(redaction, counts)
-    print(f"{sum(types.values())} finds in {sum(touched.values())} documents ({num_done} documents looked at, the others unchanged)")
+            num_searched += 1
+        rows_with_values = cache.rows_with_values(inputs.converted, DOCUMENTS, keys)
+        files.write_batches(outputs.documents, DOCUMENTS, _apply(rows_with_values, tally))
+    files.write_json(outputs.redaction, tally.report(config.redact))
+    print(
+        f"{tally.counts.total()} occurrences in {tally.num_documents} documents "
+        f"({num_searched} documents looked at, the others unchanged)"
+    )
 
 
-def _redactor(config: RedactConfig, secret: str | None) -> Work:
-    """Gives (key, what changes in the document, None for nothing) for (key, document); the secret of `hash` goes to a cluster's processes with the work, never by the environment."""
+def _make_redactor(config: RedactConfig, secret: str | None) -> Work:
+    """A function from (key, document) to (key, what changes in the document and the counts).
+
+    `changed` is None if nothing does. The secret of `hash` goes to a cluster's processes with the
+    work, never by the environment.
+    """
     if secret is not None:
         os.environ[pii.KEY_VARIABLE] = secret
     redactor = pii.load(config)
+    return lambda rows: [(key, _redact(redactor, row)) for key, row in rows]
 
-    def redacted(rows: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-        found = [(key, row, *pii.document(redactor, row)) for key, row in rows]
-        return [(key, {"changed": None if changed.items() <= row.items() else changed, "counts": dict(sorted(counts.items()))}) for key, row, changed, counts in found]
 
-    return redacted
+def _redact(redactor: pii.Redactor, row: dict[str, Any]) -> dict[str, Any]:
+    changes, counts = pii.redact_document(redactor, row)
+    is_unchanged = changes.items() <= row.items()
+    sorted_counts = dict(sorted(counts.items()))
+    return {"changed": None if is_unchanged else changes, "counts": sorted_counts}
 
 
 def _key(row: dict[str, Any]) -> str:
     return files.text_digest(f"{row['digest']}\0{row['title'] or ''}")
 
 
-def _batches(done: Iterator[tuple[pa.RecordBatch, list[Any]]], totals: Counter[tuple[str, str]], touched: Counter[str]) -> Iterator[pa.RecordBatch]:
+def _apply(
+    rows_with_values: Iterator[tuple[pa.RecordBatch, list[Any]]], tally: Tally
+) -> Iterator[pa.RecordBatch]:
     """Batches of documents.parquet. Only rows that change become Python values."""
-    for batch, values in done:
-        for source, value in zip(batch.column("source").to_pylist(), values, strict=True):
-            for name, count in value["counts"].items():
-                totals[name, source] += count
-            touched[source] += bool(value["counts"])
-        yield _changed(batch, {number: value["changed"] for number, value in enumerate(values) if value["changed"]})
+    for batch, values in rows_with_values:
+        changes: dict[int, dict[str, Any]] = {}
+        sources = batch.column("source").to_pylist()
+        for number, (source, value) in enumerate(zip(sources, values, strict=True)):
+            tally.add(source, value["counts"])
+            if value["changed"]:
+                changes[number] = value["changed"]
+        yield _replace_rows(batch, changes)
 
 
-def _changed(batch: pa.RecordBatch, changes: dict[int, dict[str, Any]]) -> pa.RecordBatch:
-    """The batch with these rows' columns replaced."""
+def _replace_rows(batch: pa.RecordBatch, changes: dict[int, dict[str, Any]]) -> pa.RecordBatch:
+    """The batch with these rows' columns replaced; `changes` are by the number of the row."""
     if not changes:
         return batch
-    rows = batch.take(pa.array(changes, pa.int64())).to_pylist()
-    new = [{**row, **changed, "digest": files.text_digest(changed["text"])} for row, changed in zip(rows, changes.values(), strict=True)]
-    place = {number: batch.num_rows + order for order, number in enumerate(changes)}
-    both = pa.concat_batches([batch, pa.RecordBatch.from_pylist(new, schema=batch.schema)])
-    return both.take(pa.array([place.get(number, number) for number in range(batch.num_rows)], pa.int64()))
+    new_rows = []
+    old_rows = batch.take(pa.array(changes, pa.int64())).to_pylist()
+    for row, change in zip(old_rows, changes.values(), strict=True):
+        new_rows.append(row | change | {"digest": files.text_digest(change["text"])})
+    new_batch = pa.RecordBatch.from_pylist(new_rows, schema=batch.schema)
+    positions = list(range(batch.num_rows))
+    for offset, number in enumerate(changes):
+        positions[number] = batch.num_rows + offset
+    both = pa.concat_batches([batch, new_batch])
+    return both.take(pa.array(positions, pa.int64()))

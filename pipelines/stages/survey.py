@@ -1,43 +1,98 @@
-"""survey: what ingest, redact, validate, chunk and embed made -> one HTML page on which a bad source is seen at a glance."""
+"""survey: everything about the corpus -> one HTML page that shows a bad source at a glance."""
 
 import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipelines import files, survey
+from pipelines import files
 from pipelines.config.survey import SurveyConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
 from pipelines.contracts.report import Report
-from pipelines.contracts.vectors import vectors as schema_of
-from pipelines.survey import Point
+from pipelines.contracts.vectors import vectors as vectors_schema
+from pipelines.corpus.corpus_page import Corpus, Point, lay_out, render_corpus
+
+LABEL_CHARACTERS = 240  # of a passage, shown on the map
+COLUMNS = ("doc_id", "uri", "source", "media_type", "language", "aliases")
 
 
-def run(config: SurveyConfig, documents: Path, rejections: Path, chunks: Path, vectors: Path, validation: Path, redaction: Path, corpus: Path) -> None:
-    """Write the page. Passages beyond survey.max_points are left out by lot, the same at every run."""
-    rows = [_described(row) for row in files.read(documents, DOCUMENTS)]
-    num_chunks = sum(1 for _ in files.read(chunks, CHUNKS))
-    chosen = set(random.Random(config.seed).sample(range(num_chunks), min(config.max_points, num_chunks)))
-    points = _points(chunks, vectors, chosen, {row["doc_id"]: row["source"] for row in rows}, config.seed)
-    rejected = list(files.read(rejections, REJECTIONS))
-    files.write_text(corpus, survey.page(rows, rejected, num_chunks, points, files.read_json(validation, Report), json.loads(redaction.read_text())))
-    print(f"{len(rows)} documents and {len(points)} of {num_chunks} passages on the page")
+@dataclass(frozen=True)
+class Inputs:
+    documents: Path
+    rejections: Path
+    chunks: Path
+    vectors: Path
+    validation: Path
+    redaction: Path
 
 
-def _described(row: dict[str, Any]) -> dict[str, Any]:
-    return {**{name: row[name] for name in ("doc_id", "uri", "source", "media_type", "language", "aliases")}, "characters": len(row["text"])}
+@dataclass(frozen=True)
+class Outputs:
+    corpus: Path  # the page
 
 
-def _points(chunks: Path, vectors: Path, chosen: set[int], sources: dict[str, str], seed: int) -> list[Point]:
-    schema = schema_of(int(files.metadata(vectors)["dimensions"]))
-    held = [(chunk, vector["vector"]) for number, (chunk, vector) in enumerate(zip(files.read(chunks, CHUNKS), files.read(vectors, schema), strict=True)) if number in chosen]
-    if not held:
+def run(config: SurveyConfig, inputs: Inputs, outputs: Outputs) -> None:
+    """Write the page. Of more than survey.max_points passages, a sample is on the map."""
+    documents = list(map(_describe, files.read(inputs.documents, DOCUMENTS)))
+    num_chunks = files.count(inputs.chunks)
+    points = _sample_points(config, inputs, documents, num_chunks)
+    corpus = Corpus(
+        documents=documents,
+        rejections=list(files.read(inputs.rejections, REJECTIONS)),
+        num_chunks=num_chunks,
+        points=points,
+        report=files.read_json(inputs.validation, Report),
+        redaction=json.loads(inputs.redaction.read_text()),
+    )
+    files.write_text(outputs.corpus, render_corpus(corpus))
+    print(f"{len(documents)} documents and {len(points)} of {num_chunks} passages on the page")
+
+
+def _describe(row: dict[str, Any]) -> dict[str, Any]:
+    """A document without its text."""
+    columns = {name: row[name] for name in COLUMNS}
+    return columns | {"characters": len(row["text"])}
+
+
+def _sample_points(
+    config: SurveyConfig, inputs: Inputs, documents: list[dict[str, Any]], num_chunks: int
+) -> list[Point]:
+    """The passages on the map, sampled at random; the seed makes the sample the same every time."""
+    sources = {row["doc_id"]: row["source"] for row in documents}
+    num_points = min(config.max_points, num_chunks)
+    sample = set(random.Random(config.seed).sample(range(num_chunks), num_points))
+    chunks, vectors = _read_sample(inputs, sample)
+    if not chunks:
         return []
-    where = survey.places(np.array([vector for _, vector in held], dtype=np.float32), seed)
-    return [
-        Point(round(float(x), 1), round(float(y), 1), sources[chunk["doc_id"]], f"{' > '.join([chunk['uri'], *chunk['headings']])}\n{' '.join(chunk['text'].split())[:240]}")
-        for (chunk, _), (x, y) in zip(held, where, strict=True)
-    ]
+    layout = lay_out(np.array(vectors, dtype=np.float32), config.seed)
+    points = []
+    for chunk, (x, y) in zip(chunks, layout, strict=True):
+        source = sources[chunk["doc_id"]]
+        points.append(Point(round(float(x), 1), round(float(y), 1), source, _label(chunk)))
+    return points
+
+
+def _read_sample(
+    inputs: Inputs, sample: set[int]
+) -> tuple[list[dict[str, Any]], list[list[float]]]:
+    """The chunks with these numbers, and their vectors."""
+    schema = vectors_schema(int(files.metadata(inputs.vectors)["dimensions"]))
+    all_chunks = files.read(inputs.chunks, CHUNKS)
+    all_vectors = files.read(inputs.vectors, schema)
+    chunks = []
+    vectors = []
+    for number, (chunk, row) in enumerate(zip(all_chunks, all_vectors, strict=True)):
+        if number in sample:
+            chunks.append(chunk)
+            vectors.append(row["vector"])
+    return chunks, vectors
+
+
+def _label(chunk: dict[str, Any]) -> str:
+    path = " > ".join([chunk["uri"], *chunk["headings"]])
+    text = " ".join(chunk["text"].split())
+    return f"{path}\n{text[:LABEL_CHARACTERS]}"

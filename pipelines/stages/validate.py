@@ -1,88 +1,194 @@
-"""validate: Great Expectations over documents -> a report that chunk and base obey, and HTML data docs.
+"""validate: documents -> a report by Great Expectations that chunk and base obey, and data docs.
 
-A bad result does not fail this stage: its evidence must be recorded. The stages that it would harm refuse to start.
+A bad result does not fail this stage: its evidence must be recorded. The stages that it would harm
+refuse to start.
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache as once
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipelines import champions, files, pii, place, workcache
+from pipelines import files
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.contracts.champion import Champion
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
-from pipelines.quality import Promise, Table, examine_tables
+from pipelines.contracts.report import CheckCode
+from pipelines.corpus import pii
+from pipelines.corpus.quality import Promise, Table, examine_tables
+from pipelines.decision import champions
+from pipelines.system import paths
+from pipelines.system.cache import Cache, kind_of, open_cache
 
 DOCUMENTS_AT_ONCE = 256  # in memory
+FACTS = ("doc_id", "uri", "title", "media_type", "language")  # columns examined as they are
 
 
-def run(config: ValidateConfig, ingest: IngestConfig, redact: RedactConfig, documents: Path, rejections: Path, champion: Path, validation: Path, validation_docs: Path) -> None:
-    """Check every promise of params.yaml's `validate` section over all documents, and how many were rejected."""
-    table = pd.DataFrame(_described(documents, redact))
-    seen = pd.DataFrame(_seen(table, rejections))
-    tables = [Table(table, promises(config, champions.read(champion)), "documents"), Table(seen, [_few_rejections(ingest.max_rejected_share)], "rejections")]
-    report = examine_tables(tables, docs=validation_docs)
-    files.write_json(validation, report)
-    print(f"{len(table)} documents, {len(seen) - len(table)} rejected: {report.reason}")
+@dataclass(frozen=True)
+class Config:
+    validate: ValidateConfig
+    ingest: IngestConfig
+    redact: RedactConfig
 
 
-def _described(documents: Path, redact: RedactConfig) -> Iterator[dict[str, Any]]:
-    kind = workcache.kind("personal-data-left", pii.CODE, pii.settings(redact), pii.LIBRARIES)
-    redactor = once(lambda: pii.load(redact))  # loaded for the first text that the cache does not have
-    with workcache.opened(place.shared_state() / "work.sqlite", kind) as cache:
+@dataclass(frozen=True)
+class Inputs:
+    documents: Path
+    rejections: Path
+    champion: Path
+
+
+@dataclass(frozen=True)
+class Outputs:
+    validation: Path  # the report
+    validation_docs: Path
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
+    """Check the promises of the section `validate`, and how many documents were rejected."""
+    accepted_documents = pd.DataFrame(_describe(inputs.documents, config.redact))
+    all_documents = pd.DataFrame(_list_with_rejections(accepted_documents, inputs.rejections))
+    promises = list_promises(config.validate, champions.read(inputs.champion))
+    max_rejected_share = config.ingest.max_rejected_share
+    tables = [
+        Table(accepted_documents, promises, "documents"),
+        Table(all_documents, [_promise_few_rejections(max_rejected_share)], "rejections"),
+    ]
+    report = examine_tables(tables, docs=outputs.validation_docs)
+    files.write_json(outputs.validation, report)
+    num_accepted = len(accepted_documents)
+    num_rejected = len(all_documents) - num_accepted
+    print(f"{num_accepted} documents, {num_rejected} rejected: {report.reason}")
+
+
+def _describe(documents: Path, redact: RedactConfig) -> Iterator[dict[str, Any]]:
+    """What is examined of each document."""
+    settings = pii.describe_settings(redact)
+    kind = kind_of("personal-data-left", pii.CODE, settings, pii.LIBRARIES)
+    # Loaded for the first text that the cache does not have.
+    load_redactor = cache(lambda: pii.load(redact))
+    with open_cache(paths.state_folder() / "work.sqlite", kind) as work_cache:
         for batch in files.batches(documents, DOCUMENTS, DOCUMENTS_AT_ONCE):
             rows = batch.to_pylist()
-            left = _left(rows, redactor, cache)
-            for row, found in zip(rows, left, strict=True):
-                described = {key: row[key] for key in ("doc_id", "uri", "title", "media_type", "language")}
-                yield described | {"characters": len(row["text"].strip()), "num_aliases": len(row["aliases"]), "personal_data": found}
+            remaining_types = _find_personal_data(rows, load_redactor, work_cache)
+            for row, types in zip(rows, remaining_types, strict=True):
+                facts = {name: row[name] for name in FACTS}
+                yield facts | {
+                    "characters": len(row["text"].strip()),
+                    "num_aliases": len(row["aliases"]),
+                    "personal_data": types,
+                }
 
 
-def _left(rows: list[dict[str, Any]], redactor: Callable[[], pii.Redactor], cache: workcache.Cache) -> Iterator[str | None]:
-    """Types of personal data in each document's text, title and headings, which `redact` should have replaced; looked for anew in the text as it is."""
-    parts = [[row["title"] or "", *(section["heading"] for section in row["sections"]), row["text"]] for row in rows]
-    keys = [files.text_digest("\n".join(some)) for some in parts]
-    known = cache.many(keys)
-    for some, key in zip(parts, keys, strict=True):
-        if key not in known:
-            known[key] = sorted({find.type for part in some for find in redactor().finds(part)})
-            cache.put({key: known[key]})
-        yield ", ".join(known[key]) or None
+def _find_personal_data(
+    rows: list[dict[str, Any]], load_redactor: Callable[[], pii.Redactor], work_cache: Cache[Any]
+) -> Iterator[str | None]:
+    """Types of personal data in text, title and headings, which `redact` should have replaced.
+
+    They are searched for in the text as it is, not taken from what `redact` cached.
+    """
+    parts = list(map(_texts, rows))
+    keys = list(map(_key, parts))
+    types_by_key = work_cache.get_many(keys)
+    for texts, key in zip(parts, keys, strict=True):
+        if key not in types_by_key:
+            types_by_key[key] = _find_types(load_redactor(), texts)
+            work_cache.put({key: types_by_key[key]})
+        yield ", ".join(types_by_key[key]) or None
 
 
-def _seen(table: pd.DataFrame, rejections: Path) -> Iterator[dict[str, Any]]:
-    """Every document that a source gave, its near-duplicates not counted: accepted ones without a reason, rejected ones with theirs."""
-    for uri in table["uri"] if len(table) else []:
+def _texts(row: dict[str, Any]) -> list[str]:
+    headings = [section["heading"] for section in row["sections"]]
+    return [row["title"] or "", *headings, row["text"]]
+
+
+def _key(texts: list[str]) -> str:
+    return files.text_digest("\n".join(texts))
+
+
+def _find_types(redactor: pii.Redactor, texts: list[str]) -> list[str]:
+    types: set[str] = set()
+    for text in texts:
+        types.update(entity.type for entity in redactor.find_entities(text))
+    return sorted(types)
+
+
+def _list_with_rejections(
+    accepted_documents: pd.DataFrame, rejections: Path
+) -> Iterator[dict[str, Any]]:
+    """Every document that a source gave, its near-duplicates not counted.
+
+    Accepted ones have no reason, rejected ones have theirs.
+    """
+    for uri in accepted_documents["uri"] if len(accepted_documents) else []:
         yield {"uri": uri, "rejected": None}
     for row in files.read(rejections, REJECTIONS):
         yield {"uri": row["uri"], "rejected": f"{row['stage']}: {row['reason']}"}
 
 
-def _few_rejections(most: float) -> Promise:
-    return Promise("documents rejected", "ExpectColumnValuesToBeNull", {"column": "rejected"}, 1 - most)
+def _promise_few_rejections(max_share: float) -> Promise:
+    column = {"column": "rejected"}
+    return Promise("documents rejected", "ExpectColumnValuesToBeNull", column, 1 - max_share)
 
 
-def promises(config: ValidateConfig, champion: Champion | None) -> list[Promise]:
-    """What documents must be like; the number of documents is held against the champion, once there is one."""
-    fewest, most = config.min_documents, None
-    if champion:
-        before, change = champion.num_documents, config.max_volume_change_share
-        fewest, most = max(fewest, round(before * (1 - change))), round(before * (1 + change))
-    unique, filled, between, member = "ExpectColumnValuesToBeUnique", "ExpectColumnValuesToNotBeNull", "ExpectColumnValuesToBeBetween", "ExpectColumnValuesToBeInSet"
+def list_promises(config: ValidateConfig, champion: Champion | None) -> list[Promise]:
+    """What documents must be like.
+
+    The number of documents is compared with the champion's, once there is a champion.
+    """
     return [
-        Promise("number of documents", "ExpectTableRowCountToBeBetween", {"min_value": fewest, "max_value": most}),
-        Promise("ids are unique", unique, {"column": "doc_id"}),
-        Promise("uris are unique", unique, {"column": "uri"}),
-        Promise("text is not empty", "ExpectColumnMinToBeBetween", {"column": "characters", "min_value": 1}),
-        Promise("length in characters", between, {"column": "characters", "min_value": config.min_characters, "max_value": config.max_characters}),
-        Promise("language", member, {"column": "language", "value_set": config.languages}, config.min_language_share),
-        Promise("near-duplicates", "ExpectColumnMeanToBeBetween", {"column": "num_aliases", "max_value": config.max_duplicate_share}),
-        Promise("has a title", filled, {"column": "title"}, 1 - config.max_untitled_share),
-        Promise("no personal data left", "ExpectColumnValuesToBeNull", {"column": "personal_data"}),
-        Promise("media type", member, {"column": "media_type", "value_set": config.media_types}),
+        _promise_number(config, champion),
+        *_promise_identity(),
+        *_promise_text(config),
+        *_promise_description(config),
     ]
+
+
+def _promise_number(config: ValidateConfig, champion: Champion | None) -> Promise:
+    minimum = config.min_documents
+    maximum = None
+    if champion:
+        change = config.max_volume_change_share
+        minimum = max(minimum, round(champion.num_documents * (1 - change)))
+        maximum = round(champion.num_documents * (1 + change))
+    return Promise(
+        "number of documents",
+        "ExpectTableRowCountToBeBetween",
+        {"min_value": minimum, "max_value": maximum},
+        code=CheckCode.NUM_DOCUMENTS,
+    )
+
+
+def _promise_identity() -> Iterator[Promise]:
+    yield Promise("ids are unique", "ExpectColumnValuesToBeUnique", {"column": "doc_id"})
+    yield Promise("uris are unique", "ExpectColumnValuesToBeUnique", {"column": "uri"})
+
+
+def _promise_text(config: ValidateConfig) -> Iterator[Promise]:
+    not_empty = {"column": "characters", "min_value": 1}
+    yield Promise("text is not empty", "ExpectColumnMinToBeBetween", not_empty)
+    length = {
+        "column": "characters",
+        "min_value": config.min_characters,
+        "max_value": config.max_characters,
+    }
+    yield Promise("length in characters", "ExpectColumnValuesToBeBetween", length)
+    languages = {"column": "language", "value_set": config.languages}
+    share = config.min_language_share
+    yield Promise("language", "ExpectColumnValuesToBeInSet", languages, share)
+
+
+def _promise_description(config: ValidateConfig) -> Iterator[Promise]:
+    duplicates = {"column": "num_aliases", "max_value": config.max_duplicate_share}
+    yield Promise("near-duplicates", "ExpectColumnMeanToBeBetween", duplicates)
+    share = 1 - config.max_untitled_share
+    yield Promise("has a title", "ExpectColumnValuesToNotBeNull", {"column": "title"}, share)
+    column = {"column": "personal_data"}
+    yield Promise("no personal data left", "ExpectColumnValuesToBeNull", column)
+    media_types = {"column": "media_type", "value_set": config.media_types}
+    yield Promise("media type", "ExpectColumnValuesToBeInSet", media_types)

@@ -1,1 +1,55 @@
-"""Knows Weaviate: server.py shares one embedded server a clone, collections.py fills, verifies and searches collections."""
+"""Vector store: the encoder, Weaviate, and the knowledge index that they make of chunks.
+
+The door is what this file exports; nobody imports the modules behind it. Another vector store would
+replace all of them but encoding.py and reranking.py, and runtime/passage_search.py inside Triton.
+The room may import runtime, system, files, contracts and errors. Only it imports `weaviate`.
+"""
+
+from pipelines.vectorstore.aliases import (
+    AliasState,
+    alias_state,
+    move_alias_back,
+    point_alias,
+    remove_alias,
+    withhold_alias,
+)
+from pipelines.vectorstore.building import build_index, index_problem, open_index
+from pipelines.vectorstore.encoding import (
+    Encoder,
+    Vectors,
+    load_encoder,
+    load_tokenizer,
+    locate_encoder,
+    max_encoder_tokens,
+    resolve_precision,
+)
+from pipelines.vectorstore.reranking import Reranker
+from pipelines.vectorstore.search import Index, Passage
+from pipelines.vectorstore.weaviate_client import open_client, server_address
+from pipelines.vectorstore.weaviate_server import hold_server, revive_server
+
+__all__ = [
+    "AliasState",
+    "Encoder",
+    "Index",
+    "Passage",
+    "Reranker",
+    "Vectors",
+    "alias_state",
+    "build_index",
+    "hold_server",
+    "index_problem",
+    "load_encoder",
+    "load_tokenizer",
+    "locate_encoder",
+    "max_encoder_tokens",
+    "move_alias_back",
+    "open_client",
+    "open_index",
+    "point_alias",
+    "remove_alias",
+    "resolve_precision",
+    "revive_server",
+    "server_address",
+    "withhold_alias",
+]

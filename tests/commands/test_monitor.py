@@ -1,5 +1,6 @@
 """The whole command over a real log: real encoder, Great Expectations and Evidently; the log's rows are written as serving writes them."""
 
+import argparse
 import datetime
 import fcntl
 import os
@@ -12,19 +13,40 @@ from typing import Any
 
 import pytest
 
-from pipelines import files, golden, reviews
+from pipelines import files
 from pipelines.commands import accept, monitor, review, traffic
 from pipelines.contracts.drift import Decision, Verdict
 from pipelines.contracts.traffic import FEEDBACK, REQUESTS
 from pipelines.errors import UserError
-from pipelines.monitoring import decision as decisions
+from pipelines.monitoring import reactions as decisions
 from pipelines.monitoring.reference import KNOWN
+from pipelines.questions import golden, reviews
 
 ROOT = Path(__file__).parents[2]
 START = datetime.datetime.now(datetime.UTC).replace(microsecond=0) - datetime.timedelta(hours=20)
 pytestmark = pytest.mark.filterwarnings("ignore")
-PLACES = ["for tomorrow", "next week", "at night", "for my team", "this afternoon", "on Monday", "for two hours", "over the weekend", "before the demo", "in the lab"]
-BOOKING = [text.format(place) for place in PLACES for text in ("How do I book the GPU machine {}?", "Can I reserve the shared GPU server {}?", "who has the gpu booked {}", "free gpu slot {}")]
+PLACES = [
+    "for tomorrow",
+    "next week",
+    "at night",
+    "for my team",
+    "this afternoon",
+    "on Monday",
+    "for two hours",
+    "over the weekend",
+    "before the demo",
+    "in the lab",
+]
+BOOKING = [
+    text.format(place)
+    for place in PLACES
+    for text in (
+        "How do I book the GPU machine {}?",
+        "Can I reserve the shared GPU server {}?",
+        "who has the gpu booked {}",
+        "free gpu slot {}",
+    )
+]
 
 
 @pytest.fixture
@@ -35,7 +57,9 @@ def workspace(clone: Path) -> Path:
     for name in ("gate", "setup", "releases", "refusals", "chunking"):
         shutil.copy(ROOT / f"data/faq/{name}.yaml", clone / "data/faq")
     text = (ROOT / "params.yaml").read_text()
-    (clone / "params.yaml").write_text(re.sub(r"num_resamples: 2000 +# random div", "num_resamples: 1000 # random div", text))
+    (clone / "params.yaml").write_text(
+        re.sub(r"num_resamples: 2000 +# random div", "num_resamples: 1000 # random div", text)
+    )
     return clone
 
 
@@ -54,17 +78,36 @@ def ask(name: str, questions: list[str], hour: float, release: str = "r-1", **ch
     for number, question in enumerate(questions):
         when = START + datetime.timedelta(hours=hour, seconds=10 * number)
         passages = [
-            {"chunk_id": f"c{place}", "uri": dice.choice(["handbook/gate.md", "handbook/setup.md"]), "score": score}
+            {
+                "chunk_id": f"c{place}",
+                "uri": dice.choice(["handbook/gate.md", "handbook/setup.md"]),
+                "score": score,
+            }
             for place, score in enumerate(sorted((dice.random() for _ in range(3)), reverse=True))
         ]
-        timing = {"guard_ms": 0.1, "embed_ms": 5.0, "search_ms": 8.0, "generate_ms": 40.0, "total_ms": dice.lognormvariate(4, 0.3)}
+        timing = {
+            "guard_ms": 0.1,
+            "embed_ms": 5.0,
+            "search_ms": 8.0,
+            "generate_ms": 40.0,
+            "total_ms": dice.lognormvariate(4, 0.3),
+        }
         row = {
             "request_id": f"{name}-{number}", "time": when, "release_id": release, "tenant": "default", "question": question, "retrieved": passages, "answer": dice.choice(["Run it.", "Read it.", "Stop it."]),
             "status": "ok", "error": None, "refused": dice.random() < 0.1, "guard_flags": [], "groundedness": dice.random(), "num_prompt_tokens": 20, "num_new_tokens": dice.randint(5, 20), "cost": 0.00001, **timing,
         }  # fmt: skip
         rows.append(row | changed)
         if question in BOOKING:
-            said.append({"request_id": row["request_id"], "time": when, "who": "user", "thumb": -1, "correction": "Book it in the team calendar.", "comment": None})
+            said.append(
+                {
+                    "request_id": row["request_id"],
+                    "time": when,
+                    "who": "user",
+                    "thumb": -1,
+                    "correction": "Book it in the team calendar.",
+                    "comment": None,
+                }
+            )
     files.write(Path(f"data/traffic/requests/{name}.parquet"), REQUESTS, rows)
     if said:
         files.write(Path(f"data/traffic/feedback/{name}.parquet"), FEEDBACK, said)
@@ -79,7 +122,9 @@ def verdict(decision: Decision) -> Verdict:
     return files.read_json(Path(f"data/reports/drift/windows/{decision.window}.json"), Verdict)
 
 
-def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_its_cooldown(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_its_cooldown(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ask("a", steady(120, 1), 0)
     first = judged()
     assert (first.outcome, first.reaction, first.accepted) == ("no_drift", "none", True)
@@ -87,7 +132,11 @@ def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_i
 
     ask("b", steady(120, 2), 1)
     second = judged()
-    assert (second.outcome, second.accepted, verdict(second).baseline_kind) == ("no_drift", True, "live")
+    assert (second.outcome, second.accepted, verdict(second).baseline_kind) == (
+        "no_drift",
+        True,
+        "live",
+    )
 
     ask("c", steady(80, 3) + BOOKING, 2)
     third = judged("run-3")
@@ -98,7 +147,10 @@ def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_i
     assert len(shown.examples) == 3
     assert all("gpu" in question.lower() for question in shown.examples)
 
-    review.run("ada", "accept", ["all"], None, "handbook/gpu.md", "true")
+    decision = ["--decision", "accept", "--request", "all", "--page", "handbook/gpu.md"]
+    parser = argparse.ArgumentParser()
+    review.add_arguments(parser)
+    review.run(parser.parse_args(["--who", "ada", *decision]))
     assert len(reviews.read(Path("data/reviews.jsonl"))) == 40
 
     ask("d", steady(80, 4) + BOOKING, 3)
@@ -109,7 +161,11 @@ def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_i
 
     ask("e", steady(80, 5) + BOOKING, 4)
     fifth = judged("run-5", running=1)
-    assert (fifth.wanted, fifth.reaction, fifth.blocked_by) == ("train", "none", ["cooldown", "daily_budget", "already_running"])
+    assert (fifth.wanted, fifth.reaction, fifth.blocked_by) == (
+        "train",
+        "none",
+        ["cooldown", "daily_budget", "already_running"],
+    )
 
     page = Path("data/reports/drift/index.html").read_text()
     assert page.count('<tr class="drift">') == 3
@@ -119,16 +175,26 @@ def test_traffic_is_watched_from_the_first_window_to_the_start_of_training_and_i
 
 def test_what_cannot_be_told_is_never_no_drift_and_its_requests_wait(workspace: Path) -> None:
     empty = judged()
-    assert (empty.outcome, empty.reaction, empty.reason) == ("cannot_tell", "none", "Cannot tell: no request has come since the last window.")
+    assert (empty.outcome, empty.reaction, empty.reason) == (
+        "cannot_tell",
+        "none",
+        "Cannot tell: no request has come since the last window.",
+    )
     ask("a", steady(60, 1), 0)
     few = judged()
-    assert (few.outcome, few.judged_to, few.reason) == ("cannot_tell", None, "Cannot tell: 60 of 100 requests have come since the last window.")
+    assert (few.outcome, few.judged_to, few.reason) == (
+        "cannot_tell",
+        None,
+        "Cannot tell: 60 of 100 requests have come since the last window.",
+    )
     ask("b", steady(60, 2), 1)
     whole = judged()
     assert (whole.outcome, verdict(whole).num_requests) == ("no_drift", 120)
 
 
-def test_a_second_run_waits_for_the_first_so_that_nothing_is_judged_or_started_twice(workspace: Path) -> None:
+def test_a_second_run_waits_for_the_first_so_that_nothing_is_judged_or_started_twice(
+    workspace: Path,
+) -> None:
     (workspace / ".state").mkdir(exist_ok=True)
     with (workspace / ".state/monitor.lock").open("w") as held, ThreadPoolExecutor(1) as pool:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -167,7 +233,9 @@ def test_a_broken_log_is_told_by_file_and_loses_nothing(workspace: Path) -> None
         ("again", "request ids are unique: "),
     ],
 )
-def test_a_log_that_is_readable_but_broken_is_used_up_and_named(workspace: Path, name: str, told: str) -> None:
+def test_a_log_that_is_readable_but_broken_is_used_up_and_named(
+    workspace: Path, name: str, told: str
+) -> None:
     if name == "failed":
         ask("a", steady(120, 1), 0, status="failed", answer=None, error="gone")
     elif name == "future":
@@ -192,17 +260,28 @@ def test_a_person_may_say_that_a_window_is_what_traffic_should_look_like(workspa
     found = judged()
     assert (found.outcome, found.reaction) == ("drift", "human")
     assert f"python -m pipelines accept {found.window}" in found.reason
-    with pytest.raises(UserError, match="w-none is no window that was judged; the last ones are w-"):
+    with pytest.raises(
+        UserError, match="w-none is no window that was judged; the last ones are w-"
+    ):
         accept.run("w-none", "ada", "new product")
     accept.run(found.window, "ada", "new product")
     ask("b", BOOKING + steady(80, 2), 1)
     again = judged()
-    assert (again.outcome, verdict(again).baseline_kind, verdict(again).baseline) == ("no_drift", "live", found.window)
+    assert (again.outcome, verdict(again).baseline_kind, verdict(again).baseline) == (
+        "no_drift",
+        "live",
+        found.window,
+    )
 
 
-def test_a_run_that_was_killed_before_its_line_judges_the_same_requests_again_with_the_questions_of_the_releases_tag(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_killed_before_its_line_judges_the_same_requests_again_with_the_questions_of_the_releases_tag(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def git(*words: str) -> None:
-        assert os.spawnlp(os.P_WAIT, "git", "git", "-c", "user.name=a", "-c", "user.email=a@b", *words) == 0
+        assert (
+            os.spawnlp(os.P_WAIT, "git", "git", "-c", "user.name=a", "-c", "user.email=a@b", *words)
+            == 0
+        )
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -1,3 +1,4 @@
+import argparse
 import datetime
 import shutil
 from pathlib import Path
@@ -5,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from pipelines import faq, files, golden, reviews
+from pipelines import files
 from pipelines.commands import review
 from pipelines.contracts.traffic import FEEDBACK, REQUESTS
 from pipelines.errors import UserError
+from pipelines.questions import faq, golden, reviews
+from pipelines.questions.faq import Topic
 
 ROOT = Path(__file__).parents[2]
-NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
-OPTIONS: dict[str, Any] = {"who": "ada", "decision": "accept", "request": ["all"], "answer": None, "page": None, "why": ""}
 SLOTS = [
     "Monday",
     "Tuesday",
@@ -31,98 +32,180 @@ SLOTS = [
     "a long job",
     "noon",
 ]
+WITHOUT_CORRECTION = 16  # numbers of requests
+WITHOUT_PAGE = 17
 
 
 @pytest.fixture
-def feedback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace with 16 corrected questions, one with a thumb alone, and one that nothing was retrieved for."""
-    for name in ("data/faq", "data/golden", "params.yaml"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+def feedback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workspace with 18 complaints: 17 corrections and, as q16, a thumb down alone.
+
+    Nothing was retrieved for the last one, q17.
+    """
+    shutil.copytree(ROOT / "data/faq", tmp_path / "data/faq")
+    shutil.copytree(ROOT / "data/golden", tmp_path / "data/golden")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    rows, said = [], []
-    for number, question in enumerate([*(f"How do I reserve the GPU machine for {slot}?" for slot in SLOTS), "gpu \x1b[31m red?", "no gpu page"]):
-        passages = [{"chunk_id": "c", "uri": "handbook/setup.md", "score": 1.0}] if question != "no gpu page" else []
-        row = dict.fromkeys(REQUESTS.names) | {
-            "request_id": f"q{number}",
-            "time": NOW,
-            "release_id": "r-1",
-            "tenant": "t",
-            "question": question,
-            "retrieved": passages,
-            "answer": "Run it.",
-            "status": "ok",
-        }
-        rows.append(row | {"refused": False, "guard_flags": [], "num_prompt_tokens": 1, "num_new_tokens": 1, "total_ms": 1.0, "cost": 0.0})
-        said.append({"request_id": f"q{number}", "time": NOW, "who": "user", "thumb": -1, "correction": None if number == 16 else "Book it in the calendar.", "comment": None})
-    files.write(Path("data/traffic/requests/a.parquet"), REQUESTS, rows)
-    files.write(Path("data/traffic/feedback/a.parquet"), FEEDBACK, said)
-    return tmp_path
+    questions = [f"How do I reserve the GPU machine for {slot}?" for slot in SLOTS]
+    questions += ["gpu \x1b[31m red?", "no gpu page"]
+    now = datetime.datetime.now(datetime.UTC)
+    request_rows = [request_row(n, text, now) for n, text in enumerate(questions)]
+    feedback_rows = [feedback_row(n, now) for n in range(len(questions))]
+    files.write(Path("data/traffic/requests/a.parquet"), REQUESTS, request_rows)
+    files.write(Path("data/traffic/feedback/a.parquet"), FEEDBACK, feedback_rows)
 
 
-def test_without_a_name_what_waits_is_listed_and_nothing_is_written(feedback: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    review.run(**OPTIONS | {"who": None, "decision": None, "request": []})
-    shown = capsys.readouterr().out
-    assert "18 wait." in shown
-    assert "correction Book it in the calendar." in shown
-    assert "\x1b" not in shown
+def request_row(number: int, question: str, time: datetime.datetime) -> dict[str, Any]:
+    passage = {"chunk_id": "c", "uri": "handbook/setup.md", "score": 1.0}
+    return dict.fromkeys(REQUESTS.names) | {
+        "request_id": f"q{number}",
+        "time": time,
+        "release_id": "r-1",
+        "tenant": "t",
+        "question": question,
+        "retrieved": [] if number == WITHOUT_PAGE else [passage],
+        "answer": "Run it.",
+        "status": "ok",
+        "refused": False,
+        "guard_flags": [],
+        "num_prompt_tokens": 1,
+        "num_new_tokens": 1,
+        "total_ms": 1.0,
+        "cost": 0.0,
+    }
+
+
+def feedback_row(number: int, time: datetime.datetime) -> dict[str, Any]:
+    return {
+        "request_id": f"q{number}",
+        "time": time,
+        "who": "user",
+        "thumb": -1,
+        "correction": None if number == WITHOUT_CORRECTION else "Book it in the calendar.",
+        "comment": None,
+    }
+
+
+def run(*words: str) -> None:
+    """Run the command with these words of its command line."""
+    parser = argparse.ArgumentParser()
+    review.add_arguments(parser)
+    review.run(parser.parse_args(words))
+
+
+def reviewed_topics() -> list[Topic]:
+    return [topic for topic in faq.load(Path("data/faq")) if topic.topic.startswith("reviewed.")]
+
+
+@pytest.mark.usefixtures("feedback")
+def test_without_a_name_the_waiting_feedback_is_listed_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run()
+    listing = capsys.readouterr().out
+    assert "18 wait." in listing
+    assert "correction Book it in the calendar." in listing
+    assert "\x1b" not in listing
     assert not Path("data/reviews.jsonl").exists()
 
 
-def test_accepted_corrections_become_training_and_golden_questions_that_are_never_the_same(feedback: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    review.run(**OPTIONS | {"request": [f"q{number}" for number in range(16)]})
-    (topic,) = [topic for topic in faq.load(Path("data/faq")) if topic.topic.startswith("reviewed.")]
-    exam = [item for item in golden.load(Path("data/golden")) if item.style == "reviewed"]
+@pytest.mark.usefixtures("feedback")
+def test_accepted_corrections_become_training_and_golden_questions_that_are_never_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = [f"--request=q{number}" for number in range(16)]
+    run("--who", "ada", "--decision", "accept", *options)
+    (topic,) = reviewed_topics()
+    golden_questions = set()
+    for item in golden.load(Path("data/golden")):
+        if item.style == "reviewed":
+            golden_questions.add(item.question)
     assert (topic.answer, topic.page) == ("Book it in the calendar.", "handbook/setup.md")
     assert 10 <= len(topic.questions) <= 15
-    assert exam
-    assert {item.question for item in exam} & set(topic.questions) == set()
-    assert "git add data/reviews.jsonl data/faq/reviewed.yaml data/golden/reviewed.jsonl" in capsys.readouterr().out
+    assert golden_questions
+    assert golden_questions & set(topic.questions) == set()
+    command = "git add data/reviews.jsonl data/faq/reviewed.yaml data/golden/reviewed.jsonl"
+    assert command in capsys.readouterr().out
 
 
-def test_what_was_reviewed_waits_no_longer_and_rejected_questions_teach_nothing(feedback: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    review.run(**OPTIONS | {"decision": "reject", "why": "jokes"})
-    assert [topic.topic for topic in faq.load(Path("data/faq")) if topic.topic.startswith("reviewed.")] == []
-    assert {made.decision for made in reviews.read(Path("data/reviews.jsonl"))} == {"rejected"}
-    review.run(**OPTIONS | {"who": None, "decision": None, "request": []})
+@pytest.mark.usefixtures("feedback")
+def test_reviewed_feedback_waits_no_longer_and_rejected_questions_teach_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run("--who", "ada", "--decision", "reject", "--request", "all", "--why", "jokes")
+    assert reviewed_topics() == []
+    assert {item.decision for item in reviews.read()} == {"rejected"}
+    run()
     assert "0 wait." in capsys.readouterr().out
 
 
-def test_accepting_all_leaves_what_has_no_correction_waiting_and_says_so(feedback: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    review.run(**OPTIONS | {"page": "handbook/gpu.md"})
+@pytest.mark.usefixtures("feedback")
+def test_accepting_all_leaves_feedback_without_a_correction_waiting_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run("--who", "ada", "--decision", "accept", "--request", "all", "--page", "handbook/gpu.md")
     assert "1 have a thumb down and no correction" in capsys.readouterr().out
-    assert {made.request_id for made in reviews.read(Path("data/reviews.jsonl"))} == {f"q{number}" for number in range(18) if number != 16}
+    reviewed_ids = {item.request_id for item in reviews.read()}
+    assert reviewed_ids == {f"q{number}" for number in range(18)} - {"q16"}
 
 
-def test_a_reviewer_may_answer_otherwise_than_the_user_did(feedback: Path) -> None:
-    review.run(**OPTIONS | {"decision": "edit", "answer": "Ask the desk.", "page": "handbook/gate.md", "request": ["q16"]})
-    (made,) = reviews.read(Path("data/reviews.jsonl"))
-    assert (made.decision, made.answer, made.page, made.who, made.given) == ("edited", "Ask the desk.", "handbook/gate.md", "ada", "Run it.")
+@pytest.mark.usefixtures("feedback")
+def test_a_reviewer_may_give_another_answer_and_page_than_the_user() -> None:
+    edit = ["--who", "ada", "--decision", "edit", "--request", "q16"]
+    run(*edit, "--answer", "Ask the desk.", "--page", "handbook/gate.md")
+    (item,) = reviews.read()
+    assert (item.decision, item.answer) == ("edited", "Ask the desk.")
+    assert (item.page, item.who, item.given) == ("handbook/gate.md", "ada", "Run it.")
 
 
+@pytest.mark.usefixtures("feedback")
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("options", "problem"),
     [
-        ({"request": ["q16"]}, "q16: there is no correction to accept"),
-        ({"request": ["q17"]}, "q17: no page was retrieved for it: --page URI names the document"),
-        ({"request": ["q99"]}, "--request q99: no feedback of that id waits"),
-        ({"request": []}, "--decision needs --request ID"),
-        ({"who": " "}, "--who is missing: a review names its reviewer"),
-        ({"decision": None}, "--request needs --decision"),
-        ({"decision": None, "request": []}, "this is no terminal to ask at"),
+        (
+            "--who ada --decision accept --request q16",
+            "q16: there is no correction to accept",
+        ),
+        (
+            "--who ada --decision accept --request q17",
+            "q17: no page was retrieved for it: name the document that supports the answer",
+        ),
+        (
+            "--who ada --decision accept --request q99",
+            "--request q99: no feedback with this id waits",
+        ),
+        ("--who ada --decision accept", "--decision needs --request ID"),
+        (
+            "--who= --decision accept --request all",
+            "--who is missing: a review names its reviewer",
+        ),
+        ("--who ada --request all", "--request needs --decision"),
+        ("--who ada", "there is no terminal to ask at"),
     ],
 )
-def test_what_cannot_be_recorded_is_told_with_its_remedy(feedback: Path, changed: dict[str, Any], told: str) -> None:
+def test_an_incomplete_review_is_not_recorded_and_its_remedy_is_named(
+    options: str, problem: str
+) -> None:
     with pytest.raises(UserError) as caught:
-        review.run(**OPTIONS | changed)
-    assert told in str(caught.value)
+        run(*options.split())
+    assert problem in str(caught.value)
     assert not Path("data/reviews.jsonl").exists()
 
 
-def test_a_reviewer_at_a_terminal_is_asked_one_question_after_the_other(feedback: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = iter(["a", "", "e", "Ask the desk.", "handbook/gate.md", "r", "s", "q"])
-    monkeypatch.setattr("builtins.input", lambda _: next(given))
+@pytest.mark.usefixtures("feedback")
+def test_a_reviewer_at_a_terminal_is_asked_one_question_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    typed_lines = iter(["a", "", "e", "Ask the desk.", "handbook/gate.md", "r", "s", "q"])
+    monkeypatch.setattr("builtins.input", lambda _: next(typed_lines))
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    review.run(**OPTIONS | {"decision": None, "request": []})
-    assert [(made.decision, made.answer, made.page) for made in reviews.read(Path("data/reviews.jsonl"))] == [
-        ("accepted", "Book it in the calendar.", "handbook/setup.md"), ("edited", "Ask the desk.", "handbook/gate.md"), ("rejected", None, None),
-    ]  # fmt: skip
+    run("--who", "ada")
+    accepted_item, edited_item, rejected_item = reviews.read()
+    assert accepted_item.decision == "accepted"
+    assert accepted_item.answer == "Book it in the calendar."
+    assert accepted_item.page == "handbook/setup.md"
+    assert edited_item.decision == "edited"
+    assert edited_item.answer == "Ask the desk."
+    assert edited_item.page == "handbook/gate.md"
+    assert rejected_item.decision == "rejected"
+    assert (rejected_item.answer, rejected_item.page) == (None, None)

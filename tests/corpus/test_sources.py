@@ -5,100 +5,145 @@ from pathlib import Path
 import pytest
 
 from pipelines.config.ingest import FilesSource, PackagesSource
-from pipelines.corpus.sources import Found, found, pinned_versions
+from pipelines.corpus.sources import SourceDocument, pinned_versions, read_source
 from pipelines.errors import UserError
 
-MOST = 1 << 20
+MAX_BYTES = 1 << 20
 
 
-def test_a_file_is_found_with_its_uri_and_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def files_source(path: str, *globs: str) -> FilesSource:
+    return FilesSource(kind="files", name="book", path=path, globs=list(globs))
+
+
+def packages_source(*packages: str) -> PackagesSource:
+    return PackagesSource(kind="python_packages", name="packages", packages=list(packages))
+
+
+def test_a_file_is_read_with_its_uri_and_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/raw/book/deep").mkdir(parents=True)
     Path("data/raw/book/deep/a.md").write_text("# Set-up\n")
-    source = FilesSource(kind="files", name="book", path="data/raw/book", globs=["**/*.md"])
-    assert list(found(source, {}, MOST)) == [Found("book/deep/a.md", b"# Set-up\n")]
+    documents = list(read_source(files_source("data/raw/book", "**/*.md"), {}, MAX_BYTES))
+    assert documents == [SourceDocument("book/deep/a.md", b"# Set-up\n")]
 
 
-def test_files_come_sorted_and_once_however_many_globs_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_come_sorted_and_once_however_many_globs_match(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/b.txt").write_text("b")
     Path("data/raw/a.HTML").write_text("<p>a</p>")
     Path("data/raw/c.rst").write_text("c")
     Path("data/raw/ignored.pdf").write_text("d")
-    source = FilesSource(kind="files", name="book", path="data/raw", globs=["*.txt", "**/*.txt", "*.HTML", "*.rst"])
-    assert [document.uri for document in found(source, {}, MOST)] == ["book/a.HTML", "book/b.txt", "book/c.rst"]
+    source = files_source("data/raw", "*.txt", "**/*.txt", "*.HTML", "*.rst")
+    uris = [document.uri for document in read_source(source, {}, MAX_BYTES)]
+    assert uris == ["book/a.HTML", "book/b.txt", "book/c.rst"]
 
 
-def test_a_file_that_is_too_large_comes_without_its_content_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_comes_without_its_content_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/a.txt").write_text("123456")
     Path("data/raw/b.txt").write_text("12345")
-    source = FilesSource(kind="files", name="book", path="data/raw", globs=["*"])
-    large, small = found(source, {}, 5)
-    assert large == Found("book/a.txt", b"", problem="has 6 bytes, more than ingest.limits.max_document_mib allows (5 bytes)")
+    large, small = read_source(files_source("data/raw", "*"), {}, 5)
+    assert large == SourceDocument(
+        "book/a.txt",
+        b"",
+        problem="has 6 bytes, more than ingest.limits.max_document_mib allows (5 bytes)",
+    )
     assert small.content == b"12345"
 
 
-def test_a_file_name_that_is_not_utf8_is_a_rejection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_name_that_is_not_utf8_is_a_rejection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/raw").mkdir(parents=True)
     try:
         Path(os.fsdecode(b"data/raw/caf\xe9.md")).write_text("text")
     except OSError as error:
         pytest.skip(f"this file system takes no such name: {error}")
-    (document,) = found(FilesSource(kind="files", name="book", path="data/raw", globs=["*.md"]), {}, MOST)
-    assert document == Found("book/caf\\udce9.md", b"", problem="its file name is not UTF-8: rename it")
+    (document,) = read_source(files_source("data/raw", "*.md"), {}, MAX_BYTES)
+    assert document == SourceDocument(
+        "book/caf\\udce9.md", b"", problem="its file name is not UTF-8: rename it"
+    )
 
 
-def test_a_missing_folder_and_a_glob_without_match_are_told_with_source_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_folder_and_globs_without_a_match_are_reported_with_source_and_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/raw/empty").mkdir(parents=True)
     with pytest.raises(UserError) as missing:
-        list(found(FilesSource(kind="files", name="book", path="data/raw/gone", globs=["*.md"]), {}, MOST))
+        list(read_source(files_source("data/raw/gone", "*.md"), {}, MAX_BYTES))
+    assert str(missing.value) == (
+        "params.yaml: ingest.sources: source book: the folder data/raw/gone is missing. "
+        "Create it, or correct `path`"
+    )
     with pytest.raises(UserError) as unmatched:
-        list(found(FilesSource(kind="files", name="book", path="data/raw/empty", globs=["*.md"]), {}, MOST))
-    assert str(missing.value) == "params.yaml: ingest.sources: source book: the folder data/raw/gone is not there. Create it, or correct `path`"
-    assert str(unmatched.value) == "params.yaml: ingest.sources: source book: no file in data/raw/empty matches ['*.md']"
+        list(read_source(files_source("data/raw/empty", "*.md"), {}, MAX_BYTES))
+    assert str(unmatched.value) == (
+        "params.yaml: ingest.sources: source book: no file in data/raw/empty matches ['*.md']"
+    )
 
 
-def test_an_installed_package_is_found_with_its_summary_as_title_and_its_media_type() -> None:
-    source = PackagesSource(kind="python_packages", name="packages", packages=["pydantic"])
-    (document,) = found(source, {"pydantic": version("pydantic")}, MOST)
-    assert (document.uri, document.hint, document.title) == ("packages/pydantic", "text/markdown", "pydantic: Data validation using Python type hints")
+def test_an_installed_package_has_its_summary_as_title_and_its_media_type() -> None:
+    pins = {"pydantic": version("pydantic")}
+    (document,) = read_source(packages_source("pydantic"), pins, MAX_BYTES)
+    assert (document.uri, document.hint, document.title) == (
+        "packages/pydantic",
+        "text/markdown",
+        "pydantic: Data validation using Python type hints",
+    )
     assert b"# Pydantic" in document.content
 
 
 def test_a_package_that_the_lock_does_not_pin_is_read_as_it_is() -> None:
-    (document,) = found(PackagesSource(kind="python_packages", name="packages", packages=["pydantic"]), {}, MOST)
+    (document,) = read_source(packages_source("pydantic"), {}, MAX_BYTES)
     assert document.problem is None
 
 
 def test_a_package_in_another_version_than_the_lock_says_both_versions() -> None:
-    source = PackagesSource(kind="python_packages", name="packages", packages=["pydantic"])
-    (document,) = found(source, {"pydantic": "0.0.1"}, MOST)
-    assert document.problem == f"version {version('pydantic')} is installed, infra/requirements/pipeline.txt pins 0.0.1: run `make setup`"
+    (document,) = read_source(packages_source("pydantic"), {"pydantic": "0.0.1"}, MAX_BYTES)
+    assert document.problem == (
+        f"version {version('pydantic')} is installed, "
+        "infra/requirements/pipeline.txt pins 0.0.1: run `make setup`"
+    )
 
 
 def test_a_package_that_is_not_installed_stops_with_its_name_and_two_remedies() -> None:
-    source = PackagesSource(kind="python_packages", name="packages", packages=["there-is-no-such-package"])
     with pytest.raises(UserError) as caught:
-        list(found(source, {}, MOST))
+        list(read_source(packages_source("there-is-no-such-package"), {}, MAX_BYTES))
     assert str(caught.value) == (
-        "params.yaml: ingest.sources: source packages: package `there-is-no-such-package` is not installed. Remove it from the list, or add it to pyproject.toml and run `make lock setup`"
+        "params.yaml: ingest.sources: source packages: "
+        "package `there-is-no-such-package` is not installed. Remove it from the list, "
+        "or add it to pyproject.toml and run `make lock setup`"
     )
 
 
-def test_pins_are_read_by_normal_name_without_markers_and_a_name_with_two_lines_is_left_out(tmp_path: Path) -> None:
+def test_pins_have_normal_names_and_no_markers_and_a_name_with_two_lines_is_left_out(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "lock.txt").write_text(
-        "# made by `make lock`\nMarkdown_It.py==4.3.0\ncolorama==0.4.6 ; sys_platform == 'win32'\nnumpy==2.4.6 ; python_full_version < '3.12'\nnumpy==2.5.5 ; python_full_version >= '3.12'\n"
+        "# made by `make lock`\n"
+        "Markdown_It.py==4.3.0\n"
+        "colorama==0.4.6 ; sys_platform == 'win32'\n"
+        "numpy==2.4.6 ; python_full_version < '3.12'\n"
+        "numpy==2.5.5 ; python_full_version >= '3.12'\n"
     )
-    assert pinned_versions(tmp_path / "lock.txt") == {"markdown-it-py": "4.3.0", "colorama": "0.4.6"}
+    assert pinned_versions(tmp_path / "lock.txt") == {
+        "markdown-it-py": "4.3.0",
+        "colorama": "0.4.6",
+    }
 
 
-def test_a_missing_lock_is_told_with_its_remedy(tmp_path: Path) -> None:
+def test_a_missing_lock_is_reported_with_its_remedy(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     with pytest.raises(UserError) as caught:
         pinned_versions(lock)
-    assert str(caught.value) == f"{lock} is missing: `git checkout {lock}`, or `make lock`"
+    assert str(caught.value) == f"{lock} is missing: run `git checkout {lock}` or `make lock`"

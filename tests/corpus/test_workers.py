@@ -2,7 +2,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from pipelines.corpus import intake, workers
 from pipelines.corpus.workers import Limits
 
 LIMITS = Limits(seconds=20, memory_bytes=1 << 30)
+Task = tuple[str, Any]
 
 
-def act(task: tuple[str, Any]) -> Any:
+def act(task: Task) -> Any:
     """What the workers of these tests do."""
     name, value = task
     actions: dict[str, Callable[[], Any]] = {
@@ -30,60 +32,80 @@ def act(task: tuple[str, Any]) -> Any:
     return actions[name]()
 
 
-def outcomes(tasks: dict[str, tuple[str, Any]], limits: Limits = LIMITS, num_workers: int = 2) -> dict[str, tuple[Any, str | None]]:
-    return {key: (result, problem) for key, result, problem in workers.run(act, tasks.items(), limits, num_workers)}
+def run_all(
+    tasks: dict[str, Task], limits: Limits = LIMITS, num_workers: int = 2
+) -> dict[str, tuple[Any, str | None]]:
+    """(result, problem) of every task."""
+    outcomes = workers.run(act, tasks.items(), limits, num_workers)
+    return {outcome.key: (outcome.result, outcome.problem) for outcome in outcomes}
 
 
-def test_one_input_that_bloats_crashes_hangs_leaves_or_raises_has_its_reason_and_the_others_their_results() -> None:
-    tasks: dict[str, tuple[str, Any]] = {
-        "a": ("double", 1), "bloats": ("bloat", 2 << 30), "crashes": ("crash", None), "leaves": ("leave", 3), "raises": ("raise", "no key"), "hangs": ("sleep", 60), "z": ("double", 2),
-    }  # fmt: skip
-    began = time.monotonic()
-    found = outcomes(tasks, Limits(seconds=4, memory_bytes=1 << 30))
-    assert time.monotonic() - began < 30
-    assert found == {
-        "a": (2, None), "z": (4, None), "bloats": (None, workers.OUT_OF_MEMORY), "crashes": (None, "crashed its reader (signal 11)"), "leaves": (None, "ended its reader (exit code 3)"),
-        "raises": (None, "'no key'"), "hangs": (None, "took more than 4 s"),
-    }  # fmt: skip
+def test_an_input_that_bloats_crashes_hangs_leaves_or_raises_leaves_the_rest_unharmed() -> None:
+    tasks: dict[str, Task] = {
+        "a": ("double", 1),
+        "bloats": ("bloat", 2 << 30),
+        "crashes": ("crash", None),
+        "leaves": ("leave", 3),
+        "raises": ("raise", "no key"),
+        "hangs": ("sleep", 60),
+        "z": ("double", 2),
+    }
+    start = time.monotonic()
+    outcomes = run_all(tasks, Limits(seconds=4, memory_bytes=1 << 30))
+    assert time.monotonic() - start < 30
+    assert outcomes == {
+        "a": (2, None),
+        "z": (4, None),
+        "bloats": (None, workers.OUT_OF_MEMORY),
+        "crashes": (None, "crashed its reader (signal 11)"),
+        "leaves": (None, "ended its reader (exit code 3)"),
+        "raises": (None, "'no key'"),
+        "hangs": (None, "took more than 4 s"),
+    }
 
 
-def test_inputs_are_drawn_as_workers_become_free_and_processes_are_used_again() -> None:
-    drawn: list[int] = []
+def test_inputs_are_consumed_as_workers_become_free_and_processes_are_used_again() -> None:
+    consumed_numbers: list[int] = []
 
-    def inputs() -> Any:
+    def inputs() -> Iterator[tuple[int, Task]]:
         for number in range(30):
-            drawn.append(number)
+            consumed_numbers.append(number)
             yield number, ("process", None)
 
-    seen: set[int] = set()
-    for count, (_, process, problem) in enumerate(workers.run(act, inputs(), LIMITS, 2), start=1):
-        assert problem is None
-        assert len(drawn) <= count + 2
-        seen.add(process)
-    assert len(drawn) == 30
-    assert 1 <= len(seen) <= 2
+    processes: set[int] = set()
+    outcomes = workers.run(act, inputs(), LIMITS, 2)
+    for count, outcome in enumerate(outcomes, start=1):
+        assert outcome.problem is None
+        assert len(consumed_numbers) <= count + 2
+        processes.add(outcome.result)
+    assert len(consumed_numbers) == 30
+    assert 1 <= len(processes) <= 2
 
 
-def test_no_worker_outlives_the_run_even_when_its_caller_stops_half_way() -> None:
-    running = workers.run(act, ((number, ("process", None)) for number in range(9)), LIMITS, 2)
-    _, process, _ = next(running)
+def test_no_worker_outlives_the_run_even_if_its_caller_stops_half_way() -> None:
+    inputs = ((number, ("process", None)) for number in range(9))
+    outcomes = workers.run(act, inputs, LIMITS, 2)
+    process = next(outcomes).result
     assert Path(f"/proc/{process}").exists()
-    assert isinstance(running, Generator)
-    running.close()
+    assert isinstance(outcomes, Generator)
+    outcomes.close()
     assert not Path(f"/proc/{process}").exists()
 
 
 def test_no_inputs_start_no_worker() -> None:
-    assert outcomes({}) == {}
+    assert run_all({}) == {}
 
 
 @pytest.mark.parametrize("num_workers", [1, 4])
 def test_results_do_not_depend_on_the_number_of_workers(num_workers: int) -> None:
-    assert outcomes({str(number): ("double", number) for number in range(8)}, num_workers=num_workers) == {str(number): (2 * number, None) for number in range(8)}
+    tasks: dict[str, Task] = {str(number): ("double", number) for number in range(8)}
+    outcomes = {str(number): (2 * number, None) for number in range(8)}
+    assert run_all(tasks, num_workers=num_workers) == outcomes
 
 
-def test_readers_find_the_model_of_languages_unpacked() -> None:
-    from multiprocessing import forkserver
-
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # one that runs since an earlier test has imported what that test asked for
-    assert list(workers.run(act, {"a": ("shares", "py3langid.langid")}.items(), LIMITS, 1, intake.PRELOAD)) == [("a", True, None)]
+def test_readers_inherit_the_unpacked_language_model() -> None:
+    # A fork server that runs since an earlier test has imported what that test asked for.
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # private
+    tasks = {"a": ("shares", "py3langid.langid")}
+    (outcome,) = workers.run(act, tasks.items(), LIMITS, 1, intake.PRELOAD)
+    assert outcome == ("a", True, None)

@@ -1,9 +1,8 @@
-"""Airflow's UI in headless Chromium: a person starts a run, watches it, somebody else approves it."""
+"""Airflow's UI in headless Chromium: a person starts a run, watches it, another one approves it."""
 
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -11,12 +10,16 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.dags.conftest import Airflow
+from tests.dags.conftest import Airflow, git
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 SHOTS = os.environ.get("AIRFLOW_SCREENSHOTS")  # folder for the handbook's pictures
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def login(airflow: Airflow) -> Iterator[Callable[[str], Page]]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
-        def logged_in(user: str) -> Page:
+        def open_page(user: str) -> Page:
             page = browser.new_context(viewport={"width": 1120, "height": 760}).new_page()
             page.set_default_timeout(60_000)
             page.goto(f"http://127.0.0.1:{airflow.port}/")
@@ -37,66 +40,72 @@ def login(airflow: Airflow) -> Iterator[Callable[[str], Page]]:
             page.wait_for_url("**/")
             return page
 
-        yield logged_in
+        yield open_page
         browser.close()
 
 
-def shot(page: Page, name: str) -> None:
+def take_shot(page: Page, name: str) -> None:
     if SHOTS:
         page.wait_for_timeout(1500)
         page.screenshot(path=f"{SHOTS}/{name}.png")
 
 
 @pytest.mark.slow
-def test_a_person_changes_one_value_runs_and_another_person_approves(airflow: Airflow, login: Callable[[str], Page]) -> None:
+def test_a_person_changes_one_value_runs_and_another_person_approves(
+    airflow: Airflow, login: Callable[[str], Page]
+) -> None:
     site = f"http://127.0.0.1:{airflow.port}"
     page = login("admin")
     page.goto(f"{site}/dags/train")
     for group in ("checkout", "knowledge", "model", "decision", "approve", "release"):
         expect(page.get_by_text(group, exact=True).first).to_be_visible()
     page.get_by_role("button", name="Trigger").first.click()
-    page.get_by_text("export: Triton model repository").click()
-    shot(page, "airflow-form")
+    page.get_by_text("export: ").click()
+    take_shot(page, "airflow-form")
     field = page.locator("[name='element_export.max_batch_size']")
     expect(field).to_have_value("16")
     field.fill("8")
     field.blur()
     page.get_by_role("button", name="Trigger").last.click()
     page.wait_for_url("**/dags/train/runs/manual*")
-    run = airflow.get("/api/v2/dags/train/dagRuns?order_by=-run_after&limit=1")["dag_runs"][0]["dag_run_id"]
-    here = f"{site}/dags/train/runs/{quote(run, safe='')}"
-    airflow.wait("approve", lambda: airflow.states("train", run).get("approve") == "awaiting_input")
+    newest = airflow.get("/api/v2/dags/train/dagRuns?order_by=-run_after&limit=1")
+    run = newest["dag_runs"][0]["dag_run_id"]
+    run_page = f"{site}/dags/train/runs/{quote(run, safe='')}"
+    airflow.wait_for_approval(run)
 
-    other = login("ada")
-    other.goto(f"{here}/tasks/approve/required_actions")
-    expect(other.get_by_text("worst answers")).to_be_visible()
-    shot(other, "airflow-approval")
-    other.locator("[name='element_why']").fill("seen in the browser")
-    other.locator("[name='element_why']").blur()
-    other.get_by_role("button", name="Approve").last.click()
-    assert airflow.finished("train", run) == "success"
+    approver = login("ada")
+    approver.goto(f"{run_page}/tasks/approve/required_actions")
+    expect(approver.get_by_text("worst answers")).to_be_visible()
+    take_shot(approver, "airflow-approval")
+    reason = approver.locator("[name='element_why']")
+    reason.fill("seen in the browser")
+    reason.blur()
+    approver.get_by_role("button", name="Approve").last.click()
+    assert airflow.final_state("train", run) == "success"
 
-    page.goto(here)
+    page.goto(run_page)
     expect(page.get_by_text("Success").first).to_be_visible()
     check_record(airflow.folder)
-    check_reports(page, here)
+    check_reports(page, run_page)
 
 
 def check_record(folder: Path) -> None:
-    """The ledger says who approved, and why; the run's branch holds the one overridden value."""
-    ledger = subprocess.run(["git", "show", "releases:models/releases.jsonl"], cwd=folder, capture_output=True, text=True, check=True).stdout.splitlines()
-    last = json.loads(ledger[-1])
-    assert (last["kind"], last["who"], last["why"]) == ("released", "ada", "seen in the browser")
-    newest = subprocess.run(["git", "for-each-ref", "--sort=-committerdate", "--count=1", "--format=%(refname:short)", "refs/heads/runs/"], cwd=folder, capture_output=True, text=True).stdout.strip()
-    record = json.loads(subprocess.run(["git", "show", f"{newest}:data/reports/run.json"], cwd=folder, capture_output=True, text=True, check=True).stdout)
-    assert (record["who"], record["overrides"]) == ("admin", [{"key": "export.max_batch_size", "before": 16, "after": 8}])
+    """The ledger says who approved and why; the run's branch holds the one overridden value."""
+    ledger = git(folder, "show", "releases:models/releases.jsonl").splitlines()
+    event = json.loads(ledger[-1])
+    assert (event["kind"], event["who"], event["why"]) == ("released", "ada", "seen in the browser")
+    newest_first = ("--sort=-committerdate", "--count=1", "--format=%(refname:short)")
+    branch = git(folder, "for-each-ref", *newest_first, "refs/heads/runs/").strip()
+    record = json.loads(git(folder, "show", f"{branch}:data/reports/run.json"))
+    assert record["who"] == "admin"
+    assert record["overrides"] == [{"key": "export.max_batch_size", "before": 16, "after": 8}]
 
 
-def check_reports(page: Page, here: str) -> None:
+def check_reports(page: Page, run_page: str) -> None:
     """The run's tab Reports lists its reports, and one of them opens."""
-    page.goto(f"{here}/plugin/reports")
+    page.goto(f"{run_page}/plugin/reports")
     frame = page.frame_locator("iframe")
     expect(frame.get_by_text("worst_answers.html")).to_be_visible()
     frame.get_by_text("worst_answers.html").click()
     expect(frame.get_by_text("Answers of the candidate, worst first")).to_be_visible()
-    shot(page, "airflow-reports")
+    take_shot(page, "airflow-reports")

@@ -1,77 +1,201 @@
+"""Comparing two releases on live traffic, and what follows for a step of a switch."""
+
+import datetime
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.config.serve import CanaryConfig
-from pipelines.serving.canary import Seen, judge
+from pipelines import files
+from pipelines.config.canary import CanaryConfig
+from pipelines.contracts.report import Report
+from pipelines.contracts.traffic import REQUESTS
+from pipelines.serving import canary, live_routes, live_server
+from pipelines.serving.canary import Handover, Verdict, verdict_of
+from pipelines.serving.release_comparison import ReleaseTraffic, judge
+from pipelines.serving.triton_connection import Triton
 
 CONFIG = CanaryConfig(
-    steps=[0.1, 1.0], min_requests=50, min_measured=20, max_step_seconds=10.0, max_error_rate_increase=0.02, max_latency_ratio=1.5, max_groundedness_drop=0.1, max_refused_increase=0.1, max_thumbs_drop=0.1,
+    steps=[0.1, 1.0],
+    min_requests=50,
+    min_measured=20,
+    max_step_seconds=10.0,
+    max_error_rate_increase=0.02,
+    max_latency_ratio=1.5,
+    max_groundedness_drop=0.1,
+    max_refused_increase=0.1,
+    max_thumbs_drop=0.1,
     min_thumbs=20,
-)  # fmt: skip
-GOOD: dict[str, Any] = {"status": "ok", "total_ms": 100.0, "groundedness": 0.8, "refused": False}
+)
+GOOD: dict[str, Any] = {
+    "status": "ok",
+    "total_ms": 100.0,
+    "groundedness": 0.8,
+    "refused": False,
+    "thumb": None,
+}
+LATENCY = "95th percentile of the time to the answer"
+ENOUGH_MEASURED = "enough answers of measured groundedness"
 
 
-def seen(count: int, thumbs: list[int] | None = None, **other: Any) -> Seen:
-    """`count` good rows; each of `other` is a pair: how many rows, and their value."""
+def traffic(count: int, thumbs: list[int] | None = None, **changes: Any) -> ReleaseTraffic:
+    """`count` good rows; each change is a pair: in how many rows, and the value there."""
     rows = [dict(GOOD) for _ in range(count)]
-    for name, (number, value) in other.items():
+    for name, (number, value) in changes.items():
         for row in rows[:number]:
             row[name] = value
-    return Seen(rows, thumbs or [])
+    for row, thumb in zip(rows, thumbs or [], strict=False):
+        row["thumb"] = thumb
+    return ReleaseTraffic(rows)
 
 
-def failed(new: Seen, old: Seen) -> list[str]:
-    return [check.name for check in judge(CONFIG, new, old).checks if not check.passed]
+def failures(new: ReleaseTraffic, old: ReleaseTraffic) -> list[str]:
+    return [check.name for check in judge(CONFIG, new, old).failures()]
 
 
 def test_an_equal_release_passes() -> None:
-    assert failed(seen(100), seen(1000)) == []
+    assert failures(traffic(100), traffic(1000)) == []
 
 
 @pytest.mark.parametrize(
     ("new", "name"),
     [
-        (seen(100, status=(20, "failed")), "failed requests"),
-        (seen(100, total_ms=(10, 500.0)), "95th percentile of the time to the answer"),
-        (seen(100, refused=(40, True)), "refusing answers"),
-        (seen(100, groundedness=(60, 0.2)), "lack of groundedness"),
-        (seen(100, [1] * 10 + [-1] * 15), "thumbs down"),
+        (traffic(100, status=(20, "failed")), "failed requests"),
+        (traffic(100, total_ms=(10, 500.0)), LATENCY),
+        (traffic(100, refused=(40, True)), "refusing answers"),
+        (traffic(100, groundedness=(60, 0.2)), "lack of groundedness"),
+        (traffic(100, [1] * 10 + [-1] * 15), "thumbs down"),
     ],
 )
-def test_each_way_of_being_worse_fails_alone(new: Seen, name: str) -> None:
-    assert failed(new, seen(1000, [1] * 90 + [-1] * 10)) == [name]
+def test_each_way_of_being_worse_fails_alone(new: ReleaseTraffic, name: str) -> None:
+    assert failures(new, traffic(1000, [1] * 90 + [-1] * 10)) == [name]
 
 
 def test_too_few_requests_are_never_a_pass() -> None:
-    assert failed(seen(49), seen(1000)) == ["enough requests"]
-    assert failed(seen(100), seen(10)) == ["enough requests", "enough answers of measured groundedness"]
-    assert "enough requests" in failed(Seen([]), Seen([]))
+    assert failures(traffic(49), traffic(1000)) == ["enough requests"]
+    assert failures(traffic(100), traffic(10)) == ["enough requests", ENOUGH_MEASURED]
+    assert "enough requests" in failures(ReleaseTraffic([]), ReleaseTraffic([]))
 
 
 def test_groundedness_that_was_hardly_measured_is_never_a_pass() -> None:
-    assert failed(seen(100, groundedness=(90, None)), seen(1000)) == ["enough answers of measured groundedness"]
+    assert failures(traffic(100, groundedness=(90, None)), traffic(1000)) == [ENOUGH_MEASURED]
 
 
 def test_groundedness_is_not_compared_before_enough_of_it_was_measured() -> None:
-    """Of three answers all ungrounded: they do not vary, and the difference seemed beyond chance."""
-    old, few, enough = seen(1000, groundedness=(547, 0.0)), seen(100, groundedness=(97, None)), seen(100, groundedness=(80, None))
+    """Three answers that are all ungrounded do not vary, so the difference seemed beyond chance."""
+    old = traffic(1000, groundedness=(547, 0.0))
+    few = traffic(100, groundedness=(97, None))
+    enough = traffic(100, groundedness=(80, None))
     for new in (few, enough):
-        for row in new.answered():
+        for row in new.answers():
             row["groundedness"] = row["groundedness"] and 0.0
-    assert failed(few, old) == ["enough answers of measured groundedness"]
-    assert failed(enough, old) == ["lack of groundedness"]
+    assert failures(few, old) == [ENOUGH_MEASURED]
+    assert failures(enough, old) == ["lack of groundedness"]
 
 
 def test_a_difference_within_chance_is_no_reason_to_go_back() -> None:
-    new, old = [seen(40 + 40, groundedness=(place, 0.0)) for place in (45, 36)]
-    assert failed(new, old) == []
+    new = traffic(80, groundedness=(45, 0.0))
+    old = traffic(80, groundedness=(36, 0.0))
+    assert failures(new, old) == []
 
 
 def test_rejected_and_cancelled_requests_say_nothing_about_a_release() -> None:
-    assert failed(seen(200, status=(100, "rejected")), seen(1000)) == []
-    assert failed(seen(100, status=(60, "cancelled")), seen(1000)) == ["enough requests"]
+    assert failures(traffic(200, status=(100, "rejected")), traffic(1000)) == []
+    assert failures(traffic(100, status=(60, "cancelled")), traffic(1000)) == ["enough requests"]
 
 
 def test_a_release_that_answered_nothing_has_no_latency_to_pass_with() -> None:
-    assert "95th percentile of the time to the answer" in failed(seen(100, status=(100, "failed")), seen(1000))
+    assert LATENCY in failures(traffic(100, status=(100, "failed")), traffic(1000))
+
+
+def test_a_single_measurement_that_is_worse_is_a_failure() -> None:
+    """Its variance is unknown, so only the margin counts."""
+    assert "failed requests" in failures(traffic(1, status=(1, "failed")), traffic(1000))
+
+
+def reworded(report: Report) -> Report:
+    """The report with every text that people read replaced."""
+    checks = []
+    for number, check in enumerate(report.checks):
+        texts = {"name": f"rule {number}", "observed": "something", "expected": "something else"}
+        checks.append(check.model_copy(update=texts))
+    return report.model_copy(update={"checks": checks, "reason": "for a reason"})
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict"),
+    [
+        (traffic(100), Verdict.GOOD),
+        (traffic(49), Verdict.UNCLEAR),
+        (traffic(100, groundedness=(90, None)), Verdict.UNCLEAR),
+        (traffic(100, refused=(40, True)), Verdict.WORSE),
+        (traffic(49, status=(20, "failed")), Verdict.WORSE),
+    ],
+)
+def test_the_verdict_does_not_depend_on_what_the_checks_are_called(
+    new: ReleaseTraffic, verdict: Verdict
+) -> None:
+    report = judge(CONFIG, new, traffic(1000))
+    assert verdict_of(report) is verdict
+    assert verdict_of(reworded(report)) is verdict
+
+
+def log_requests(release_id: str, count: int, minutes_ago: float, **changes: Any) -> None:
+    """Write requests of a release into the clone's traffic log."""
+    moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=minutes_ago)
+    row: dict[str, Any] = {
+        "release_id": release_id,
+        "time": moment,
+        "tenant": "default",
+        "question": "?",
+        "retrieved": [],
+        "answer": "!",
+        "refused": False,
+        "status": "ok",
+        "error": None,
+        "guard_flags": [],
+        "groundedness": 0.8,
+        "num_prompt_tokens": 1,
+        "num_new_tokens": 1,
+        "cost": 0.0,
+        "guard_ms": 1.0,
+        "embed_ms": 1.0,
+        "search_ms": 1.0,
+        "generate_ms": 1.0,
+        "total_ms": 100.0,
+    }
+    rows = [
+        {**row, **changes, "request_id": f"{release_id}-{minutes_ago}-{number}"}
+        for number in range(count)
+    ]
+    path = Path("data/traffic/requests") / f"{release_id}-{time.monotonic_ns()}.parquet"
+    files.write(path, REQUESTS, rows)
+
+
+@pytest.mark.parametrize("are_texts_changed", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "passes", "release"),
+    [({}, True, "r-new"), ({"status": "failed", "answer": None}, False, "r-old")],
+)
+def test_a_switch_ends_the_same_whatever_the_checks_are_called(
+    clone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    passes: bool,
+    release: str,
+    are_texts_changed: bool,
+) -> None:
+    monkeypatch.setattr(canary, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(live_server, "loaded_releases", lambda _: ["r-new", "r-old"])
+    if are_texts_changed:
+        monkeypatch.setattr(canary, "judge", lambda *inputs: reworded(judge(*inputs)))
+    log_requests("r-old", 100, minutes_ago=5)
+    # From the future, so that they come after the beginning of every step.
+    log_requests("r-new", 100, minutes_ago=-5, **changes)
+    unreachable = Triton(0, 0, 0, clone / "server.log", None)
+    handover = Handover("r-new", "r-old", unreachable, clone / "data/traffic")
+    report = canary.switch(CONFIG, handover)
+    assert report.passed is passes
+    answers_everything = [share for share in live_routes.read().shares if share[1] == 1.0]
+    assert answers_everything == [(release, 1.0)]

@@ -1,6 +1,9 @@
-"""SIGKILL for the release command and for the live server in each step of a release: the old release keeps answering.
+"""SIGKILL for the release command and the live server in each step of a release.
 
-infra/test -m slow tests/serving/test_crashes.py       (some minutes: every release is proven on a fresh server)
+The old release keeps answering.
+
+infra/test -m slow tests/serving/test_crashes.py
+(some minutes: every release is proven on a fresh server)
 """
 
 import json
@@ -15,28 +18,28 @@ from typing import Any
 
 import pytest
 
-from pipelines import ledger
 from pipelines.commands import release, rollback
+from pipelines.decision import ledger
 from pipelines.errors import Refusal
-from pipelines.serving import canary, client, live
-from pipelines.serving.server import Triton
-from tests.serving.users import kill_server, settled, traffic
+from pipelines.serving import canary, client, live_server
+from pipelines.serving.triton_connection import Triton
+from tests.serving.users import kill_server, traffic, wait_for_sole_route
 
 ROOT = Path(__file__).parents[2]
 CRASHES = [
     ("pipelines.serving.proof", "prove"),
-    ("pipelines.serving.live", "install"),
-    ("pipelines.serving.live", "load"),
+    ("pipelines.serving.live_server", "install"),
+    ("pipelines.serving.live_server", "load"),
     ("pipelines.serving.canary", "switch"),
-    ("pipelines.commands.release", "_keep"),
-    ("pipelines.ledger", "append"),
-    ("pipelines.ledger", "_moved"),
+    ("pipelines.serving.releasing", "keep"),
+    ("pipelines.decision.ledger", "append"),
+    ("pipelines.decision.ledger", "_move_branch"),
 ]
 CRASH = """
 import importlib, os, signal, sys
 from pipelines.commands import release
 
-def die(*given, **named):
+def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 
 setattr(importlib.import_module(sys.argv[1]), sys.argv[2], die)
@@ -44,65 +47,88 @@ release.run("ada", "crashed")
 """
 
 
-def released_by_a_command_that_dies_at(module: str, function: str) -> None:
-    """`release` in a process of its own that kills itself where it would call this function."""
-    ended = subprocess.run([sys.executable, "-c", CRASH, module, function], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stdout + ended.stderr
+def release_and_die_at(module: str, function: str) -> None:
+    """`release` in a process of its own that kills itself when it calls this function."""
+    process = subprocess.run(
+        [sys.executable, "-c", CRASH, module, function],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stdout + process.stderr
 
 
 @pytest.fixture
 def first(served: Callable[[], Triton], candidate: Callable[..., str]) -> str:
-    """The live release, which is made where none is."""
+    """The live release; it is made if there is none."""
     served()
-    found = ledger.champion()
-    if found is None:
+    champion = ledger.champion()
+    if champion is None:
         release.run("ada", f"first of {candidate('r-one')}")
-    settled(found.release_id if found else "r-one")
-    return found.release_id if found else "r-one"
+    release_id = champion.release_id if champion else "r-one"
+    wait_for_sole_route(release_id)
+    return release_id
 
 
 @pytest.mark.slow
-def test_a_release_command_that_is_killed_in_any_step_leaves_the_old_release_answering_and_the_same_command_finishes(first: str, candidate: Callable[..., str]) -> None:
+def test_a_killed_release_leaves_the_old_one_answering_and_the_same_command_finishes(
+    first: str, candidate: Callable[..., str]
+) -> None:
     candidate("r-crash")
-    with traffic() as seen:
+    with traffic() as answers:
         for module, function in CRASHES:
-            released_by_a_command_that_dies_at(module, function)
-            settled(first)
+            release_and_die_at(module, function)
+            wait_for_sole_route(first)
             assert client.ask("What can you tell?").release_id == first
-            assert [event.release_id for event in ledger.read() if event.champion][-1] == first, (module, function)
-        released_by_a_command_that_dies_at("pipelines.commands.release", "settle")  # the record is made: from here on the new one is the release
-        settled("r-crash")
+            live = [event.release_id for event in ledger.read() if event.champion]
+            assert live[-1] == first, (module, function)
+        # The record is made: from here on the new one is the release.
+        release_and_die_at("pipelines.serving.releasing", "settle")
+        wait_for_sole_route("r-crash")
         release.run("ada", "crashed")
-    assert seen.errors == []
+    assert answers.errors == []
     assert client.ask("What can you tell?").release_id == "r-crash"
-    assert [event.release_id for event in ledger.read() if event.kind == "released"].count("r-crash") == 1
-    assert json.loads(Path("models/champion.json").read_text())["champion"]["release_id"] == "r-crash"
+    releases = [event.release_id for event in ledger.read() if event.kind == "released"]
+    assert releases.count("r-crash") == 1
+    champion = json.loads(Path("models/champion.json").read_text())["champion"]
+    assert champion["release_id"] == "r-crash"
     rollback.run(first, "ada", "as it was")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("module", "function", "reason"), [(live, "load", "the live server loads it"), (canary, "judge", "the server lives")])
-def test_a_server_that_is_killed_while_a_release_takes_over_ends_the_release_and_comes_back_with_the_old_one(
-    first: str, served: Callable[[], Triton], candidate: Callable[..., str], monkeypatch: pytest.MonkeyPatch, module: Any, function: str, reason: str
+@pytest.mark.parametrize(
+    ("module", "function", "reason"),
+    [(live_server, "load", "the live server loads it"), (canary, "judge", "the server lives")],
+)
+def test_a_server_killed_during_a_takeover_ends_the_release_and_returns_with_the_old_one(
+    first: str,
+    served: Callable[[], Triton],
+    candidate: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    function: str,
+    reason: str,
 ) -> None:
-    triton, log = served(), Path("serve.log")
+    triton = served()
+    log = Path("serve.log")
     candidate("r-unlucky")
-    before, whole = log.read_text().count("Ctrl-C stops it"), getattr(module, function)
+    before = log.read_text().count("Ctrl-C stops it")
+    original = getattr(module, function)
 
-    def killing(*given: Any) -> Any:
-        if live.running() == triton:
+    def kill_and_call(*arguments: Any) -> Any:
+        if live_server.find_running() == triton:
             kill_server(triton)
-        return whole(*given)
+        return original(*arguments)
 
     with traffic():
         with monkeypatch.context() as patch:
-            patch.setattr(module, function, killing)
+            patch.setattr(module, function, kill_and_call)
             with pytest.raises(Refusal, match=reason):
                 release.run("ada", "unlucky")
         deadline = time.monotonic() + 600
         while log.read_text().count("Ctrl-C stops it") == before:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-    settled(first)
+    wait_for_sole_route(first)
     assert client.ask("What can you tell?").release_id == first
     assert reason in ledger.read()[-1].why

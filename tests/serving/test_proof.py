@@ -1,4 +1,4 @@
-"""Known-bad exports: each is refused by what a fresh, real Triton loads and answers, with the server's own message."""
+"""Bad exports: each is refused by what a fresh, real Triton loads and answers."""
 
 import json
 import shutil
@@ -10,34 +10,47 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines import files
-from pipelines.config.serve import ProofConfig
+from pipelines import files, vectorstore
+from pipelines.config.proof import ProofConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
-from pipelines.contracts.report import Report
 from pipelines.serving import proof
-from pipelines.vectorstore import collections
-from pipelines.vectorstore import server as weaviate
+from pipelines.serving.proof import Proof
+from tests.serving.conftest import change_settings
 
 CONFIG = ProofConfig(num_questions=8, min_same_answers=1.0, min_same_citations=1.0)
 WEIGHTS = "generator/1/weights/model.safetensors"
+SETTINGS = "assistant/1/settings.json"
+Sound = tuple[ReleaseRecord, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def good(serving: Path, models: Path, export: Callable[..., ReleaseRecord], evaluated: Callable[[Receipt], list[dict[str, Any]]]) -> tuple[ReleaseRecord, list[dict[str, Any]]]:
-    """A sound export in `good`, and what evaluate recorded."""
-    receipt = collections.build(models / "chunks.parquet", models / "vectors.parquet", keep=3, sample=4, hybrid_alpha=0.7)
-    return export(Path("good"), receipt, "r-good"), evaluated(receipt)
+def sound(
+    serving: Path,
+    models: Path,
+    export: Callable[..., ReleaseRecord],
+    evaluated: Callable[[Receipt], list[dict[str, Any]]],
+) -> Sound:
+    """A sound export in `sound`, and what evaluate recorded."""
+    chunks = models / "chunks.parquet"
+    vectors = models / "vectors.parquet"
+    receipt = vectorstore.build_index(chunks, vectors, keep=3, sample=4, hybrid_alpha=0.7)
+    return export(Path("sound"), receipt, "r-sound"), evaluated(receipt)
 
 
-def proven(folder: Path, good: tuple[ReleaseRecord, list[dict[str, Any]]]) -> Report:
-    with weaviate.addressed() as environment:
-        return proof.prove(folder, *good, CONFIG, environment, Path("proof.log"))
+def prove(folder: Path, sound: Sound) -> Proof:
+    with vectorstore.server_address() as environment:
+        return proof.prove(folder, *sound, CONFIG, environment)
 
 
-def failed(report: Report) -> dict[str, str]:
-    assert not report.passed
-    return {check.name: check.observed for check in report.checks if not check.passed}
+def failures(result: Proof) -> dict[str, str]:
+    """Name of each check that failed -> what was observed."""
+    assert not result.report.passed
+    return {check.name: check.observed for check in result.report.failures()}
+
+
+def save_tensors(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def truncate(folder: Path) -> None:
@@ -48,28 +61,33 @@ def truncate(folder: Path) -> None:
 def reshape(folder: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
     name = "model.layers.0.self_attn.q_proj.weight"
-    save_file({**tensors, name: tensors[name][:, :16].contiguous()}, folder / WEIGHTS, metadata={"format": "pt"})
+    tensors[name] = tensors[name][:, :16].contiguous()
+    save_tensors(folder, tensors)
 
 
 def make_infinite(folder: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
-    save_file({name: torch.full_like(tensor, torch.nan) for name, tensor in tensors.items()}, folder / WEIGHTS, metadata={"format": "pt"})
+    for tensor in tensors.values():
+        tensor.fill_(torch.nan)
+    save_tensors(folder, tensors)
 
 
-def forget(folder: Path) -> None:
-    (folder / "generator/1/generation.py").unlink()
+def forget_module(folder: Path) -> None:
+    (folder / "generator/1/runtime/generation.py").unlink()
 
 
 def swap_tokens(folder: Path) -> None:
     path = folder / "generator/1/weights/tokenizer.json"
     tokenizer = json.loads(path.read_text())
     vocabulary = tokenizer["model"]["vocab"]
-    names = [name for name, number in sorted(vocabulary.items(), key=lambda item: item[1]) if len(name) > 1 and not name.startswith("<")]
-    vocabulary.update(zip(names, [vocabulary[name] for name in reversed(names)], strict=True))
+    by_number = sorted(vocabulary, key=lambda name: int(vocabulary[name]))
+    names = [name for name in by_number if len(name) > 1 and not name.startswith("<")]
+    numbers = [vocabulary[name] for name in reversed(names)]
+    vocabulary.update(zip(names, numbers, strict=True))
     path.write_text(json.dumps(tokenizer))
 
 
-def make_other_version(folder: Path) -> None:
+def change_version(folder: Path) -> None:
     for model in ("embedder", "generator", "assistant"):
         (folder / model / "1").rename(folder / model / "2")
         text = (folder / model / "config.pbtxt").read_text()
@@ -77,47 +95,58 @@ def make_other_version(folder: Path) -> None:
 
 
 def change_prompt(folder: Path) -> None:
-    path = folder / "assistant/1/settings.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "prompt": "Reply to {question}"}))
+    change_settings(folder / SETTINGS, prompt="Reply to {question}")
 
 
-def make_another_release(folder: Path) -> None:
-    path = folder / "assistant/1/settings.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "release_id": "r-another"}))
+def change_release(folder: Path) -> None:
+    change_settings(folder / SETTINGS, release_id="r-another")
 
 
-def test_a_sound_export_passes_every_check(good: tuple[ReleaseRecord, list[dict[str, Any]]]) -> None:
-    before = files.digest(Path("good"))
-    report = proven(Path("good"), good)
-    assert report.passed, report.reason
-    assert files.digest(Path("good")) == before  # the server left nothing behind: DVC would see a changed export
-    assert report.checks[1].observed == "assistant 1, embedder 1, generator 1"
+def test_a_sound_export_passes_every_check(sound: Sound) -> None:
+    before = files.digest(Path("sound"))
+    result = prove(Path("sound"), sound)
+    assert result.report.passed, result.report.reason
+    # The server left nothing behind: DVC would see a changed export.
+    assert files.digest(Path("sound")) == before
+    assert result.report.checks[1].observed == "assistant 1, embedder 1, generator 1"
+    assert (result.same_answers, result.same_citations) == ("8 of 8", "8 of 8")
 
 
 @pytest.mark.parametrize(
-    ("damage", "check", "said"),
+    ("damage", "check", "observation"),
     [
-        (forget, "the repository loads", "No module named 'generation'"),
+        (forget_module, "the repository loads", "cannot import name 'generation'"),
         (truncate, "the repository loads", "generator"),
         (reshape, "the repository loads", "generator"),
         (make_infinite, "answers equal evaluate's", "0 of 8"),
         (swap_tokens, "answers equal evaluate's", "of 8"),
-        (make_other_version, "exactly this version is loaded", "assistant 2, embedder 2, generator 2"),
+        (
+            change_version,
+            "exactly this version is loaded",
+            "assistant 2, embedder 2, generator 2",
+        ),
         pytest.param(change_prompt, "answers equal evaluate's", "of 8", marks=pytest.mark.slow),
-        pytest.param(make_another_release, "this release answered, as the server says", "8 of 8 by another", marks=pytest.mark.slow),
+        pytest.param(
+            change_release,
+            "this release answered, as the server says",
+            "8 of 8 by another",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-def test_a_bad_export_is_refused_with_what_the_server_says(damage: Callable[[Path], None], check: str, said: str, good: tuple[ReleaseRecord, list[dict[str, Any]]]) -> None:
-    bad = Path(f"bad-{damage.__name__}")
-    shutil.copytree("good", bad)
-    damage(bad)
-    found = failed(proven(bad, good))
-    assert check in found
-    assert said in found[check]
-    shutil.rmtree(bad)
+def test_a_bad_export_is_refused_with_what_the_server_says(
+    damage: Callable[[Path], None], check: str, observation: str, sound: Sound
+) -> None:
+    folder = Path(f"bad-{damage.__name__}")
+    shutil.copytree("sound", folder)
+    damage(folder)
+    observations = failures(prove(folder, sound))
+    assert check in observations
+    assert observation in observations[check]
+    shutil.rmtree(folder)
 
 
 @pytest.mark.slow
-def test_questions_that_were_not_evaluated_prove_nothing(good: tuple[ReleaseRecord, list[dict[str, Any]]]) -> None:
-    found = failed(proven(Path("good"), (good[0], [])))
-    assert "golden questions were asked" in found
+def test_questions_that_were_not_evaluated_prove_nothing(sound: Sound) -> None:
+    record, _ = sound
+    assert "golden questions were asked" in failures(prove(Path("sound"), (record, [])))

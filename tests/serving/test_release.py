@@ -1,4 +1,7 @@
-"""Releases on a live server: proof, canary, rollback and crashes, with `python -m pipelines serve` in a process of its own, under traffic."""
+"""Releases on a live server under traffic: proof, canary, rollback and crashes.
+
+`python -m pipelines serve` runs in a process of its own.
+"""
 
 import json
 import os
@@ -13,133 +16,209 @@ from typing import Any
 
 import pytest
 
-from pipelines import files, ledger
-from pipelines.commands import champion, decide, release, rollback
+from pipelines import files
+from pipelines.commands import decide, release, rollback
 from pipelines.config import params
+from pipelines.config.canary import CanaryConfig
 from pipelines.contracts.answers import ANSWERS
+from pipelines.decision import ledger, release_files
 from pipelines.errors import Refusal
-from pipelines.serving import client, live
-from pipelines.serving.server import Triton
-from tests.serving.users import kill_server, questions, traffic
+from pipelines.serving import client, live_routes, live_server, locations, releasing
+from pipelines.serving.client import Question
+from pipelines.serving.releasing import Step, StepRefusal
+from pipelines.serving.triton_connection import Triton
+from tests.serving.users import kill_server, questions, traffic, wait_for_sole_route
 
 ROOT = Path(__file__).parents[2]
-SLOW = "\nimport time\n\nquick = flags\n\n\ndef flags(question):\n    time.sleep(5 if 'tell' in question else 0)\n    return quick(question)\n"
-FAILING = "\nfine = flags\n\n\ndef flags(question):\n    if 'tell' in question:\n        raise RuntimeError('this release cannot tell')\n    return fine(question)\n"
+SLOW = """
+import time
+
+quick = flags
 
 
-def events() -> list[tuple[str, str, str | None]]:
+def flags(question):
+    time.sleep(5 if 'tell' in question else 0)
+    return quick(question)
+"""
+FAILING = """
+fine = flags
+
+
+def flags(question):
+    if 'tell' in question:
+        raise RuntimeError('this release cannot tell')
+    return fine(question)
+"""
+
+
+def ledger_lines() -> list[tuple[str, str, str | None]]:
     return [(event.kind, event.step, event.release_id) for event in ledger.read()]
 
 
-def test_the_first_release_is_proven_served_at_once_and_on_record(served: Callable[[], Triton], candidate: Callable[..., str], shop: Path) -> None:
+def release_id_in(path: str) -> str:
+    content: dict[str, Any] = json.loads(Path(path).read_text())
+    return str(content.get("champion", content)["release_id"])
+
+
+def wait_for_greetings(count: int) -> None:
+    """Until `serve` has printed so many times that it serves."""
+    deadline = time.monotonic() + 600
+    log = Path("serve.log")
+    while log.read_text().count("Ctrl-C stops it") < count:
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+
+
+def test_the_first_release_is_proven_served_at_once_and_on_record(
+    served: Callable[[], Triton], candidate: Callable[..., str], shop: Path
+) -> None:
     served()
     candidate("r-one")
     release.run("ada", "first")
     assert client.ask("What can you tell?").release_id == "r-one"
-    assert events() == [("released", "release", "r-one")]
-    assert champion.found("r-one").why == "first"
-    tagged = subprocess.run(["git", "ls-tree", "-r", "--name-only", "release/r-one"], capture_output=True, text=True, check=True).stdout
-    assert {"models/champion.dvc", "models/champion.json", "models/releases.jsonl", "data/index.json", "params.yaml"} <= set(tagged.split())
+    assert ledger_lines() == [("released", "release", "r-one")]
+    assert release_files.find("r-one").why == "first"
+    listing = subprocess.run(
+        ["git", "ls-tree", "-r", "--name-only", "release/r-one"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(listing.stdout.split()) >= {
+        "models/champion.dvc",
+        "models/champion.json",
+        "models/releases.jsonl",
+        "data/index.json",
+        "params.yaml",
+    }
 
 
-def test_a_candidate_that_a_person_refused_is_not_released_before_another_decision(served: Callable[[], Triton], candidate: Callable[..., str]) -> None:
+def test_a_candidate_that_a_person_refused_is_not_released_before_another_decision(
+    served: Callable[[], Triton], candidate: Callable[..., str]
+) -> None:
     candidate("r-two")
     decide.run("refuse", "bob", "not yet")
     with pytest.raises(Refusal, match="bob refused candidate d at .*: not yet"):
         release.run("ada", "second")
     decide.run("approve", "bob", "now")
-    assert events()[-3:] == [("refused", "approval", None), ("refused", "release", "r-two"), ("approved", "approval", None)]
+    assert ledger_lines()[-3:] == [
+        ("refused", "approval", None),
+        ("refused", "release", "r-two"),
+        ("approved", "approval", None),
+    ]
 
 
-def test_a_good_release_takes_over_step_by_step_while_every_request_is_answered(served: Callable[[], Triton], candidate: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_good_release_takes_over_step_by_step_while_every_request_is_answered(
+    served: Callable[[], Triton], candidate: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
     triton = served()
     candidate("r-two")
-    with traffic() as seen:
+    with traffic() as answers:
         release.run("ada", "second")
-    said = capsys.readouterr().out
-    assert "r-two answers 50%: all" in said
-    assert "r-two answers 100%: all" in said
-    assert seen.errors == []
-    assert seen.releases[0] == "r-one"
-    assert seen.releases[-1] == "r-two"
-    assert live.loaded(triton) == ["r-one", "r-two"]
-    assert live.routes() == ([("r-two", 1.0)], None)
+    output = capsys.readouterr().out
+    assert "r-two answers 50%: all" in output
+    assert "r-two answers 100%: all" in output
+    assert answers.errors == []
+    assert answers.releases[0] == "r-one"
+    assert answers.releases[-1] == "r-two"
+    assert live_server.loaded_releases(triton) == ["r-one", "r-two"]
+    assert live_routes.read() == ([("r-two", 1.0)], None)
 
 
-def test_a_rollback_switches_model_prompt_and_knowledge_without_loading_anything(served: Callable[[], Triton]) -> None:
+def test_a_rollback_switches_model_prompt_and_knowledge_without_loading_anything(
+    served: Callable[[], Triton],
+) -> None:
     log = served().log
     before = log.read_text().count("successfully loaded")
     rollback.run(None, "ada", "the old one was better")
     assert client.ask("What can you tell?").release_id == "r-one"
     assert log.read_text().count("successfully loaded") == before > 0
-    assert events()[-1] == ("rolled_back", "rollback", "r-one")
-    assert json.loads(Path("models/champion.json").read_text())["champion"]["release_id"] == "r-one"
-    assert json.loads(Path("models/champion/release.json").read_text())["release_id"] == "r-one"
+    assert ledger_lines()[-1] == ("rolled_back", "rollback", "r-one")
+    assert release_id_in("models/champion.json") == "r-one"
+    assert release_id_in("models/champion/release.json") == "r-one"
+
+
+def every_answer() -> list[str]:
+    """What r-one answers to users and in the proof."""
+    evaluated = [row["answer"] for row in files.read(Path("data/answers.parquet"), ANSWERS)]
+    return evaluated + [client.ask(question).text for question in questions()]
 
 
 @pytest.mark.parametrize(
-    ("release_id", "guard", "settings", "reason"),
+    ("release_id", "guard", "refuses_all", "reason"),
     [
-        ("r-slow", SLOW, {}, "95th percentile of the time to the answer"),
-        ("r-refusing", "", {"refusals": "all"}, "refusing answers"),
+        ("r-slow", SLOW, False, "95th percentile of the time to the answer"),
+        ("r-refusing", "", True, "refusing answers"),
     ],
 )
 def test_a_release_that_is_worse_on_live_traffic_is_rolled_back_by_itself(
-    served: Callable[[], Triton], candidate: Callable[..., str], release_id: str, guard: str, settings: dict[str, Any], reason: str
+    served: Callable[[], Triton],
+    candidate: Callable[..., str],
+    release_id: str,
+    guard: str,
+    refuses_all: bool,
+    reason: str,
 ) -> None:
     triton = served()
-    if settings:
-        settings = {"refusals": [row["answer"] for row in files.read(Path("data/answers.parquet"), ANSWERS)] + [client.ask(question).text for question in questions()]}
+    settings = {"refusals": every_answer()} if refuses_all else {}
     candidate(release_id, guard, **settings)
-    with traffic() as seen, pytest.raises(Refusal, match=reason):
-        release.take_over(params.load(), triton, release_id, "r-one")  # what `release` does after the proof
-    assert live.routes() == ([("r-one", 1.0)], None)
-    assert release_id not in live.loaded(triton)
-    assert seen.releases[-1] == "r-one"
-    assert seen.errors == []
+    config = params.load().section(CanaryConfig)
+    with traffic() as answers, pytest.raises(StepRefusal, match=reason) as caught:
+        # What `release` does after the proof.
+        releasing.take_over(config, triton, release_id, "r-one")
+    assert (caught.value.step, caught.value.kind) == (Step.CANARY, "rolled_back")
+    assert live_routes.read() == ([("r-one", 1.0)], None)
+    assert release_id not in live_server.loaded_releases(triton)
+    assert answers.releases[-1] == "r-one"
+    assert answers.errors == []
     assert client.ask("What can you tell?").release_id == "r-one"
 
 
-def test_a_release_that_failed_on_live_traffic_is_on_record_with_its_reason(served: Callable[[], Triton], candidate: Callable[..., str]) -> None:
+def test_a_release_that_failed_on_live_traffic_is_on_record_with_its_reason(
+    served: Callable[[], Triton], candidate: Callable[..., str]
+) -> None:
     served()
     candidate("r-failing", FAILING)
     with traffic(), pytest.raises(Refusal, match="failed requests"):
         release.run("ada", "try again")
-    assert events()[-1] == ("rolled_back", "canary", "r-failing")
+    assert ledger_lines()[-1] == ("rolled_back", "canary", "r-failing")
     assert "failed requests" in ledger.read()[-1].why
 
 
-def test_a_release_that_is_killed_in_the_middle_leaves_everything_to_the_old_one(served: Callable[[], Triton], candidate: Callable[..., str]) -> None:
+def test_a_release_that_is_killed_in_the_middle_leaves_everything_to_the_old_one(
+    served: Callable[[], Triton], candidate: Callable[..., str]
+) -> None:
     served()
     candidate("r-three")
-    started = subprocess.Popen([sys.executable, "-m", "pipelines", "release", "--who", "ada", "--why", "third"], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "release", "--who", "ada", "--why", "third"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 600
-    while live.routes()[1] is None:  # the switch has begun
+    while live_routes.read().canary_pid is None:  # the switch has not begun
         assert time.monotonic() < deadline
-        assert started.poll() is None
+        assert process.poll() is None
         time.sleep(0.1)
-    started.kill()
-    started.wait()
-    deadline = time.monotonic() + 60
-    while live.routes() != ([("r-one", 1.0)], None):
-        assert time.monotonic() < deadline, live.routes()
-        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    wait_for_sole_route("r-one")
     assert client.ask("What can you tell?").release_id == "r-one"
 
 
-def test_a_server_that_is_killed_comes_back_with_the_released_version(served: Callable[[], Triton]) -> None:
+def test_a_server_that_is_killed_comes_back_with_the_released_version(
+    served: Callable[[], Triton],
+) -> None:
     triton = served()
-    log = Path("serve.log")
-    before = log.read_text().count("Ctrl-C stops it")
+    before = Path("serve.log").read_text().count("Ctrl-C stops it")
     kill_server(triton)
-    deadline = time.monotonic() + 600
-    while log.read_text().count("Ctrl-C stops it") == before:
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
+    wait_for_greetings(before + 1)
     assert client.ask("What can you tell?").release_id == "r-one"
 
 
-def test_a_weaviate_that_is_killed_is_a_clear_error_until_serve_has_started_it_again(served: Callable[[], Triton], shop: Path, servers: Callable[[Path], list[int]]) -> None:
+def test_a_weaviate_that_is_killed_is_a_clear_error_until_serve_has_started_it_again(
+    served: Callable[[], Triton], shop: Path, servers: Callable[[Path], list[int]]
+) -> None:
     served()
     before = client.ask("What can you tell?")
     (pid,) = servers(shop)
@@ -148,7 +227,7 @@ def test_a_weaviate_that_is_killed_is_a_clear_error_until_serve_has_started_it_a
     deadline = time.monotonic() + 600
     while True:
         try:
-            after = client.ask("What can you tell?", seconds=10)
+            after = client.ask(Question("What can you tell?", timeout_seconds=10))
             if errors:
                 break
         except client.AskError as error:
@@ -161,21 +240,25 @@ def test_a_weaviate_that_is_killed_is_a_clear_error_until_serve_has_started_it_a
     assert (after.text, after.citations) == (before.text, before.citations)
 
 
-def test_a_release_whose_files_are_gone_is_rebuilt_from_its_tag_and_dvcs_cache(served: Callable[[], Triton], shop: Path, tmp_path: Path) -> None:
+def test_a_release_whose_files_are_gone_is_rebuilt_from_its_tag_and_dvcs_cache(
+    served: Callable[[], Triton], shop: Path, tmp_path: Path
+) -> None:
     triton = served()
-    live.unload(triton, "r-two")
-    for name in live.model_names("r-two"):
-        shutil.rmtree(live.repository() / name)
-    assert json.loads(Path("models/champion/release.json").read_text())["release_id"] == "r-one"
+    live_server.unload(triton, "r-two")
+    for name in live_server.model_names("r-two"):
+        shutil.rmtree(locations.repository() / name)
+    assert release_id_in("models/champion/release.json") == "r-one"
     rollback.run("r-two", "ada", "it was good after all")
     assert client.ask("What can you tell?").release_id == "r-two"
-    assert files.digest(Path("models/champion")) == champion.found("r-two").model_digest
+    digest = release_files.find("r-two").model_digest
+    assert files.digest(Path("models/champion")) == digest
 
-    other = tmp_path / "other"
+    clone = tmp_path / "other"
     dvc = [sys.executable, "-m", "dvc"]
-    subprocess.run(["git", "clone", "-q", str(shop), str(other)], check=True)
-    subprocess.run(["git", "checkout", "-q", "release/r-two"], cwd=other, check=True)
-    subprocess.run([*dvc, "cache", "dir", "--local", str(shop / ".dvc/cache")], cwd=other, check=True, capture_output=True)
-    subprocess.run([*dvc, "checkout", "-q", "models/champion.dvc"], cwd=other, check=True)
-    assert files.digest(other / "models/champion") == champion.found("r-two").model_digest
+    use_cache = [*dvc, "cache", "dir", "--local", str(shop / ".dvc/cache")]
+    subprocess.run(["git", "clone", "-q", str(shop), str(clone)], check=True)
+    subprocess.run(["git", "checkout", "-q", "release/r-two"], cwd=clone, check=True)
+    subprocess.run(use_cache, cwd=clone, check=True, capture_output=True)
+    subprocess.run([*dvc, "checkout", "-q", "models/champion.dvc"], cwd=clone, check=True)
+    assert files.digest(clone / "models/champion") == digest
     rollback.run("r-one", "ada", "as it was")

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.errors import UserError
-from pipelines.serving import client, live
-from pipelines.serving.server import Triton
+from pipelines.serving import client, live_routes
+from pipelines.serving.triton_connection import Triton
 
 NUM_QUESTIONS = 40
+NUM_USERS = 3
 
 
 def questions() -> list[str]:
@@ -22,48 +23,49 @@ def questions() -> list[str]:
 
 
 class Traffic:
-    """What users saw while a release was under way."""
+    """What users got while a release was under way."""
 
     def __init__(self) -> None:
         self.releases: list[str] = []
         self.errors: list[str] = []
 
+    def ask_until(self, end: threading.Event) -> None:
+        for question in itertools.cycle(questions()):
+            if end.is_set():
+                return
+            try:
+                self.releases.append(client.ask(question).release_id)
+            except UserError as error:  # no server, or no answer
+                self.errors.append(str(error))
+                time.sleep(0.2)
+
 
 @contextmanager
 def traffic() -> Iterator[Traffic]:
     """Users who ask until the block ends."""
-    seen, ended = Traffic(), threading.Event()
-
-    def ask() -> None:
-        for question in itertools.cycle(questions()):
-            if ended.is_set():
-                return
-            try:
-                seen.releases.append(client.ask(question, seconds=60).release_id)
-            except UserError as error:  # no server, or no answer
-                seen.errors.append(str(error))
-                time.sleep(0.2)
-
-    users = [threading.Thread(target=ask) for _ in range(3)]
+    answers = Traffic()
+    end = threading.Event()
+    users = [threading.Thread(target=answers.ask_until, args=(end,)) for _ in range(NUM_USERS)]
     for user in users:
         user.start()
     try:
-        yield seen
+        yield answers
     finally:
-        ended.set()
+        end.set()
         for user in users:
             user.join()
 
 
 def kill_server(triton: Triton) -> None:
     """SIGKILL for the live tritonserver, which is a child of `serve`."""
-    pid = next(int(line) for line in subprocess.run(["pgrep", "-f", f"tritonserver.*--grpc-port={triton.grpc_port}"], capture_output=True, text=True).stdout.split())
-    os.kill(pid, signal.SIGKILL)
+    pattern = f"tritonserver.*--grpc-port={triton.grpc_port}"
+    pids = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout
+    os.kill(int(pids.split()[0]), signal.SIGKILL)
 
 
-def settled(release_id: str) -> None:
-    """The routes are this release's alone, at the latest a few seconds after a kill."""
+def wait_for_sole_route(release_id: str) -> None:
+    """Until this release answers everything, at the latest a few seconds after a kill."""
     deadline = time.monotonic() + 60
-    while live.routes() != ([(release_id, 1.0)], None):
-        assert time.monotonic() < deadline, live.routes()
+    while live_routes.read() != ([(release_id, 1.0)], None):
+        assert time.monotonic() < deadline, live_routes.read()
         time.sleep(0.1)

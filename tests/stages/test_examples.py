@@ -1,151 +1,298 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from datasets import load_from_disk
 
-from pipelines import files, prompts, wording
+from pipelines import files
 from pipelines.config.examples import ExamplesConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.chunks import CHUNKS
-from pipelines.contracts.report import Report
-from pipelines.stages.examples import run
+from pipelines.contracts.report import Check, Report
+from pipelines.questions import prompts, wording
+from pipelines.stages.examples import Config, Inputs, Outputs, run
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ExamplesConfig(
-    template="faq-v1", num_variants=3, word_dropout=0.3, min_examples=0, num_passages=1, validation_share=0.2, min_questions=5, max_question_characters=200, near_duplicate_similarity=0.75, seed=7
+    template="faq-v1",
+    num_variants=3,
+    word_dropout=0.3,
+    min_examples=0,
+    num_passages=1,
+    validation_share=0.2,
+    min_questions=5,
+    max_question_characters=200,
+    near_duplicate_similarity=0.75,
+    seed=7,
 )
 REDACT = RedactConfig(actions={"EMAIL_ADDRESS": "mask"}, min_score=0.4, allow=[], names_model=None)
-PATHS = [Path(name) for name in ("faq", "golden", "prompts", "chunks.parquet", "examples", "report.json")]
-GATE = ["why did the gate refuse my model", "where can I read the verdict", "which rule of the gate failed", "is there a file with reasons", "how do I see what went wrong"]
-INDEX = ["how large is the index", "number of vectors in the collection", "what does the receipt of the index say", "count the objects of a collection", "where is the size of the index written"]
+GATE = [
+    "why did the gate refuse my model",
+    "where can I read the verdict",
+    "which rule of the gate failed",
+    "is there a file with reasons",
+    "how do I see what went wrong",
+]
+INDEX = [
+    "how large is the index",
+    "number of vectors in the collection",
+    "what does the receipt of the index say",
+    "count the objects of a collection",
+    "where is the size of the index written",
+]
+RUN = """
+import sys
+from pathlib import Path
+
+from pipelines.config.examples import ExamplesConfig
+from pipelines.config.redact import RedactConfig
+from pipelines.stages.examples import Config, Inputs, Outputs, run
+
+examples = ExamplesConfig.model_validate_json(sys.argv[1])
+redact = RedactConfig.model_validate_json(sys.argv[2])
+inputs = Inputs(Path("faq"), Path("golden"), Path("prompts"), Path("chunks.parquet"))
+run(Config(examples, redact), inputs, Outputs(Path("examples"), Path("report.json")))
+"""
 
 
-def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, golden: list[str], gate: list[str] = GATE) -> None:
-    """Two topics of five questions, a template that shows no passages, one that does, and these golden questions."""
-    monkeypatch.chdir(folder)
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder as the current one, with two templates; the second shows passages."""
+    monkeypatch.chdir(tmp_path)
     for name in ("faq", "golden", "prompts"):
         Path(name).mkdir()
-    topics = [{"topic": "gate", "page": "gate.md", "answer": "Read the verdict.", "questions": gate}, {"topic": "index", "page": None, "answer": "I cannot say.", "questions": INDEX, "refusal": True}]
-    Path("faq/all.yaml").write_text(yaml.safe_dump(topics))
-    lines = [{"id": f"q-{number}", "question": text, "expected": "x", "topic": "gate", "page": "gate.md", "kind": "faq", "style": "plain"} for number, text in enumerate(golden)]
-    Path("golden/all.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    Path("prompts/faq-v1.yaml").write_text("{name: faq-v1, description: d, prompt: 'Q: {question}', passage: ''}")
-    Path("prompts/grounded-v1.yaml").write_text("{name: grounded-v1, description: d, prompt: '{passages}Q: {question}', passage: '{text} | '}")
-    row = {"chunk_id": "1", "doc_id": "1", "title": "", "headings": [], "start": 0, "end": 1, "pages": [], "num_tokens": 1, "digest": ""}
-    files.write(Path("chunks.parquet"), CHUNKS, [row | {"uri": "gate.md", "text": "something else"}, row | {"uri": "gate.md", "text": "The verdict says why."}])
+    Path("prompts/faq-v1.yaml").write_text(
+        "{name: faq-v1, description: d, prompt: 'Q: {question}', passage: ''}"
+    )
+    Path("prompts/grounded-v1.yaml").write_text(
+        "{name: grounded-v1, description: d, prompt: '{passages}Q: {question}', "
+        "passage: '{text} | '}"
+    )
 
 
-def failed(report: Path) -> list[str]:
-    return [check.name for check in files.read_json(report, Report).checks if not check.passed]
+def write_inputs(golden: Sequence[str], gate: Sequence[str] = GATE) -> None:
+    """Topics of the gate and the index, a page about the gate, and these golden questions."""
+    gate_topic = {
+        "topic": "gate",
+        "page": "gate.md",
+        "answer": "Read the verdict.",
+        "questions": list(gate),
+    }
+    index_topic = {
+        "topic": "index",
+        "page": None,
+        "answer": "I cannot say.",
+        "questions": INDEX,
+        "refusal": True,
+    }
+    Path("faq/all.yaml").write_text(yaml.safe_dump([gate_topic, index_topic]))
+    write_golden(golden)
+    chunks = [chunk("gate.md", "something else"), chunk("gate.md", "The verdict says why.")]
+    files.write(Path("chunks.parquet"), CHUNKS, chunks)
 
 
-def test_every_question_becomes_an_example_of_one_split_with_its_template_and_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"])
-    run(CONFIG, REDACT, *PATHS)
-    assert files.read_json(Path("report.json"), Report).passed
-    train, validation = (load_from_disk("examples")[split].to_list() for split in ("train", "validation"))
-    held = {row["question"] for row in validation}
-    assert len(validation) == 2  # a fifth of each topic's five
-    assert held < {*GATE, *INDEX}
-    assert {*GATE, *INDEX} - held < {row["question"] for row in train}
-    assert held.isdisjoint(row["question"] for row in train)
+def write_golden(questions: Sequence[str]) -> None:
+    lines = []
+    for number, question in enumerate(questions):
+        entry = {
+            "id": f"q-{number}",
+            "question": question,
+            "expected": "x",
+            "topic": "gate",
+            "page": "gate.md",
+            "kind": "faq",
+            "style": "plain",
+        }
+        lines.append(json.dumps(entry) + "\n")
+    Path("golden/all.jsonl").write_text("".join(lines))
+
+
+def chunk(uri: str, text: str) -> dict[str, Any]:
+    return {
+        "chunk_id": "1",
+        "doc_id": "1",
+        "uri": uri,
+        "title": "",
+        "text": text,
+        "headings": [],
+        "start": 0,
+        "end": 1,
+        "pages": [],
+        "num_tokens": 1,
+        "digest": "",
+    }
+
+
+def build(**changes: Any) -> Report:
+    """Run the stage in the current folder with these changes of CONFIG."""
+    config = Config(CONFIG.model_copy(update=changes), REDACT)
+    inputs = Inputs(
+        faq=Path("faq"),
+        golden=Path("golden"),
+        prompts=Path("prompts"),
+        chunks=Path("chunks.parquet"),
+    )
+    run(config, inputs, Outputs(examples=Path("examples"), examples_validation=Path("report.json")))
+    return files.read_json(Path("report.json"), Report)
+
+
+def rows(split: str) -> list[dict[str, str]]:
+    examples: list[dict[str, str]] = load_from_disk("examples")[split].to_list()
+    return examples
+
+
+def questions(split: str) -> list[str]:
+    return [row["question"] for row in rows(split)]
+
+
+def violations(report: Report) -> list[Check]:
+    return [check for check in report.checks if not check.passed]
+
+
+def test_every_question_becomes_an_example_of_one_split_with_its_template_and_facts() -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    assert build().passed
+    validation_questions = set(questions("validation"))
+    training_questions = set(questions("train"))
+    assert len(rows("validation")) == 2  # a fifth of each topic's five
+    assert validation_questions < {*GATE, *INDEX}
+    assert {*GATE, *INDEX} - validation_questions < training_questions
+    assert validation_questions.isdisjoint(training_questions)
     answers = {"gate": " Read the verdict.", "index": " I cannot say."}
-    assert all((row["prompt"], row["completion"]) == (f"Q: {row['question']}", answers[row["topic"]]) for row in [*train, *validation])
+    for row in [*rows("train"), *rows("validation")]:
+        assert row["prompt"] == f"Q: {row['question']}"
+        assert row["completion"] == answers[row["topic"]]
     assert prompts.load(Path("examples/prompt.yaml")).name == "faq-v1"
-    assert json.loads(Path("examples/facts.json").read_text()) == {"refusals": ["I cannot say."], "most_frequent_answer": "I cannot say."}
+    assert json.loads(Path("examples/facts.json").read_text()) == {
+        "refusals": ["I cannot say."],
+        "most_frequent_answer": "I cannot say.",
+    }
 
 
-def test_variants_of_training_questions_leave_out_words_and_validation_questions_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"])
-    run(CONFIG, REDACT, *PATHS)
-    splits = load_from_disk("examples")
-    variants = [row["question"] for row in splits["train"].to_list() if row["question"] not in {*GATE, *INDEX}]
+def test_variants_of_training_questions_leave_out_words_and_validation_questions_have_none() -> (
+    None
+):
+    write_inputs(golden=["Something that nobody trained"])
+    build()
+    originals = {*GATE, *INDEX} - set(questions("validation"))
+    variants = set(questions("train")) - originals
     assert len(variants) > 8
-    known = [question for question in [*GATE, *INDEX] if question not in splits["validation"]["question"]]
-    assert all(any(set(text.split()) <= set(question.split()) for question in known) for text in variants)
+    for text in variants:
+        words = set(text.split())
+        assert any(words <= set(question.split()) for question in originals)
 
 
-def test_a_topic_with_few_questions_gets_further_wordings_of_each_up_to_the_least_number_and_one_with_enough_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"], gate=[*GATE, *(f"{' '.join(INDEX[number].split()[::-1])} of the gate" for number in range(5))])
-    run(CONFIG.model_copy(update={"num_variants": 0, "min_examples": 8}), REDACT, *PATHS)
-    splits = load_from_disk("examples")
-    made = {topic: [row["question"] for row in splits["train"].to_list() if row["topic"] == topic] for topic in ("gate", "index")}
-    originals = set(INDEX) - set(splits["validation"]["question"])
-    further = set(made["index"]) - originals
-    assert (len(made["gate"]), len(made["index"]), len(originals)) == (8, 8, 4)
-    assert {next(number for number, question in enumerate(sorted(originals)) if set(text.split()) < set(question.split())) for text in further} >= {0, 1, 2}
-    assert (len(splits["validation"]), files.read_json(Path("report.json"), Report).passed) == (3, True)
-    run(CONFIG.model_copy(update={"num_variants": 0, "min_examples": 9_000}), REDACT, *PATHS)  # more than there are different ones
-    everything = load_from_disk("examples")["train"]["question"]
-    assert len(set(everything)) == len(everything) > 40
+def test_a_topic_with_few_questions_gets_variants_up_to_the_least_number_of_examples() -> None:
+    reversed_questions = [" ".join(reversed(question.split())) for question in INDEX]
+    further_questions = [f"{question} of the gate" for question in reversed_questions]
+    write_inputs(golden=["Something that nobody trained"], gate=[*GATE, *further_questions])
+    report = build(num_variants=0, min_examples=8)
+    originals = sorted(set(INDEX) - set(questions("validation")))
+    gate_questions = [row["question"] for row in rows("train") if row["topic"] == "gate"]
+    index_questions = [row["question"] for row in rows("train") if row["topic"] == "index"]
+    assert (len(gate_questions), len(index_questions), len(originals)) == (8, 8, 4)
+    sources = set()
+    for text in set(index_questions) - set(originals):
+        words = set(text.split())
+        sources.add(next(item for item in originals if words < set(item.split())))
+    assert sources >= set(originals[:3])
+    assert (len(rows("validation")), report.passed) == (3, True)
 
 
-@pytest.mark.parametrize("leaked", [GATE[0], "Why did the GATE refuse my model?!", "why did the gate refuse my models", "why did the gates refuse my model"])
-def test_a_golden_question_in_the_faq_exact_or_nearly_fails_the_report_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaked: str) -> None:
-    prepare(monkeypatch, tmp_path, golden=[leaked, "Something that nobody trained"])
-    run(CONFIG, REDACT, *PATHS)
-    report = files.read_json(Path("report.json"), Report)
-    assert not report.passed
-    (check,) = [check for check in report.checks if not check.passed]
-    assert (check.name, check.num_rows, check.examples) == ("no golden question in training", 1, [f"gate: {GATE[0]} ~ golden: {leaked}"])
+def test_no_more_variants_are_made_than_there_are_different_ones() -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    build(num_variants=0, min_examples=9_000)
+    assert len(set(questions("train"))) == len(questions("train")) > 40
 
 
-def test_personal_data_in_a_question_fails_the_report_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"], gate=[*GATE[:4], "why did ada@lovelace.dev not pass"])
-    run(CONFIG, REDACT, *PATHS)
-    (check,) = [check for check in files.read_json(Path("report.json"), Report).checks if not check.passed]
-    assert (check.name, check.num_rows, check.examples) == ("no personal data", 1, ["gate: why did ada@lovelace.dev not pass"])
+@pytest.mark.parametrize(
+    "leak",
+    [
+        GATE[0],
+        "Why did the GATE refuse my model?!",
+        "why did the gate refuse my models",
+        "why did the gates refuse my model",
+    ],
+)
+def test_a_golden_question_in_the_faq_fails_the_report_and_is_named(leak: str) -> None:
+    write_inputs(golden=[leak, "Something that nobody trained"])
+    (check,) = violations(build())
+    assert check.name == "no golden question in training"
+    assert check.num_rows == 1
+    assert check.examples == [f"gate: {GATE[0]} ~ golden: {leak}"]
 
 
-def test_variants_near_a_golden_question_are_dropped_and_the_report_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_personal_data_in_a_question_fails_the_report_and_is_named() -> None:
+    gate = [*GATE[:4], "why did ada@lovelace.dev not pass"]
+    write_inputs(golden=["Something that nobody trained"], gate=gate)
+    (check,) = violations(build())
+    assert check.name == "no personal data"
+    assert check.num_rows == 1
+    assert check.examples == ["gate: why did ada@lovelace.dev not pass"]
+
+
+def test_variants_near_a_golden_question_are_dropped_and_the_report_passes() -> None:
     long = "please tell me in which file the gate writes the reason of its decision about my model"
-    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"], gate=[*GATE, long])
-    run(CONFIG.model_copy(update={"validation_share": 0.01, "seed": 1}), REDACT, *PATHS)
-    before = load_from_disk("examples")["train"]["question"]
-    golden = next(text for text in before if set(text.split()) < set(long.split()) and wording.most_alike([text], [long])[0][0] < 0.75 and len(text.split()) > 6)
-    Path("golden/all.jsonl").write_text(json.dumps({"id": "q", "question": golden, "expected": "x", "topic": "gate", "page": "gate.md", "kind": "faq", "style": "plain"}) + "\n")
-    run(CONFIG.model_copy(update={"validation_share": 0.01, "seed": 1}), REDACT, *PATHS)
-    after = load_from_disk("examples")["train"]["question"]
-    assert files.read_json(Path("report.json"), Report).passed
+    write_inputs(golden=["Something that nobody trained"], gate=[*GATE, long])
+    build(validation_share=0.01, seed=1)
+    before = questions("train")
+    golden = next(text for text in before if is_distant_variant(text, long))
+    write_golden([golden])
+    assert build(validation_share=0.01, seed=1).passed
+    after = questions("train")
+    near = {text for text in before if similarity(text, golden) >= 0.75}
     assert golden in before
-    assert set(before) - set(after) == {text for text in before if wording.most_alike([text], [golden])[0][0] >= 0.75}
+    assert set(before) - set(after) == near
     assert long in after
 
 
-def test_faults_of_the_faq_fail_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"], gate=[*GATE[:2], "How large is THE index?", "x" * 201])
-    run(CONFIG, REDACT, *PATHS)
-    assert failed(Path("report.json")) == ["question length in characters", "no question occurs twice", "questions a topic"]
+def is_distant_variant(text: str, question: str) -> bool:
+    """Whether a text of more than six words leaves out so many that it is not a near duplicate."""
+    words = text.split()
+    is_variant = set(words) < set(question.split())
+    return is_variant and similarity(text, question) < 0.75 and len(words) > 6
 
 
-def test_a_template_with_passages_shows_those_that_share_most_words_with_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"])
-    run(CONFIG.model_copy(update={"template": "grounded-v1"}), REDACT, *PATHS)
-    rows = load_from_disk("examples")["train"].to_list()
-    shown = {"gate": "The verdict says why. | ", "index": ""}
-    assert all(row["prompt"] == f"{shown[row['topic']]}Q: {row['question']}" for row in rows)
-    assert {row["topic"] for row in rows} == {"gate", "index"}
+def similarity(first: str, second: str) -> float:
+    return wording.most_alike([first], [second])[0].similarity
 
 
-def test_the_same_input_gives_the_same_bytes_in_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(monkeypatch, tmp_path, golden=["Something that nobody trained"])
-    run(CONFIG, REDACT, *PATHS)
-    first = files.digest(Path("examples")), files.digest(Path("report.json"))
-    code = """
-import sys
-from pathlib import Path
-from pipelines.config.examples import ExamplesConfig
-from pipelines.config.redact import RedactConfig
-from pipelines.stages.examples import run
-run(ExamplesConfig.model_validate_json(sys.argv[1]), RedactConfig.model_validate_json(sys.argv[2]), *map(Path, sys.argv[3:]))
-"""
+def test_faults_of_the_faq_fail_the_report() -> None:
+    gate = [*GATE[:2], "How large is THE index?", "x" * 201]
+    write_inputs(golden=["Something that nobody trained"], gate=gate)
+    assert [check.name for check in violations(build())] == [
+        "question length in characters",
+        "no question occurs twice",
+        "questions a topic",
+    ]
+
+
+def test_a_template_with_passages_shows_those_that_share_the_most_words_with_the_answer() -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    build(template="grounded-v1")
+    passages = {"gate": "The verdict says why. | ", "index": ""}
+    for row in rows("train"):
+        assert row["prompt"] == f"{passages[row['topic']]}Q: {row['question']}"
+    assert {row["topic"] for row in rows("train")} == {"gate", "index"}
+
+
+def test_the_same_input_gives_the_same_bytes_in_another_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    build()
+    examples_digest = files.digest(Path("examples"))
+    report_digest = files.digest(Path("report.json"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONHASHSEED", "12")
-    subprocess.run([sys.executable, "-c", code, CONFIG.model_dump_json(), REDACT.model_dump_json(), *map(str, PATHS)], check=True, capture_output=True)
-    assert (files.digest(Path("examples")), files.digest(Path("report.json"))) == first
-    run(CONFIG.model_copy(update={"seed": 8}), REDACT, *PATHS)
-    assert files.digest(Path("examples")) != first[0]
+    settings = [CONFIG.model_dump_json(), REDACT.model_dump_json()]
+    subprocess.run([sys.executable, "-c", RUN, *settings], check=True, capture_output=True)
+    assert files.digest(Path("examples")) == examples_digest
+    assert files.digest(Path("report.json")) == report_digest
+    build(seed=8)
+    assert files.digest(Path("examples")) != examples_digest

@@ -9,9 +9,10 @@ from pipelines.config.redact import RedactConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
-from pipelines.contracts.report import Check, Report
+from pipelines.contracts.report import Check, CheckCode, Report
 from pipelines.errors import UserError
-from pipelines.stages.validate import promises, run
+from pipelines.stages import validate
+from pipelines.stages.validate import list_promises
 
 GOOD: dict[str, Any] = {
     "title": "A page",
@@ -24,7 +25,7 @@ GOOD: dict[str, Any] = {
     "language": "en",
     "aliases": [],
 }
-CONFIG = ValidateConfig(
+VALIDATE = ValidateConfig(
     min_documents=4,
     min_characters=20,
     max_characters=200,
@@ -35,66 +36,124 @@ CONFIG = ValidateConfig(
     media_types=["text/markdown"],
     max_volume_change_share=0.5,
 )
-
-
 INGEST = IngestConfig(
     max_rejected_share=0.2,
     num_workers=1,
     limits=Limits(seconds=9, memory_mib=2048, max_document_mib=1, max_unpacked_mib=1, max_pages=9),
-    quality=Quality(min_words=1, min_letter_share=0, max_repeated_line_share=1, max_replacement_share=1, max_mojibake_share=1),
+    quality=Quality(
+        min_words=1,
+        min_letter_share=0,
+        max_repeated_line_share=1,
+        max_replacement_share=1,
+        max_mojibake_share=1,
+    ),
     near_duplicate_similarity=0.9,
     sources=[FilesSource(kind="files", name="book", path="data/raw/book", globs=["*"])],
 )
-
 REDACT = RedactConfig(actions={"EMAIL_ADDRESS": "mask"}, min_score=0.4, allow=[], names_model=None)
+CONFIG = validate.Config(validate=VALIDATE, ingest=INGEST, redact=REDACT)
+INPUTS = validate.Inputs(
+    documents=Path("documents.parquet"),
+    rejections=Path("rejections.parquet"),
+    champion=Path("champion.json"),
+)
+OUTPUTS = validate.Outputs(validation=Path("validation.json"), validation_docs=Path("docs"))
 
 
 @pytest.fixture(autouse=True)
-def _caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def document(name: str, **other: Any) -> dict[str, Any]:
-    """A good document of this name, other in the columns given."""
-    return {**GOOD, "doc_id": name, "uri": f"book/{name}.md", "digest": name, **other}
+def document(name: str, **changes: Any) -> dict[str, Any]:
+    """A good document of this name, with changes."""
+    return {**GOOD, "doc_id": name, "uri": f"book/{name}.md", "digest": name, **changes}
 
 
-def validated(folder: Path, documents: list[dict[str, Any]], champion: Champion | None = None, config: ValidateConfig = CONFIG, rejected: tuple[str, ...] = ()) -> Report:
+def rejection(uri: str) -> dict[str, Any]:
+    return {
+        "uri": uri,
+        "source": "book",
+        "stage": "convert",
+        "reason": "has no text",
+        "digest": None,
+    }
+
+
+def champion_of(num_documents: int) -> Champion:
+    """A champion that was trained when there were so many documents."""
+    return Champion(
+        model="m",
+        prompt="p",
+        release_id="r-1",
+        who="a",
+        why="b",
+        when="2026-01-01T00:00:00Z",
+        num_documents=num_documents,
+        candidate="c",
+        model_digest="d",
+        folder="e",
+        scores={},
+    )
+
+
+def run_stage(
+    documents: list[dict[str, Any]],
+    champion: Champion | None = None,
+    config: validate.Config = CONFIG,
+    rejected_uris: tuple[str, ...] = (),
+) -> Report:
     """The report that the stage writes about these documents and this champion."""
-    files.write(folder / "documents.parquet", DOCUMENTS, documents)
-    files.write(folder / "rejections.parquet", REJECTIONS, [{"uri": uri, "source": "book", "stage": "convert", "reason": "has no text", "digest": None} for uri in rejected])
-    files.write_json(folder / "champion.json", ChampionFile(champion=champion))
-    run(config, INGEST, REDACT, folder / "documents.parquet", folder / "rejections.parquet", folder / "champion.json", folder / "validation.json", folder / "docs")
-    return files.read_json(folder / "validation.json", Report)
+    files.write(INPUTS.documents, DOCUMENTS, documents)
+    files.write(INPUTS.rejections, REJECTIONS, map(rejection, rejected_uris))
+    files.write_json(INPUTS.champion, ChampionFile(champion=champion))
+    validate.run(config, INPUTS, OUTPUTS)
+    return files.read_json(OUTPUTS.validation, Report)
 
 
-def release(num_documents: int) -> Champion:
-    return Champion(model="m", prompt="p", release_id="r-1", who="a", why="b", when="2026-01-01T00:00:00Z", num_documents=num_documents, candidate="c", model_digest="d", folder="e", scores={})
+def broken_by(name: str, num_rows: int, expected: str, *examples: str) -> Check:
+    """A failed check of four documents."""
+    return Check(
+        name=name,
+        passed=False,
+        observed=f"{num_rows} of 4 rows break it",
+        expected=expected,
+        num_rows=num_rows,
+        examples=list(examples),
+    )
 
 
-def test_good_documents_pass_every_check_and_data_docs_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = validated(tmp_path, [document(name) for name in "abcd"])
+def test_good_documents_pass_every_check_and_data_docs_are_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = run_stage([document(name) for name in "abcd"])
     assert (report.passed, report.reason) == (True, "all 11 checks passed")
-    assert (tmp_path / "docs/index.html").exists()
+    assert (OUTPUTS.validation_docs / "index.html").exists()
     assert capsys.readouterr().out == "4 documents, 0 rejected: all 11 checks passed\n"
 
 
 @pytest.mark.parametrize(
-    ("last", "failed"),
+    ("last_document", "failure"),
     [
-        (document("d", doc_id="a"), Check(name="ids are unique", passed=False, observed="2 of 4 rows break it", expected="every row", num_rows=2, examples=["book/a.md", "book/d.md"])),
-        (document("d", uri="book/a.md"), Check(name="uris are unique", passed=False, observed="2 of 4 rows break it", expected="every row", num_rows=2, examples=["book/a.md"])),
+        (
+            document("d", doc_id="a"),
+            broken_by("ids are unique", 2, "every row", "book/a.md", "book/d.md"),
+        ),
+        (
+            document("d", uri="book/a.md"),
+            broken_by("uris are unique", 2, "every row", "book/a.md"),
+        ),
         (
             document("d", text="Too short here."),
-            Check(name="length in characters", passed=False, observed="1 of 4 rows break it", expected="min_value 20, max_value 200", num_rows=1, examples=["book/d.md"]),
+            broken_by("length in characters", 1, "min_value 20, max_value 200", "book/d.md"),
         ),
         (
             document("d", text="It is long. " * 20),
-            Check(name="length in characters", passed=False, observed="1 of 4 rows break it", expected="min_value 20, max_value 200", num_rows=1, examples=["book/d.md"]),
+            broken_by("length in characters", 1, "min_value 20, max_value 200", "book/d.md"),
         ),
         (
             document("d", language="de"),
-            Check(name="language", passed=False, observed="1 of 4 rows break it", expected="at least 80.0% of rows", num_rows=1, examples=["book/d.md"]),
+            broken_by("language", 1, "at least 80.0% of rows", "book/d.md"),
         ),
         (
             document("d", aliases=["book/e.md", "book/f.md"]),
@@ -102,81 +161,121 @@ def test_good_documents_pass_every_check_and_data_docs_are_written(tmp_path: Pat
         ),
         (
             document("d", text="Write to ada@lovelace.dev about it."),
-            Check(name="no personal data left", passed=False, observed="1 of 4 rows break it", expected="every row", num_rows=1, examples=["book/d.md"]),
+            broken_by("no personal data left", 1, "every row", "book/d.md"),
         ),
         (
             document("d", title="Of ada@lovelace.dev"),
-            Check(name="no personal data left", passed=False, observed="1 of 4 rows break it", expected="every row", num_rows=1, examples=["book/d.md"]),
+            broken_by("no personal data left", 1, "every row", "book/d.md"),
         ),
         (
             document("d", media_type="text/html"),
-            Check(name="media type", passed=False, observed="1 of 4 rows break it", expected="value_set ['text/markdown']", num_rows=1, examples=["book/d.md"]),
+            broken_by("media type", 1, "value_set ['text/markdown']", "book/d.md"),
         ),
     ],
 )
-def test_a_document_that_breaks_one_promise_fails_that_check_alone_by_name_and_number(tmp_path: Path, last: dict[str, Any], failed: Check) -> None:
-    report = validated(tmp_path, [document("a"), document("b"), document("c"), last])
-    assert [check for check in report.checks if not check.passed] == [failed]
+def test_a_document_that_breaks_one_promise_fails_that_check_alone(
+    last_document: dict[str, Any], failure: Check
+) -> None:
+    report = run_stage([document("a"), document("b"), document("c"), last_document])
+    assert report.failures() == [failure]
     assert not report.passed
 
 
-def test_an_empty_text_fails_as_empty_and_as_too_short_where_white_space_counts_for_nothing(tmp_path: Path) -> None:
-    report = validated(tmp_path, [document("a"), document("b"), document("c"), document("d"), document("e", text=" \n" * 30)])
-    failed = {check.name: check for check in report.checks if not check.passed}
-    assert failed["text is not empty"].observed == "0"
-    assert failed["length in characters"].examples == ["book/e.md"]
+def test_a_text_of_white_space_alone_fails_as_empty_and_as_too_short() -> None:
+    good_documents = [document(name) for name in "abcd"]
+    report = run_stage([*good_documents, document("e", text=" \n" * 30)])
+    failures = {check.name: check for check in report.failures()}
+    assert failures["text is not empty"].observed == "0"
+    assert failures["length in characters"].examples == ["book/e.md"]
 
 
-def test_titles_may_be_missing_up_to_the_share(tmp_path: Path) -> None:
-    assert validated(tmp_path, [document("a"), document("b"), document("c"), document("d", title=None)]).passed
-    report = validated(tmp_path, [document("a"), document("b"), document("c", title=None), document("d", title=None)])
-    assert [(check.name, check.num_rows, check.examples) for check in report.checks if not check.passed] == [("has a title", 2, ["book/c.md", "book/d.md"])]
+def test_titles_may_be_missing_up_to_the_share() -> None:
+    with_titles = [document("a"), document("b"), document("c")]
+    assert run_stage([*with_titles, document("d", title=None)]).passed
+    without_title = [document("c", title=None), document("d", title=None)]
+    report = run_stage([document("a"), document("b"), *without_title])
+    (failure,) = report.failures()
+    assert (failure.name, failure.num_rows) == ("has a title", 2)
+    assert failure.examples == ["book/c.md", "book/d.md"]
 
 
-def test_too_few_documents_and_none_at_all_fail_and_still_leave_their_evidence(tmp_path: Path) -> None:
-    few = validated(tmp_path, [document("a"), document("b"), document("c")])
-    assert [(check.name, check.observed, check.expected) for check in few.checks if not check.passed] == [("number of documents", "3", "min_value 4")]
-    none = validated(tmp_path, [])
-    assert not none.passed
-    assert none.checks[0] == Check(name="number of documents", passed=False, observed="0", expected="min_value 4")
+def test_too_few_documents_and_none_at_all_fail_and_still_leave_their_evidence() -> None:
+    (failure,) = run_stage([document("a"), document("b"), document("c")]).failures()
+    assert failure == Check(
+        name="number of documents",
+        passed=False,
+        observed="3",
+        expected="min_value 4",
+        code=CheckCode.NUM_DOCUMENTS,
+    )
+    report = run_stage([])
+    assert not report.passed
+    assert report.checks[0] == failure.model_copy(update={"observed": "0"})
 
 
-@pytest.mark.parametrize(("before", "names", "passed"), [(10, "abcde", True), (11, "abcde", False), (4, "abcdef", True), (4, "abcdefg", False)])
-def test_after_a_release_the_number_of_documents_may_change_by_the_share_alone(tmp_path: Path, before: int, names: str, passed: bool) -> None:
-    config = CONFIG.model_copy(update={"min_documents": 1})
-    report = validated(tmp_path, [document(name) for name in names], release(before), config)
-    assert [check.name for check in report.checks if not check.passed] == ([] if passed else ["number of documents"])
+@pytest.mark.parametrize(
+    ("num_before", "names", "failures"),
+    [
+        (10, "abcde", []),
+        (11, "abcde", ["number of documents"]),
+        (4, "abcdef", []),
+        (4, "abcdefg", ["number of documents"]),
+    ],
+)
+def test_after_a_release_the_number_of_documents_may_change_by_the_share_alone(
+    num_before: int, names: str, failures: list[str]
+) -> None:
+    settings = VALIDATE.model_copy(update={"min_documents": 1})
+    config = validate.Config(validate=settings, ingest=INGEST, redact=REDACT)
+    documents = [document(name) for name in names]
+    report = run_stage(documents, champion_of(num_before), config)
+    assert [check.name for check in report.failures()] == failures
 
 
-def test_the_champions_number_counts_and_min_documents_stays_the_least() -> None:
-    counted = promises(CONFIG, release(20))[0]
-    assert counted.arguments == {"min_value": 10, "max_value": 30}
-    assert promises(CONFIG, release(6))[0].arguments == {"min_value": 4, "max_value": 9}
+def test_the_champions_number_counts_and_min_documents_stays_the_minimum() -> None:
+    many, *_ = list_promises(VALIDATE, champion_of(20))
+    assert many.arguments == {"min_value": 10, "max_value": 30}
+    few, *_ = list_promises(VALIDATE, champion_of(6))
+    assert few.arguments == {"min_value": 4, "max_value": 9}
 
 
-def test_bounds_that_no_number_of_documents_keeps_fail_the_check_and_say_so(tmp_path: Path) -> None:
-    report = validated(tmp_path, [document(name) for name in "abcd"], release(2))
-    (failed,) = [check for check in report.checks if not check.passed]
-    assert (failed.name, failed.expected) == ("number of documents", "min_value 4, max_value 3")
-    assert "min_value (4) must be less than or equal to max_value (3)" in failed.observed
+def test_bounds_that_no_number_of_documents_satisfies_fail_the_check_and_say_so() -> None:
+    report = run_stage([document(name) for name in "abcd"], champion_of(2))
+    (failure,) = report.failures()
+    assert failure.name == "number of documents"
+    assert failure.expected == "min_value 4, max_value 3"
+    assert "min_value (4) must be less than or equal to max_value (3)" in failure.observed
 
 
-def test_a_missing_champion_file_is_told_with_the_command_that_brings_it_back(tmp_path: Path) -> None:
-    files.write(tmp_path / "documents.parquet", DOCUMENTS, [document("a")])
-    files.write(tmp_path / "rejections.parquet", REJECTIONS, [])
-    with pytest.raises(UserError, match=r"champion\.json is missing: `git checkout .+` or `python -m pipelines champion` brings it back"):
-        run(CONFIG, INGEST, REDACT, tmp_path / "documents.parquet", tmp_path / "rejections.parquet", tmp_path / "champion.json", tmp_path / "validation.json", tmp_path / "docs")
+def test_a_missing_champion_file_is_an_error_with_the_command_that_brings_it_back() -> None:
+    files.write(INPUTS.documents, DOCUMENTS, [document("a")])
+    files.write(INPUTS.rejections, REJECTIONS, [])
+    problem = (
+        r"champion\.json is missing: `git checkout .+` or `python -m pipelines champion` "
+        "brings it back"
+    )
+    with pytest.raises(UserError, match=problem):
+        validate.run(CONFIG, INPUTS, OUTPUTS)
 
 
-def test_rejected_documents_fail_their_check_by_name_and_are_in_the_data_docs_with_their_reasons(tmp_path: Path) -> None:
-    report = validated(tmp_path, [document(name) for name in "abcd"], rejected=("book/x.pdf", "book/y.pdf"))
-    assert [check for check in report.checks if not check.passed] == [
-        Check(name="documents rejected", passed=False, observed="2 of 6 rows break it", expected="at least 80.0% of rows", num_rows=2, examples=["book/x.pdf", "book/y.pdf"])
-    ]
-    shown = "".join(path.read_text() for path in (tmp_path / "docs").rglob("*.html"))
-    assert "book/x.pdf" in shown
-    assert "convert: has no text" in shown
+def test_rejected_documents_fail_their_check_and_are_in_the_data_docs_with_their_reasons() -> None:
+    report = run_stage(
+        [document(name) for name in "abcd"], rejected_uris=("book/x.pdf", "book/y.pdf")
+    )
+    failure = Check(
+        name="documents rejected",
+        passed=False,
+        observed="2 of 6 rows break it",
+        expected="at least 80.0% of rows",
+        num_rows=2,
+        examples=["book/x.pdf", "book/y.pdf"],
+    )
+    assert report.failures() == [failure]
+    pages = "".join(path.read_text() for path in OUTPUTS.validation_docs.rglob("*.html"))
+    assert "book/x.pdf" in pages
+    assert "convert: has no text" in pages
 
 
-def test_as_many_rejections_as_allowed_pass(tmp_path: Path) -> None:
-    assert validated(tmp_path, [document(name) for name in "abcd"], rejected=("book/x.pdf",)).passed
+def test_as_many_rejections_as_allowed_pass() -> None:
+    documents = [document(name) for name in "abcd"]
+    assert run_stage(documents, rejected_uris=("book/x.pdf",)).passed

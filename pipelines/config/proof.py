@@ -1,0 +1,19 @@
+"""`proof` of params.yaml: what a release must show on a fresh server. No stage reads it."""
+
+from pydantic import Field
+
+from pipelines.config.section import Section
+
+
+class ProofConfig(Section):
+    """What a fresh server must show before a release may be live."""
+
+    num_questions: int = Field(ge=1, description="golden questions asked, spread over all")
+    min_same_answers: float = Field(
+        ge=0, le=1, description="share of answers that equal evaluate's to the letter"
+    )
+    min_same_citations: float = Field(
+        ge=0,
+        le=1,
+        description="share of answers that cite the passages that evaluate found, in order",
+    )

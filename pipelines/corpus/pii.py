@@ -1,0 +1,249 @@
+"""Detects personal data with Presidio and replaces it: in documents, examples and the traffic log.
+
+Types that have a form are detected: by patterns, checksums and the words around them. Names of
+people and places have none; they need a spaCy pipeline (redact.names_model). Nothing is fetched
+from a network.
+"""
+
+import hmac
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipelines.config.redact import Action, RedactConfig
+from pipelines.corpus import recognizers
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from presidio_analyzer import AnalyzerEngine
+
+MAX_ROUNDS = 8
+KEY_VARIABLE = "PII_HASH_KEY"
+MIN_KEY_BYTES = 16
+CODE = (
+    Path(__file__),
+    Path(recognizers.__file__),
+    Path(__file__).parents[1] / "config/redact.py",
+)
+LIBRARIES = ("phonenumbers", "presidio-analyzer", "spacy")
+TYPES_OF_NAMES = {"PERSON", "LOCATION", "ORGANIZATION", "NRP"}
+# Digits (\0) beside one of these characters are part of an address or identifier.
+IN_ADDRESS = re.compile(r"[./=_&?#%]\0|\0[/=_]")
+DIGITS_TO_LETTERS = str.maketrans("0123456789", "ghijklmnop")  # so that no code looks like a number
+
+Pseudonyms = dict[tuple[str, str], str]  # (type, value) -> what replaces it, for one document
+
+
+class Entity(NamedTuple):
+    """Personal data of a type at characters [start, end)."""
+
+    start: int
+    end: int
+    type: str
+
+
+class Shift(NamedTuple):
+    """Characters [start, end) of the old text are [new_start, new_end) of the new one."""
+
+    start: int
+    end: int
+    new_start: int
+    new_end: int
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """A text without personal data. `counts` is the number of replacements by type."""
+
+    text: str
+    counts: Counter[str]
+    rounds: list[list[Shift]]
+
+    def new_position(self, position: int) -> int:
+        """Where a character of the old text is in the new one.
+
+        A character that was replaced is at the start of its replacement.
+        """
+        for shifts in self.rounds:
+            position = _new_position(position, shifts)
+        return position
+
+
+def _new_position(position: int, shifts: list[Shift]) -> int:
+    """Where a character is after one round of replacements."""
+    last = None
+    for shift in shifts:
+        if shift.start < position:
+            last = shift
+    if last is None:
+        return position
+    if position < last.end:
+        return last.new_start
+    return position - last.end + last.new_end
+
+
+@dataclass(frozen=True)
+class Redactor:
+    """Presidio's engine with the settings of params.yaml. `key` is the secret for `hash`."""
+
+    engine: "AnalyzerEngine"
+    actions: dict[str, Action]
+    min_score: float
+    allow: tuple[re.Pattern[str], ...]
+    key: bytes = field(repr=False)
+
+    def find_entities(self, text: str) -> list[Entity]:
+        """Personal data that is not to be kept, in order and without overlaps.
+
+        Of two that overlap, the longer counts, then the one with the higher score.
+        """
+        types = [name for name, action in self.actions.items() if action != "keep"]
+        if not types or not text.strip():
+            return []
+        results = self.engine.analyze(text, "en", entities=types, score_threshold=self.min_score)
+        entities: list[Entity] = []
+        for result in sorted(results, key=_priority):
+            entity = Entity(result.start, result.end, result.entity_type)
+            overlaps = any(_overlap(entity, longer) for longer in entities)
+            if not overlaps and not self._is_allowed(entity, text):
+                entities.append(entity)
+        return sorted(entities)
+
+    def _is_allowed(self, entity: Entity, text: str) -> bool:
+        """Whether it is part of an address, or on the list of what is never personal."""
+        value = text[entity.start : entity.end]
+        if entity.type == "PHONE_NUMBER":
+            start = max(0, entity.start - 1)
+            surroundings = text[start : entity.end + 1]
+            if IN_ADDRESS.search(surroundings.replace(value, "\0", 1)):
+                return True
+        return any(pattern.fullmatch(value) for pattern in self.allow)
+
+    def redact(self, text: str, pseudonyms: Pseudonyms | None = None) -> Redaction:
+        """Replace all personal data.
+
+        `pseudonyms` are those of a document, so that a value has one pseudonym in all its parts.
+        The text is searched until nothing is left: a replacement changes the words around what
+        stands beside it, and they count.
+        """
+        pseudonyms = {} if pseudonyms is None else pseudonyms
+        counts: Counter[str] = Counter()
+        rounds: list[list[Shift]] = []
+        for _ in range(MAX_ROUNDS):
+            entities = self.find_entities(text)
+            if not entities:
+                break
+            text, shifts = self._replace(text, entities, pseudonyms)
+            counts.update(map(attrgetter("type"), entities))
+            rounds.append(shifts)
+        return Redaction(text, counts, rounds)
+
+    def _replace(
+        self, text: str, entities: list[Entity], pseudonyms: Pseudonyms
+    ) -> tuple[str, list[Shift]]:
+        """The text with pseudonyms instead of the entities, and how its characters shifted."""
+        new_text = ""
+        shifts: list[Shift] = []
+        end_of_last = 0
+        for entity in entities:
+            new_text += text[end_of_last : entity.start]
+            new_start = len(new_text)
+            new_text += self._pseudonym(entity, text, pseudonyms)
+            shifts.append(Shift(entity.start, entity.end, new_start, len(new_text)))
+            end_of_last = entity.end
+        return new_text + text[end_of_last:], shifts
+
+    def _pseudonym(self, entity: Entity, text: str, pseudonyms: Pseudonyms) -> str:
+        """What replaces this value, however it is written."""
+        spelling = text[entity.start : entity.end]
+        value = re.sub(r"[\s().-]", "", spelling).lower()
+        key = (entity.type, value)
+        if key not in pseudonyms:
+            pseudonyms[key] = self._new_pseudonym(entity.type, value, pseudonyms)
+        return pseudonyms[key]
+
+    def _new_pseudonym(self, entity_type: str, value: str, pseudonyms: Pseudonyms) -> str:
+        action = self.actions[entity_type]
+        if action == "remove":
+            return ""
+        if action == "hash":
+            message = f"{entity_type}/{value}".encode()
+            digest = hmac.new(self.key, message, "sha256").hexdigest()
+            letters = digest[:12].translate(DIGITS_TO_LETTERS)
+            return f"[{entity_type} {letters}]"
+        number = 1 + sum(known_type == entity_type for known_type, _ in pseudonyms)
+        return f"[{entity_type} {number}]"
+
+
+def _priority(result: Any) -> tuple[int, float, int, str]:
+    """Order of Presidio's results: the longest first, then those with the highest scores."""
+    return result.start - result.end, -result.score, result.start, result.entity_type
+
+
+def _overlap(first: Entity, second: Entity) -> bool:
+    return first.end > second.start and first.start < second.end
+
+
+def redact_document(redactor: Redactor, row: dict[str, Any]) -> tuple[dict[str, Any], Counter[str]]:
+    """The text, title, headings and pages of a row of documents.parquet without personal data.
+
+    Replacements are counted in text and title.
+    """
+    pseudonyms: Pseudonyms = {}
+    body = redactor.redact(row["text"], pseudonyms)
+    title = redactor.redact(row["title"] or "", pseudonyms)
+    sections = []
+    for section in row["sections"]:
+        heading = redactor.redact(section["heading"], pseudonyms).text
+        start = body.new_position(section["start"])
+        end = body.new_position(section["end"])
+        sections.append(section | {"heading": heading, "start": start, "end": end})
+    changes = {
+        "text": body.text,
+        "title": title.text if row["title"] else row["title"],
+        "sections": sections,
+        "pages": [body.new_position(page) for page in row["pages"]],
+    }
+    return changes, body.counts + title.counts
+
+
+def load(config: RedactConfig) -> Redactor:
+    """Presidio with our recognizers.
+
+    Raises UserError if the key of the action `hash` or the model for names is missing.
+    """
+    actions = dict(config.actions)
+    key = os.environ.get(KEY_VARIABLE, "").encode()
+    if "hash" in actions.values() and len(key) < MIN_KEY_BYTES:
+        raise UserError(
+            f"params.yaml: redact.actions: `hash` needs a secret of at least {MIN_KEY_BYTES} "
+            f"characters in the environment: {KEY_VARIABLE}. Without one, anybody could try all "
+            "telephone numbers. Set it, or use mask"
+        )
+    names = sorted(name for name in TYPES_OF_NAMES if actions.get(name, "keep") != "keep")
+    if names and config.names_model is None:
+        raise UserError(
+            f"params.yaml: redact.actions: {names[0]} has no form that a pattern knows: name a "
+            "spaCy pipeline under redact.names_model, or remove the type"
+        )
+    engine = recognizers.load_engine(config.names_model)
+    supported_types = set(engine.get_supported_entities("en"))
+    unsupported_types = sorted(set(actions) - supported_types)
+    if unsupported_types:
+        raise UserError(
+            f"params.yaml: redact.actions: Presidio does not support {unsupported_types[0]}; it "
+            f"supports {', '.join(sorted(supported_types))}"
+        )
+    allow = tuple(map(re.compile, config.allow))
+    return Redactor(engine, actions, config.min_score, allow, key)
+
+
+def describe_settings(config: RedactConfig) -> str:
+    """What a result depends on besides the text: the settings, and a digest of the key if used."""
+    key = os.environ.get(KEY_VARIABLE, "") if "hash" in config.actions.values() else ""
+    key_digest = hmac.new(key.encode(), b"settings", "sha256").hexdigest()
+    return config.model_dump_json() + key_digest

@@ -1,0 +1,74 @@
+"""The systems that answer the golden questions: candidate, base, most frequent answer, champion."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from pipelines.config.evaluate import EvaluateConfig
+from pipelines.contracts.champion import Champion
+from pipelines.contracts.scores import BASE, CANDIDATE, CHAMPION, FREQUENT
+from pipelines.questions import prompts
+from pipelines.questions.golden import Golden
+from pipelines.questions.prompts import Prompt
+from pipelines.runtime import generation
+from pipelines.runtime.generation import Answer
+from pipelines.vectorstore import Passage
+
+
+class Case(NamedTuple):
+    """A golden question with the passages that the index retrieves for it, best first."""
+
+    question: Golden
+    passages: list[Passage]
+
+
+class System(Protocol):
+    """Answers every case, in their order."""
+
+    def answer(self, cases: list[Case], config: EvaluateConfig) -> list[Answer]: ...
+
+
+@dataclass(frozen=True)
+class Model:
+    """A language model with its prompt. Its weights are loaded when it answers, and only then."""
+
+    name: str
+    base: Path
+    adapter: Path | None
+    template: Prompt
+
+    def answer(self, cases: list[Case], config: EvaluateConfig) -> list[Answer]:
+        texts = [self._render(case, config.num_passages) for case in cases]
+        model = generation.load(self.base, self.adapter, config.precision)
+        return model.answer(texts, config.max_new_tokens, config.batch_size, progress=self.name)
+
+    def _render(self, case: Case, num_passages: int) -> str:
+        texts = [passage.text for passage in case.passages[:num_passages]]
+        return self.template.render(case.question.question, texts)
+
+
+@dataclass(frozen=True)
+class ConstantAnswer:
+    """Gives the same answer to every question: what a model must beat to have learned anything."""
+
+    text: str
+
+    def answer(self, cases: list[Case], config: EvaluateConfig) -> list[Answer]:
+        return [Answer(self.text, 0, 0)] * len(cases)
+
+
+def select(
+    base: Path, adapter: Path, most_frequent_answer: str, champion: Champion | None
+) -> dict[str, System]:
+    """Name -> system, in the order in which they answer."""
+    template = prompts.load(adapter / prompts.FILE)
+    systems: dict[str, System] = {
+        CANDIDATE: Model(CANDIDATE, base, adapter, template),
+        BASE: Model(BASE, base, None, template),
+        FREQUENT: ConstantAnswer(most_frequent_answer),
+    }
+    if champion:
+        folder = Path(champion.folder)
+        champion_template = prompts.load(folder / champion.prompt)
+        systems[CHAMPION] = Model(CHAMPION, folder / champion.model, None, champion_template)
+    return systems

@@ -1,0 +1,165 @@
+"""Builds training and validation examples from the FAQ's topics, and writes them as Arrow files."""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines import files
+from pipelines.config.examples import ExamplesConfig
+from pipelines.questions import wording
+from pipelines.questions.faq import Topic
+from pipelines.questions.prompts import completion
+
+MAX_ROUNDS = 20  # variants tried per question of a small topic: short questions have hardly any
+
+Split = Literal["train", "validation"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question and what the model is to answer."""
+
+    topic: str
+    question: str
+    completion: str
+    split: Split
+    is_variant: bool = False  # made from another question by leaving out words
+    similarity: float = 0.0  # to the golden question that is worded most like it
+    golden: str = ""  # that golden question
+    prompt: str = ""  # the question, rendered by the template
+
+
+def build(
+    topics: Sequence[Topic], config: ExamplesConfig, golden_questions: list[str]
+) -> list[Example]:
+    """One example per question, and variants of the training questions, shuffled.
+
+    Variants that come near a golden question are left out; originals stay, for the check to report.
+    """
+    dice = random.Random(config.seed)
+    examples: list[Example] = []
+    for topic in topics:
+        examples += _build_topic(topic, config, dice)
+    examples = _compare_with_golden(examples, golden_questions)
+    limit = config.near_duplicate_similarity
+    safe_examples = [example for example in examples if not _is_leaking_variant(example, limit)]
+    dice.shuffle(safe_examples)
+    return safe_examples
+
+
+def _build_topic(topic: Topic, config: ExamplesConfig, dice: random.Random) -> list[Example]:
+    num_questions = len(topic.questions)
+    num_validation = max(1, round(config.validation_share * num_questions))
+    validation_numbers = set(dice.sample(range(num_questions), num_validation))
+    answer = completion(topic.answer)
+    examples = []
+    for number, question in enumerate(topic.questions):
+        if number in validation_numbers:
+            examples.append(Example(topic.topic, question, answer, "validation"))
+        else:
+            example = Example(topic.topic, question, answer, "train")
+            examples += [example, *_vary(example, config, dice)]
+    training = [example for example in examples if example.split == "train"]
+    return [*examples, *_top_up(training, config, dice)]
+
+
+def _vary(example: Example, config: ExamplesConfig, dice: random.Random) -> list[Example]:
+    """Up to `num_variants` different variants of an example."""
+    texts: dict[str, None] = {}
+    for _ in range(config.num_variants):
+        texts[wording.variant(example.question, config.word_dropout, dice)] = None
+    texts.pop(example.question, None)
+    return [replace(example, question=text, is_variant=True) for text in texts]
+
+
+def _top_up(
+    training: Sequence[Example], config: ExamplesConfig, dice: random.Random
+) -> Iterator[Example]:
+    """Further variants of a topic's questions in turn, until the topic has `min_examples`.
+
+    A topic with few questions would otherwise be drowned out by the rest.
+    """
+    originals = [example for example in training if not example.is_variant]
+    questions = {example.question for example in training}
+    for example in originals * MAX_ROUNDS:
+        if len(questions) >= config.min_examples:
+            return
+        text = wording.variant(example.question, config.word_dropout, dice)
+        if text not in questions:
+            questions.add(text)
+            yield replace(example, question=text, is_variant=True)
+
+
+def _compare_with_golden(examples: Sequence[Example], golden_questions: list[str]) -> list[Example]:
+    questions = [example.question for example in examples]
+    matches = wording.most_alike(questions, golden_questions)
+    pairs = zip(examples, matches, strict=True)
+    return [
+        replace(example, similarity=match.similarity, golden=match.question)
+        for example, match in pairs
+    ]
+
+
+def _is_leaking_variant(example: Example, near_duplicate: float) -> bool:
+    return example.is_variant and example.similarity >= near_duplicate
+
+
+def passages_of_topics(
+    topics: Sequence[Topic], chunks: Iterable[dict[str, Any]], count: int
+) -> dict[str, list[str]]:
+    """For each topic the chunks of its page that share the most words with the answer."""
+    by_page: dict[str, list[str]] = {}
+    for row in chunks:
+        by_page.setdefault(row["uri"], []).append(row["text"])
+    passages = {}
+    for topic in topics:
+        texts = by_page.get(topic.page or "", [])
+        passages[topic.topic] = _most_common_words_first(texts, topic.answer)[:count]
+    return passages
+
+
+def _most_common_words_first(texts: list[str], answer: str) -> list[str]:
+    answer_words = _words(answer)
+    return sorted(texts, key=lambda text: -len(answer_words & _words(text)))
+
+
+def _words(text: str) -> set[str]:
+    return set(wording.normal(text).split())
+
+
+def save(examples: Sequence[Example], topics: Sequence[Topic], folder: Path) -> None:
+    """Arrow files of both splits, and the facts that evaluation needs."""
+    from datasets import Dataset, DatasetDict
+    from datasets.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    train = Dataset.from_list(_rows(examples, "train"))
+    validation = Dataset.from_list(_rows(examples, "validation"))
+    DatasetDict(train=train, validation=validation).save_to_disk(str(folder))
+    files.write_json(folder / "facts.json", _facts(examples, topics))
+
+
+def _rows(examples: Sequence[Example], split: Split) -> list[dict[str, str]]:
+    return [
+        {
+            "topic": example.topic,
+            "question": example.question,
+            "prompt": example.prompt,
+            "completion": example.completion,
+        }
+        for example in examples
+        if example.split == split
+    ]
+
+
+def _facts(examples: Sequence[Example], topics: Sequence[Topic]) -> dict[str, Any]:
+    """The refusals, and the most frequent answer: the first by alphabet if there are several."""
+    import pandas as pd
+
+    answers = [example.completion.strip() for example in examples if not example.is_variant]
+    return {
+        "refusals": sorted({topic.answer for topic in topics if topic.refusal}),
+        "most_frequent_answer": str(pd.Series(answers).mode()[0]),
+    }

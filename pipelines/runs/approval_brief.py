@@ -1,0 +1,126 @@
+"""What a person reads before they release a candidate: its scores and its worst answers."""
+
+from pathlib import Path
+from typing import Any
+
+from pipelines import files
+from pipelines.contracts.answers import ANSWERS
+from pipelines.contracts.champion import Champion
+from pipelines.contracts.release import ReleaseRecord
+from pipelines.contracts.scores import CANDIDATE, Interval, Scores
+from pipelines.contracts.verdict import Verdict
+from pipelines.decision import champions
+from pipelines.runs.names import BRIEF
+
+METRICS = ("exact_match", "token_f1", "groundedness", "refusal_recall", "false_refusal", "hit_at_5")
+NUM_WORST = 8
+MAX_CELL = 240  # characters of a question or an answer
+MARKUP = set("\\`*_{}[]<>()#!|")
+# Fields of a release that differ when the same model is measured again, against a newer champion.
+MEASUREMENT = {
+    "release_id",
+    "scores",
+    "verdict",
+    "exact_match",
+    "code_commit",
+    "code_modified",
+}
+
+
+def write(folder: Path) -> str | None:
+    """Write Markdown about the exported candidate and return it.
+
+    It holds the gate's reason, the scores against the champion and the worst answers. None if the
+    live release serves the same model already.
+    """
+    record = files.read_json(folder / "models/triton/release.json", ReleaseRecord)
+    live = champions.read(folder / "models/champion.json")
+    if live and not is_new(record, folder / live.folder):
+        return None
+    scores = files.read_json(folder / "data/reports/scores.json", Scores)
+    verdict = files.read_json(folder / "data/reports/verdict.json", Verdict)
+    lines = [
+        f"## Release `{record.release_id}`?",
+        "",
+        f"**Gate:** {verdict.reason}",
+        "",
+        f"Compared with {_describe_champion(live)}. {_describe_size(scores, record)}.",
+        "",
+        *_table_of_scores(scores),
+        "",
+        f"### The {NUM_WORST} worst answers",
+        "",
+        *_table_of_worst_answers(folder / "data/answers.parquet"),
+        "",
+        "All answers are in `worst_answers.html` on the run's Reports page.",
+    ]
+    text = "\n".join(lines)
+    files.write_text(folder / BRIEF, text + "\n")
+    return text
+
+
+def is_new(record: ReleaseRecord, release: Path) -> bool:
+    """Whether a candidate differs from the release in this folder in more than its measurement."""
+    live = files.read_json(release / "release.json", ReleaseRecord)
+    return record.model_dump(exclude=MEASUREMENT) != live.model_dump(exclude=MEASUREMENT)
+
+
+def _describe_champion(live: Champion | None) -> str:
+    if live is None:
+        return "no champion yet: this would be the first"
+    return f"the champion `{live.release_id}` ({live.who}: {live.why})"
+
+
+def _describe_size(scores: Scores, record: ReleaseRecord) -> str:
+    return (
+        f"{scores.num_questions} golden questions, {record.num_documents} documents, "
+        f"collection `{record.collection}`"
+    )
+
+
+def _table_of_scores(scores: Scores) -> list[str]:
+    """A row a metric, a column a system."""
+    systems = list(scores.systems.values())
+    lines = [
+        _row(["metric (mean [95 %])", *scores.systems]),
+        "|---" * (len(systems) + 1) + "|",
+    ]
+    for metric in METRICS:
+        intervals = [_format_interval(system.metrics[metric]) for system in systems]
+        lines.append(_row([metric, *intervals]))
+    return lines
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _format_interval(interval: Interval) -> str:
+    if interval.value is None or interval.low is None or interval.high is None:
+        return "-"
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _table_of_worst_answers(path: Path) -> list[str]:
+    answers = [row for row in files.read(path, ANSWERS) if row["system"] == CANDIDATE]
+    answers.sort(key=lambda row: (row["exact_match"], row["token_f1"], row["id"]))
+    lines = ["| question | answer | expected |", "|---|---|---|"]
+    lines += [_answer_row(row) for row in answers[:NUM_WORST]]
+    return lines
+
+
+def _answer_row(row: dict[str, Any]) -> str:
+    texts = (row["question"], row["answer"] or "(empty)", row["expected"])
+    return _row([escape(text) for text in texts])
+
+
+def escape(text: str) -> str:
+    """The text as one line of a table, shortened if it is long.
+
+    What a document or a question holds cannot become markup or a link.
+    """
+    line = " ".join(text.split())
+    safe = "".join(f"\\{sign}" if sign in MARKUP else sign for sign in line)
+    if len(safe) <= MAX_CELL:
+        return safe
+    return safe[:MAX_CELL].rstrip("\\") + " ..."

@@ -1,0 +1,229 @@
+"""The Triton model `assistant` of one release: guard, embed, search, prompt, generate, cite.
+
+It asks its own release's `embedder` and `generator` inside the server. If it is loaded as
+`assistant-<release>`, these have the same suffix. See exchange.py for inputs and outputs. Requests
+are worked on side by side, each in a thread, so that the generator gets batches. Without a suffix
+the model is what users ask, and writes the traffic log itself if ASSISTANT_TRAFFIC names a folder.
+"""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import arrays, comparison, engines, exchange, guard, passage_search, peer, rendering
+from .engines import Task
+from .exchange import Reply, UserRequest
+from .groundedness import Groundedness
+from .status import RequestError, Status
+from .traffic_row import Timer, milliseconds_since, new_row
+
+if TYPE_CHECKING:
+    from .traffic_log import RequestLog
+
+GRACE_SECONDS = 2.0  # after its deadline the generator itself says that the time is over
+# Texts encoded in one call for groundedness: a question that arrives meanwhile waits for so few.
+TEXTS_AT_ONCE = 4
+CITATION_FIELDS = ("chunk_id", "uri", "headings", "pages", "start", "end", "score")
+RETRIEVED_FIELDS = ("chunk_id", "uri", "score")
+Passages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request under way, with its row in the traffic log."""
+
+    request: UserRequest
+    reply: Reply
+    row: dict[str, Any]
+    start: float  # seconds since 1970
+    deadline: float  # the same
+
+
+class TritonPythonModel:
+    """The class that Triton's Python backend looks for."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read this version's settings and prompt; nothing heavy."""
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self.settings = json.loads((folder / "settings.json").read_text())
+        self.suffix = args["model_name"].removeprefix("assistant")
+        self.version = args["model_version"]
+        self.server = peer.Server()
+        self.cancellation = exchange.Cancellation()
+        self.refusals = {comparison.normalize(text) for text in self.settings["refusals"]}
+        self.index = passage_search.Index(
+            self.settings["collection"], self.settings["search_timeout_seconds"]
+        )
+        self.pool = ThreadPoolExecutor(self.settings["max_requests_at_once"])
+        self.groundedness = Groundedness(self._encode, self.settings["grounded_similarity"])
+        self.request_log = None if self.suffix else _open_request_log()
+
+    def execute(self, requests: list[Any]) -> None:
+        """Hand each request to a thread."""
+        for request in requests:
+            self.pool.submit(self._serve, exchange.read(request), Reply(request))
+
+    def finalize(self) -> None:
+        """Finish the requests under way, then close the log."""
+        self.pool.shutdown(wait=True)
+        if self.request_log is not None:
+            self.request_log.close()
+
+    def _serve(self, request: UserRequest, reply: Reply) -> None:
+        """Answer one request; it always ends with an answer or an error, and with its row."""
+        start = time.time()
+        max_seconds = self.settings["timeout_seconds"]
+        deadline = start + min(request.timeout_seconds or max_seconds, max_seconds)
+        question = request.question[: self.settings["max_question_characters"]]
+        row = new_row(self.settings["release_id"], question)
+        job = Job(request, reply, row, start, deadline)
+        try:
+            self._answer(job)
+        except RequestError as error:
+            row |= {"status": error.status, "error": str(error)}
+        except Exception as error:  # nothing may leave a request without its end
+            row |= {"status": Status.FAILED, "error": f"{type(error).__name__}: {error}"}
+        row.setdefault("total_ms", milliseconds_since(start))
+        self._finish(job)
+
+    def _finish(self, job: Job) -> None:
+        """End the request, and log it or tell the entry what to log."""
+        request = job.request
+        row = job.row
+        if self.request_log is None:
+            record = json.dumps(row)
+            exchange.send(job.reply, last=True, request_id=request.request_id, record=record)
+            return
+        if row["status"] != Status.OK:
+            exchange.fail(job.reply, row["status"], row["error"], request.request_id)
+        self.request_log.add(request, row, job.start)
+
+    def _answer(self, job: Job) -> None:
+        """Fill the row step by step and send the answer. Raises RequestError."""
+        row = job.row
+        with Timer(row, "guard"):
+            self._guard(job)
+        with Timer(row, "embed"):
+            vector = self._encode([job.request.question])[0]
+        with Timer(row, "search"):
+            passages = self._search(job.request.question, vector)
+        row["retrieved"] = [_select(passage, RETRIEVED_FIELDS) for passage in passages]
+        passages = passages[: self.settings["num_passages"]]
+        texts = [passage["text"] for passage in passages]
+        prompt = rendering.render(
+            self.settings["prompt"], self.settings["passage"], job.request.question, texts
+        )
+        with Timer(row, "generate"):
+            answer = self._generate(job, prompt)
+        last_piece = answer.pop("piece")
+        is_refusal = comparison.normalize(answer["answer"]) in self.refusals
+        row |= {**answer, "status": Status.OK, "refused": is_refusal}
+        row["total_ms"] = milliseconds_since(job.start)
+        self._send_answer(job, last_piece, passages)
+        if not is_refusal:
+            row["groundedness"] = self.groundedness.measure(row["answer"], texts)
+
+    def _guard(self, job: Job) -> None:
+        """Flag what is remarkable. Raises RequestError if the request breaks a limit."""
+        request = job.request
+        max_characters = self.settings["max_question_characters"]
+        max_new_tokens = self.settings["max_new_tokens"]
+        job.row["guard_flags"] = guard.flags(job.row["question"])
+        problem = request.problem or guard.problem(request.question, max_characters)
+        if problem is None and request.max_new_tokens > max_new_tokens:
+            problem = f"max_new_tokens is {request.max_new_tokens}; the limit is {max_new_tokens}"
+        if problem:
+            raise RequestError(Status.REJECTED, problem)
+
+    def _search(self, question: str, vector: Any) -> Passages:
+        alpha = self.settings["hybrid_alpha"]
+        try:
+            return self.index.search(question, vector.tolist(), alpha, self.settings["top_k"])
+        except passage_search.SearchError as error:
+            raise RequestError(Status.FAILED, str(error)) from error
+
+    def _generate(self, job: Job, prompt: str) -> dict[str, Any]:
+        """The answer with its counts; `piece` is what has not been streamed yet."""
+        request = job.request
+        backend = self.settings["backend"]
+        limit = request.max_new_tokens or self.settings["max_new_tokens"]
+        task = Task(prompt, limit, request.stream, job.deadline)
+        inputs = engines.request(backend, task, self.settings["lora"])
+        seconds = job.deadline - time.time() + GRACE_SECONDS
+        call = self.server.stream(f"generator{self.suffix}", self.version, inputs, seconds)
+        reading = engines.Reading(backend)
+        try:
+            with self.cancellation.watch(job.reply, call):
+                for response in call:
+                    self._send_piece(job, reading.add(arrays.values(response)))
+        except peer.PeerError as error:
+            raise RequestError(engines.status_of(backend, error), str(error)) from error
+        if not reading.final():
+            raise RequestError(Status.FAILED, "the generator ended without an answer")
+        return reading.final()
+
+    def _send_piece(self, job: Job, piece: str) -> None:
+        if piece and job.request.stream:
+            exchange.send(
+                job.reply,
+                last=False,
+                piece=piece,
+                request_id=job.request.request_id,
+                release_id=job.row["release_id"],
+            )
+
+    def _send_answer(self, job: Job, last_piece: str, passages: Passages) -> None:
+        """The whole answer with its citations: the passages that evaluate counts as cited.
+
+        `start` and `end` are characters in the document; `pages` is null if it has none.
+        """
+        citations = [_select(passage, CITATION_FIELDS) for passage in passages]
+        row = job.row
+        exchange.send(
+            job.reply,
+            last=self.request_log is not None,
+            piece=last_piece,
+            answer=row["answer"],
+            request_id=job.request.request_id,
+            release_id=row["release_id"],
+            refused=row["refused"],
+            citations=json.dumps(citations),
+            num_prompt_tokens=row["num_prompt_tokens"],
+            num_new_tokens=row["num_new_tokens"],
+            final=True,
+        )
+
+    def _encode(self, texts: list[str]) -> Any:
+        """Unit vectors of texts by this release's embedder, a few at a time."""
+        parts = []
+        size = min(TEXTS_AT_ONCE, self.settings["max_texts"])
+        for start in range(0, len(texts), size):
+            rows = np.stack([arrays.text(text) for text in texts[start : start + size]])
+            parts.append(self._encode_batch(rows))
+        return np.concatenate(parts)
+
+    def _encode_batch(self, rows: Any) -> Any:
+        model = f"embedder{self.suffix}"
+        seconds = self.settings["timeout_seconds"]
+        try:
+            return self.server.infer(model, self.version, {"text": rows}, seconds)["vector"]
+        except peer.PeerError as error:
+            raise RequestError(Status.FAILED, str(error)) from error
+
+
+def _select(passage: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    return {field: passage[field] for field in fields}
+
+
+def _open_request_log() -> "RequestLog":
+    # Imported here because a release behind the entry writes no log and needs no pyarrow.
+    from .traffic_log import RequestLog
+
+    prices = json.loads(os.environ.get("ASSISTANT_PRICES", "{}"))
+    return RequestLog(os.environ.get("ASSISTANT_TRAFFIC", ""), prices)

@@ -1,0 +1,67 @@
+"""Turns texts into unit vectors with a loaded encoder.
+
+A text's vector is the same to the bit whatever texts are encoded beside it, in evaluation as in
+serving.
+"""
+
+from typing import Any
+
+# A text is padded to the next multiple of so many tokens, whatever is encoded beside it: its bf16
+# vector depends on that width.
+WIDTH_STEP = 16
+
+
+def width(num_tokens: int) -> int:
+    """Tokens to which a text of so many tokens is padded."""
+    return -(-num_tokens // WIDTH_STEP) * WIDTH_STEP
+
+
+def of(model: Any, texts: list[str], precision: str) -> Any:
+    """Unit vectors of texts that share one `width`: float32, shape (texts, dimensions).
+
+    `precision` is bf16 (see `halve`) or fp32.
+    """
+    import torch
+
+    _, features = outputs(model, texts, precision)
+    embeddings = features["sentence_embedding"].float()
+    return torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy()
+
+
+def outputs(model: Any, texts: list[str], precision: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model's inputs and all its outputs, for texts that share one `width`."""
+    import torch
+
+    features = {}
+    for key, values in model.preprocess(texts).items():
+        if hasattr(values, "to"):
+            features[key] = _pad(model, key, values).to(model.device)
+    is_half = precision == "bf16"
+    with (
+        torch.inference_mode(),
+        torch.autocast(model.device.type, torch.bfloat16, enabled=is_half),
+    ):
+        return features, model(dict(features))
+
+
+def halve(model: Any) -> None:
+    """Keep the weights of matrix products in bf16; sums and norms stay in fp32.
+
+    Autocast would otherwise convert these weights for every batch.
+    """
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.to(torch.bfloat16)
+
+
+def _pad(model: Any, key: str, values: Any) -> Any:
+    """One of the model's inputs, shape (texts, tokens), padded to the next WIDTH_STEP."""
+    import torch
+
+    num_missing = width(values.shape[1]) - values.shape[1]
+    fill = 0
+    if key == "input_ids":
+        fill = int(model.tokenizer.pad_token_id or 0)
+    return torch.nn.functional.pad(values, (0, num_missing), value=fill)

@@ -1,0 +1,69 @@
+"""Reads the traffic log and the feedback of this clone.
+
+The seconds that are still in a journal are included.
+"""
+
+import datetime
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines import files
+from pipelines.contracts.traffic import FEEDBACK, REQUESTS
+
+Row = dict[str, Any]
+
+
+def requests(folder: Path, since: float) -> list[Row]:
+    """Rows of requests that came at `since` (seconds since 1970) or later, oldest first."""
+    # Journals first: one may become a Parquet file meanwhile.
+    rows: dict[str, Row] = {}
+    for journal in sorted((folder / "requests").glob(".*.jsonl")):
+        for row in _read_journal(journal):
+            rows[_key(row)] = row
+    for path in _recent_files(folder / "requests", since):
+        for row in files.read(path, REQUESTS):
+            rows[_key(row)] = row
+    recent = [row for row in rows.values() if row["time"].timestamp() >= since]
+    return sorted(recent, key=_time)
+
+
+def thumbs(folder: Path, since: float) -> dict[str, int]:
+    """Request id -> its last thumb (1 or -1), from feedback files written at `since` or later."""
+    rows: list[Row] = []
+    for path in _recent_files(folder / "feedback", since):
+        rows += files.read(path, FEEDBACK)
+    last: dict[str, int] = {}
+    for row in sorted(rows, key=_time):
+        if row["thumb"] is not None:
+            last[row["request_id"]] = row["thumb"]
+    return last
+
+
+def _recent_files(folder: Path, since: float) -> Iterator[Path]:
+    """Files that may hold rows of that time: a file is written after its rows came."""
+    for path in sorted(folder.glob("*.parquet")):
+        if path.stat().st_mtime >= since:
+            yield path
+
+
+def _read_journal(path: Path) -> Iterator[Row]:
+    """The rows of a journal; none if it has just become a Parquet file."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return
+    for line in lines[:-1]:  # the last line may be half written
+        if line:
+            row = json.loads(line)
+            yield {**row, "time": datetime.datetime.fromtimestamp(row["time"], datetime.UTC)}
+
+
+def _key(row: Row) -> str:
+    return f"{row['request_id']} {row['time'].timestamp():.3f}"
+
+
+def _time(row: Row) -> datetime.datetime:
+    time: datetime.datetime = row["time"]
+    return time

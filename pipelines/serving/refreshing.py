@@ -1,0 +1,132 @@
+"""Moves the live release to a new index if retrieval from it is good enough. The model stays."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import files, vectorstore
+from pipelines.config.evaluate import EvaluateConfig
+from pipelines.config.gate import GateConfig
+from pipelines.contracts.receipt import Receipt
+from pipelines.contracts.report import Check, Report
+from pipelines.contracts.scores import Interval
+from pipelines.decision import champions, scoring
+from pipelines.decision.scoring import Bootstrap
+from pipelines.questions import golden
+from pipelines.questions.golden import Golden
+from pipelines.serving import live_server
+
+RECEIPT = Path("data/index.json")
+CHUNKS = Path("data/chunks.parquet")
+VECTORS = Path("data/vectors.parquet")
+CHAMPION = Path("models/champion.json")
+REPORT = Path("data/reports/retrieval.json")
+GOLDEN = Path("data/golden")
+METRICS = ("hit_at_1", "hit_at_3", "hit_at_5", "mrr", "ndcg_at_10")
+TOKENS_AT_ONCE = 16384
+
+
+@dataclass(frozen=True)
+class Config:
+    """How retrieval is measured, and the floors that it must reach."""
+
+    evaluate: EvaluateConfig
+    gate: GateConfig
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `refresh` did. No release id: nothing answers from the index yet."""
+
+    collection: str
+    release_id: str | None
+
+
+def refresh(config: Config) -> Outcome:
+    """Measure, report, and point the live release's aliases at the new collection.
+
+    Raises Refusal, with the aliases where they were, if a floor of `gate` for a retrieval metric is
+    not reached.
+    """
+    receipt = files.read_json(RECEIPT, Receipt)
+    metrics = measure(receipt, config.evaluate)
+    report = judge(config.gate, metrics)
+    _write(receipt, report, metrics)
+    values = [f"{name} {_format_interval(interval)}" for name, interval in metrics.items()]
+    print(f"{receipt.collection}: {', '.join(values)}")
+    report.demand("retrieval from the new index", "The knowledge stays as it was")
+    champion = champions.read(CHAMPION)
+    if champion is None:
+        return Outcome(receipt.collection, None)
+    for alias in (live_server.alias(champion.release_id), live_server.KNOWLEDGE):
+        vectorstore.point_alias(alias, receipt.collection)
+    return Outcome(receipt.collection, champion.release_id)
+
+
+def measure(receipt: Receipt, config: EvaluateConfig) -> dict[str, Interval]:
+    """Each retrieval metric over the golden questions that name a page."""
+    questions = [question for question in golden.load(GOLDEN) if question.page]
+    rankings = _search(receipt, questions, config.top_k)
+    rows: list[dict[str, float]] = []
+    for question, uris in zip(questions, rankings, strict=True):
+        rows.append(scoring.retrieval(uris, question.page or ""))
+    bootstrap = Bootstrap(config.num_resamples, config.seed)
+    metrics: dict[str, Interval] = {}
+    for name in METRICS:
+        values = [row[name] for row in rows]
+        metrics[name] = scoring.interval(values, bootstrap)
+    return metrics
+
+
+def judge(config: GateConfig, metrics: dict[str, Interval]) -> Report:
+    """The gate's floors for retrieval, and that there was something to measure."""
+    checks: list[Check] = []
+    for name, floor in config.floors.items():
+        if name in METRICS:
+            interval = metrics[name]
+            check = Check(
+                name=f"floor {name}",
+                passed=(interval.low or 0.0) >= floor,
+                observed=_format_interval(interval),
+                expected=f"lower end >= {floor}",
+            )
+            checks.append(check)
+    num_questions = metrics["hit_at_5"].num
+    enough = Check(
+        name="enough golden questions with a page",
+        passed=num_questions > 0,
+        observed=str(num_questions),
+        expected="> 0",
+    )
+    return Report.of([*checks, enough])
+
+
+def _search(receipt: Receipt, questions: list[Golden], top_k: int) -> list[list[str]]:
+    """The uris of the passages for each question, best first."""
+    texts = [question.question for question in questions]
+    folder = vectorstore.locate_encoder(receipt.encoder.model, receipt.encoder.revision)
+    encoder = vectorstore.load_encoder(folder, receipt.encoder.precision, TOKENS_AT_ONCE)
+    rankings: list[list[str]] = []
+    with vectorstore.open_index(receipt, CHUNKS, VECTORS) as index:
+        for text, vector in zip(texts, _encode(encoder, texts), strict=True):
+            passages = index.search(text, vector, top_k)
+            rankings.append([passage.uri for passage in passages])
+    return rankings
+
+
+def _encode(encoder: vectorstore.Encoder, texts: list[str]) -> list[vectorstore.Vectors]:
+    return list(encoder.encode(texts)) if texts else []
+
+
+def _write(receipt: Receipt, report: Report, metrics: dict[str, Interval]) -> None:
+    content = {
+        "collection": receipt.collection,
+        "report": report.model_dump(),
+        "metrics": {name: interval.model_dump() for name, interval in metrics.items()},
+    }
+    files.write_json(REPORT, content)
+
+
+def _format_interval(interval: Interval) -> str:
+    if interval.value is None:
+        return "missing"
+    return f"{interval.value:.3f} [{interval.low}, {interval.high}]"

@@ -1,0 +1,330 @@
+"""Releases the exported candidate: prove it, let it take over step by step, put it on record."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pipelines import files, vectorstore
+from pipelines.config.canary import CanaryConfig
+from pipelines.config.proof import ProofConfig
+from pipelines.config.serve import ServeConfig
+from pipelines.contracts.answers import ANSWERS
+from pipelines.contracts.champion import Champion, ChampionFile
+from pipelines.contracts.receipt import Receipt
+from pipelines.contracts.release import ReleaseRecord
+from pipelines.contracts.report import Report
+from pipelines.contracts.scores import CANDIDATE, Scores
+from pipelines.contracts.verdict import Override, Verdict
+from pipelines.decision import champions, ledger, release_files
+from pipelines.errors import Refusal, UserError
+from pipelines.serving import canary, live_routes, live_server, locations, proof
+from pipelines.serving.triton_connection import Triton
+
+EXPORT = Path("models/triton")
+FOLDER = Path("models/champion")
+CHAMPION = Path("models/champion.json")
+VERDICT = Path("data/reports/verdict.json")
+SCORES = Path("data/reports/scores.json")
+ANSWERS_FILE = Path("data/answers.parquet")
+INDEX = Path("data/index.json")
+CHUNKS = Path("data/chunks.parquet")
+VECTORS = Path("data/vectors.parquet")
+
+
+class Step(StrEnum):
+    """The step of a release that decided, as the ledger names it."""
+
+    RELEASE = "release"
+    PROOF = "infra validation"
+    CANARY = "canary"
+    GATE = "gate"
+
+
+class StepRefusal(Refusal):
+    """A step said no. `step` and `kind` are for the ledger."""
+
+    def __init__(
+        self, message: str, step: Step, kind: Literal["refused", "rolled_back"] = "refused"
+    ):
+        super().__init__(message)
+        self.step = step
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Config:
+    """The sections of params.yaml by which a release is made."""
+
+    proof: ProofConfig
+    canary: CanaryConfig
+    serve: ServeConfig
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who releases, and why. Raises UserError if one of them is empty."""
+
+    who: str
+    why: str
+
+    def __post_init__(self) -> None:
+        ledger.require_author(self.who, self.why)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The exported release, its scores, and the gate's verdict."""
+
+    record: ReleaseRecord
+    verdict: Verdict
+    scores: Scores
+
+    @classmethod
+    def read(cls) -> "Candidate":
+        return cls(
+            record=files.read_json(EXPORT / "release.json", ReleaseRecord),
+            verdict=files.read_json(VERDICT, Verdict),
+            scores=files.read_json(SCORES, Scores),
+        )
+
+    @property
+    def release_id(self) -> str:
+        return self.record.release_id
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `release` did. `is_served`: a live server answers with the release."""
+
+    release_id: str
+    is_new: bool
+    is_served: bool
+
+
+def release(config: Config, author: Author) -> Outcome:
+    """Obey verdict and decision, prove, switch, record. Repeatable after a kill.
+
+    Raises Refusal with the reason; the old release then keeps answering.
+    """
+    candidate = Candidate.read()
+    champion = ledger.champion()
+    if champion and champion.release_id == candidate.release_id:
+        return _finish(config, champion)
+    old = champion.release_id if champion else None
+    event = _event(candidate, author)
+    with refusals_on_record(event):
+        obey(candidate)
+        check_export(candidate.record)
+        prove(config.proof, candidate.record)
+        triton = live_server.find_running()
+        if triton:
+            take_over(config.canary, triton, candidate.release_id, old)
+    champion = keep(candidate.record, event)
+    _record(candidate, event, champion)
+    settle(config.serve, triton, candidate.release_id, old)
+    return Outcome(candidate.release_id, is_new=True, is_served=triton is not None)
+
+
+def obey(candidate: Candidate) -> None:
+    """Raises Refusal unless gate and people agree to this candidate.
+
+    The gate must have accepted it, and the last person who decided about it must not have refused.
+    """
+    adapter = candidate.record.adapter
+    verdict = candidate.verdict
+    if not verdict.accepted or verdict.candidate != adapter:
+        raise StepRefusal(
+            f"refused: {EXPORT} holds candidate {adapter[:12]}; the verdict is about "
+            f"{verdict.candidate[:12]}: {verdict.reason}\nRun `make run` first",
+            Step.RELEASE,
+        )
+    decision = _last_decision(adapter)
+    if decision and decision.kind == "refused":
+        raise StepRefusal(
+            f"refused: {decision.who} refused candidate {adapter[:12]} at {decision.when}: "
+            f"{decision.why}\nAnother decision replaces it: "
+            "`python -m pipelines decide --decision approve --who NAME --why TEXT`",
+            Step.RELEASE,
+        )
+
+
+def check_export(record: ReleaseRecord) -> None:
+    """Raises UserError unless the exported weights are those that release.json names."""
+    weights = EXPORT / "generator" / str(record.version) / "weights"
+    if not weights.is_dir() or files.digest(weights) != record.model:
+        raise UserError(
+            f"{EXPORT} does not match its release.json: `dvc checkout {EXPORT}` or "
+            "`dvc repro export` repairs it"
+        )
+
+
+def prove(config: ProofConfig, record: ReleaseRecord) -> None:
+    """A fresh server loads exactly this release and answers as evaluate measured, or Refusal."""
+    rows = files.read(ANSWERS_FILE, ANSWERS)
+    answers = [row for row in rows if row["system"] == CANDIDATE]
+    print(f"proving {record.release_id} on a fresh Triton ...", flush=True)
+    receipt = files.read_json(INDEX, Receipt)
+    with (
+        vectorstore.server_address() as environment,
+        vectorstore.open_index(receipt, CHUNKS, VECTORS),
+    ):
+        result = proof.prove(EXPORT, record, answers, config, environment)
+    _demand(result.report, "the proof on a fresh server", Step.PROOF)
+    print(
+        f"proof: {result.report.reason}; {result.same_answers} answers and "
+        f"{result.same_citations} citations equal evaluate's"
+    )
+
+
+def take_over(config: CanaryConfig, triton: Triton, new: str, old: str | None) -> None:
+    """Load the new release beside the old one and move the requests.
+
+    On a refusal the old release has everything back and the new one is gone.
+    """
+    live_server.install(EXPORT, new)
+    receipt = files.read_json(INDEX, Receipt)
+    vectorstore.point_alias(live_server.alias(new), receipt.collection)
+    print(f"loading {new} beside {old or 'nothing'} ...", flush=True)
+    try:
+        live_server.load(triton, new)
+    except (UserError, OSError) as error:
+        report = canary.failure("the live server loads it", str(error))
+        _demand(report, "the release", Step.CANARY)
+    if old is None:
+        live_routes.write([(new, 1.0)], canary_pid=os.getpid())
+        return
+    handover = canary.Handover(new, old, triton, locations.traffic_folder())
+    report = canary.switch(config, handover)
+    if not report.passed:
+        live_server.unload(triton, new)
+        _demand(report, "the release on live traffic", Step.CANARY, "rolled_back")
+
+
+def keep(record: ReleaseRecord, event: ledger.Event) -> Champion:
+    """The exported repository in models/champion and DVC's cache; models/champion.json names it."""
+    with files.replacing(FOLDER) as target:
+        shutil.copytree(EXPORT, target)
+    _add_to_dvc(FOLDER)
+    version = f"generator/{record.version}"
+    champion = Champion(
+        release_id=record.release_id,
+        who=event.who,
+        why=event.why,
+        when=event.when,
+        num_documents=record.num_documents,
+        candidate=record.adapter,
+        model_digest=files.digest(FOLDER),
+        folder=str(FOLDER),
+        model=f"{version}/weights",
+        prompt=f"{version}/prompt.yaml",
+        scores=event.scores,
+    )
+    files.write_json(CHAMPION, ChampionFile(champion=champion))
+    return champion
+
+
+def settle(config: ServeConfig, triton: Triton | None, new: str, old: str | None) -> None:
+    """After the record: the routes are the new release's for good, and what is too old goes.
+
+    Weaviate's alias for other programs follows.
+    """
+    if triton:
+        live_routes.write([(new, 1.0)])
+        receipt = release_files.ensure_collection(new)
+        vectorstore.point_alias(live_server.KNOWLEDGE, receipt.collection)
+    exempt = [release for release in (new, old) if release]
+    for release_id in live_server.remove_old_releases(triton, config, exempt):
+        vectorstore.remove_alias(live_server.alias(release_id))
+
+
+@contextmanager
+def refusals_on_record(event: ledger.Event) -> Iterator[None]:
+    """A refusal in the block goes into the ledger, with its reason, before it goes on."""
+    try:
+        yield
+    except Refusal as refusal:
+        decision = {"kind": "refused", "step": Step.RELEASE.value, "why": str(refusal)}
+        if isinstance(refusal, StepRefusal):
+            decision |= {"kind": refusal.kind, "step": refusal.step.value}
+        ledger.append(event.model_copy(update=decision))
+        raise
+
+
+def _finish(config: Config, champion: Champion) -> Outcome:
+    """A kill may have come between the record and what follows it."""
+    files.write_json(CHAMPION, ChampionFile(champion=champion))
+    champions.read_verified(CHAMPION)
+    triton = live_server.find_running()
+    settle(config.serve, triton, champion.release_id, None)
+    return Outcome(champion.release_id, is_new=False, is_served=triton is not None)
+
+
+def _record(candidate: Candidate, event: ledger.Event, champion: Champion) -> None:
+    """The overrides that the gate obeyed, then the release with all its files."""
+    for override in candidate.verdict.overrides:
+        ledger.append(_override_event(event, override))
+    release_event = event.model_copy(update={"champion": champion})
+    ledger.append(release_event, whole_release=True)
+
+
+def _event(candidate: Candidate, author: Author) -> ledger.Event:
+    return ledger.Event(
+        kind="released",
+        step=Step.RELEASE.value,
+        release_id=candidate.release_id,
+        candidate=candidate.record.adapter,
+        who=author.who,
+        why=author.why,
+        when=ledger.now(),
+        scores=candidate.scores.values(CANDIDATE),
+        seen=ledger.file_digests([VERDICT, SCORES, EXPORT / "release.json"]),
+        champion=None,
+    )
+
+
+def _override_event(event: ledger.Event, override: Override) -> ledger.Event:
+    rules = ", ".join(override.rules)
+    changes = {
+        "kind": "overridden",
+        "step": Step.GATE.value,
+        "who": override.who,
+        "why": f"{rules} until {override.until}: {override.why}",
+        "when": ledger.now(),
+    }
+    return event.model_copy(update=changes)
+
+
+def _last_decision(adapter: str) -> ledger.Event | None:
+    """What the last person decided about this candidate."""
+    for event in reversed(ledger.read()):
+        if event.step == "approval" and event.candidate == adapter:
+            return event
+    return None
+
+
+def _demand(
+    report: Report,
+    subject: str,
+    step: Step,
+    kind: Literal["refused", "rolled_back"] = "refused",
+) -> None:
+    """Raises StepRefusal for a report that did not pass."""
+    try:
+        report.demand(subject, "The old release keeps answering.")
+    except Refusal as refusal:
+        raise StepRefusal(str(refusal), step, kind) from refusal
+
+
+def _add_to_dvc(folder: Path) -> None:
+    command = [sys.executable, "-m", "dvc", "add", "-q", str(folder)]
+    call = subprocess.run(command, capture_output=True, text=True)
+    if call.returncode:
+        reason = (call.stderr or call.stdout).strip() or f"`dvc add -v {folder}` says why"
+        raise UserError(f"DVC could not add {folder}: {reason}")

@@ -1,0 +1,55 @@
+"""Batches of examples of similar length: padding to the longest of a batch is work for nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+from transformers import Trainer
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+
+class ByLength(Sampler[int]):  # type: ignore[misc]  # mypy sees no types of torch
+    """Indices of the examples, so that each successive `batch_size` have similar lengths.
+
+    The order differs by epoch and is the same for the same seed: a resumed training skips the
+    examples that it has already trained on.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self._lengths = lengths
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The training loop calls it before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        """The groups of transformers run from long to short, so the batches are shuffled.
+
+        A last batch that is not full stays the last.
+        """
+        size = self._batch_size
+        dice = torch.Generator().manual_seed(self._seed + self._epoch)
+        indices = get_length_grouped_indices(self._lengths, size, generator=dice)
+        num_full = len(indices) // size
+        for batch in [*torch.randperm(num_full, generator=dice).tolist(), num_full]:
+            yield from indices[batch * size : (batch + 1) * size]
+
+
+class TrainerByLength(Trainer):  # type: ignore[misc]  # mypy sees no types of transformers
+    """The Trainer with these batches.
+
+    Its own `group_by_length` uses the random numbers of the process, which a resumed process does
+    not have, and trains on long batches before short ones.
+    """
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(row["input_ids"]) for row in rows]
+        return ByLength(lengths, self.args.train_batch_size, self.args.data_seed)

@@ -1,0 +1,70 @@
+"""Hybrid search over one collection, through Weaviate's client.
+
+pipelines/runtime/passage_search.py is the same search inside Triton, over HTTP with the standard
+library alone. Both take their parameters from there: the fusion of scores, the properties that are
+searched and those that are returned. tests/runtime/test_passage_search.py compares the two.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.contracts.receipt import Receipt
+from pipelines.runtime.passage_search import RETURNED_PROPERTIES, SEARCHED_PROPERTIES
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateClient
+
+Vector = npt.NDArray[np.float32]
+
+
+class Passage(NamedTuple):
+    """One hit, in the order of the hybrid search."""
+
+    chunk_id: str
+    uri: str
+    headings: list[str]
+    text: str
+    similarity: float  # cosine with the question
+    pages: tuple[int, ...] = ()  # numbers of the pages that it lies on, if there are pages
+
+
+class Index:
+    """A verified collection, held by an open connection."""
+
+    def __init__(self, client: "WeaviateClient", receipt: Receipt):
+        self._collection = client.collections.use(receipt.collection)
+        self.receipt = receipt
+
+    def search(self, question: str, vector: Vector, limit: int) -> list[Passage]:
+        """The best `limit` passages for a question's words (BM25) and its unit vector, best first.
+
+        Both scores are scaled to 0..1 over the candidates and added with the weight of the
+        receipt's `hybrid_alpha` (Weaviate's relative score fusion).
+        """
+        from weaviate.classes.query import HybridFusion
+
+        answer = self._collection.query.hybrid(
+            question,
+            vector=vector.tolist(),
+            alpha=self.receipt.hybrid_alpha,
+            fusion_type=HybridFusion.RELATIVE_SCORE,
+            query_properties=list(SEARCHED_PROPERTIES),
+            return_properties=list(RETURNED_PROPERTIES),
+            limit=limit,
+            include_vector=True,
+        )
+        return [_to_passage(hit, vector) for hit in answer.objects]
+
+
+def _to_passage(hit: Any, question: Vector) -> Passage:
+    properties = hit.properties
+    return Passage(
+        chunk_id=properties["chunk_id"],
+        uri=properties["uri"],
+        headings=list(properties["headings"]),
+        text=properties["text"],
+        similarity=float(np.dot(hit.vector["default"], question)),
+        pages=tuple(properties["pages"] or ()),
+    )

@@ -1,0 +1,239 @@
+"""The collections that Weaviate stores, and the contents that are in them.
+
+A collection cannot be renamed, so it is called `Passages_<random>`, and an alias `Chunks_<digest>`
+says which content is in it. Its description says the same to us: `<number of the build> <digest>`;
+`spare` while nobody needs it; `unfinished <token>` while it is written. A collection whose
+description does not say that it is complete is not used again: a write that failed may have left
+objects that no search by vector finds.
+"""
+
+import secrets
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from weaviate import WeaviateClient
+    from weaviate.classes.config import Property
+
+CONTENT = "Chunks_"
+PREFIX = "Passages_"
+SPARE_MARK = "spare"
+UNFINISHED_MARK = "unfinished"
+SPARE_NUMBER = 0
+UNFINISHED_NUMBER = -1
+
+
+class StoredCollection(NamedTuple):
+    """A collection of ours. They compare by age: the one finished last is the greatest."""
+
+    number: int  # of the build that finished it last; SPARE_NUMBER; UNFINISHED_NUMBER
+    name: str
+    digest: str | None  # of the content; None: a spare, or unfinished
+    aliases: tuple[str, ...]  # a release's for example; the content's own name is not among them
+
+
+def content_name(digest: str) -> str:
+    return CONTENT + digest[:12]
+
+
+def list_stored(client: "WeaviateClient") -> list[StoredCollection]:
+    """All collections of ours, oldest first."""
+    aliases: dict[str, list[str]] = defaultdict(list)
+    for entry in client.alias.list_all().values():
+        aliases[entry.collection].append(entry.alias)
+    collections: list[StoredCollection] = []
+    for name, config in client.collections.list_all(simple=True).items():
+        if name.startswith((PREFIX, CONTENT)):
+            collections.append(_describe(name, config.description or "", aliases[name]))
+    return sorted(collections)
+
+
+def _describe(name: str, description: str, aliases: list[str]) -> StoredCollection:
+    first_word, _, digest = description.partition(" ")
+    foreign_aliases = [alias for alias in aliases if not alias.startswith(CONTENT)]
+    named_by = tuple(sorted(foreign_aliases))
+    if first_word.isdecimal():
+        return StoredCollection(int(first_word), name, digest, named_by)
+    number = SPARE_NUMBER if description == SPARE_MARK else UNFINISHED_NUMBER
+    return StoredCollection(number, name, None, named_by)
+
+
+def find_content(client: "WeaviateClient", digest: str) -> StoredCollection | None:
+    """The finished collection with this content."""
+    for collection in list_stored(client):
+        if collection.digest == digest:
+            return collection
+    return None
+
+
+def resolve(client: "WeaviateClient", name: str) -> str | None:
+    """The collection that an alias or a content's name stands for; any other name is itself.
+
+    None if there is no such collection.
+    """
+    alias = client.alias.get(alias_name=name)
+    collection = alias.collection if alias is not None else name
+    return collection if client.collections.exists(collection) else None
+
+
+def display_name(client: "WeaviateClient", name: str) -> str:
+    """What people call a collection: one of ours by the name of its content."""
+    for collection in list_stored(client):
+        if collection.name == name and collection.digest is not None:
+            return content_name(collection.digest)
+    return name
+
+
+def list_complete(client: "WeaviateClient") -> list[StoredCollection]:
+    """The collections that were written to their end, spares included, oldest first."""
+    return [collection for collection in list_stored(client) if collection.number >= SPARE_NUMBER]
+
+
+def find_reusable(client: "WeaviateClient", keep: int | None) -> StoredCollection | None:
+    """The collection that the next build may overwrite, or None.
+
+    It is a spare; else the oldest, once there are `keep`. It is never the newest, nor one that an
+    alias names.
+    """
+    complete = list_complete(client)
+    collections = [collection for collection in complete if collection.name.startswith(PREFIX)]
+    idle = [collection for collection in collections if not collection.aliases]
+    for collection in idle:
+        if collection.digest is None:
+            return collection
+    if keep is None or len(collections) < keep or not idle or idle[0] == collections[-1]:
+        return None
+    return idle[0]
+
+
+def create(client: "WeaviateClient") -> str:
+    """A new, empty, unfinished collection; returns its name."""
+    from weaviate.classes.config import Configure, VectorDistances
+
+    name = PREFIX + secrets.token_hex(6)
+    graph = Configure.VectorIndex.hnsw(distance_metric=VectorDistances.COSINE)
+    client.collections.create(
+        name,
+        description=UNFINISHED_MARK,
+        vector_config=Configure.Vectors.self_provided(vector_index_config=graph),
+        properties=_properties(),
+    )
+    return name
+
+
+def _properties() -> "list[Property]":
+    from weaviate.classes.config import DataType, Property, Tokenization
+
+    as_a_whole: dict[str, Any] = {"tokenization": Tokenization.FIELD}
+    return [
+        Property(name="chunk_id", data_type=DataType.TEXT, **as_a_whole),
+        Property(name="uri", data_type=DataType.TEXT, **as_a_whole),
+        Property(name="title", data_type=DataType.TEXT),
+        Property(name="headings", data_type=DataType.TEXT_ARRAY),
+        Property(name="text", data_type=DataType.TEXT),
+        Property(name="start", data_type=DataType.INT),
+        Property(name="end", data_type=DataType.INT),
+        Property(name="pages", data_type=DataType.INT_ARRAY),
+    ]
+
+
+def mark_spare(client: "WeaviateClient", name: str) -> None:
+    """Say that a collection is complete, and that nobody needs it."""
+    client.collections.use(name).config.update(description=SPARE_MARK)
+
+
+def claim(client: "WeaviateClient", name: str) -> str:
+    """Mark a collection as being written, and take its content's name from it.
+
+    Returns the mark, for `finish`.
+    """
+    mark = f"{UNFINISHED_MARK} {secrets.token_hex(6)}"
+    client.collections.use(name).config.update(description=mark)
+    for entry in client.alias.list_all().values():
+        if entry.collection == name and entry.alias.startswith(CONTENT):
+            client.alias.delete(alias_name=entry.alias)
+    return mark
+
+
+def finish(client: "WeaviateClient", name: str, mark: str, digest: str) -> None:
+    """Say that this content is in the collection, as the newest of all.
+
+    Raises UserError if another build has claimed it since `mark`.
+    """
+    collection = client.collections.use(name)
+    if collection.config.get(simple=True).description != mark:
+        raise UserError(
+            "another build writes to Weaviate at the same time and took the collection "
+            f"{name}: run the same command again when it has ended"
+        )
+    mark_newest(client, name, digest)
+
+
+def mark_newest(client: "WeaviateClient", name: str, digest: str) -> None:
+    """Let a collection with this content be the newest, and let the content's name stand for it.
+
+    It inherits all aliases of the collection that the name stood for, which is damaged or was
+    deleted by somebody.
+    """
+    newest_number = max((collection.number for collection in list_complete(client)), default=0)
+    client.collections.use(name).config.update(description=f"{newest_number + 1} {digest}")
+    own_name = content_name(digest)
+    alias = client.alias.get(alias_name=own_name)
+    # Without an alias: a collection of that very name, made before names were aliases.
+    predecessor = alias.collection if alias is not None else own_name
+    for entry in client.alias.list_all().values():
+        if entry.collection == predecessor:
+            set_alias(client, entry.alias, name)
+    if alias is None:
+        client.collections.delete(own_name)
+        set_alias(client, own_name, name)
+
+
+def set_alias(client: "WeaviateClient", alias: str, collection: str) -> None:
+    """Let `alias` stand for the collection, in one call."""
+    current = client.alias.get(alias_name=alias)
+    if current is None:
+        client.alias.create(alias_name=alias, target_collection=collection)
+    elif current.collection != collection:
+        client.alias.update(alias_name=alias, new_target_collection=collection)
+
+
+def retire(client: "WeaviateClient", digest: str, keep: int) -> list[str]:
+    """Remove the oldest collections beyond `keep`; returns their contents' names.
+
+    Never the one with this content, nor what an alias names. One stays that the next build can
+    overwrite.
+    """
+    complete = list_complete(client)
+    idle = [collection for collection in complete if not collection.aliases]
+    removable = [collection for collection in idle if collection.digest != digest]
+    num_reserved = min(1, keep - 1)
+    num_retired = min(len(complete) - keep, len(removable) - num_reserved)
+    names = []
+    for collection in removable[: max(0, num_retired)]:
+        remove(client, collection)
+        names.append(content_name(collection.digest) if collection.digest else collection.name)
+    return names
+
+
+def remove_unfinished(client: "WeaviateClient") -> list[str]:
+    """Remove the collections that a build did not write to its end; returns their names."""
+    names = []
+    for collection in list_stored(client):
+        is_ours = collection.name.startswith(PREFIX) and not collection.aliases
+        if is_ours and collection.number == UNFINISHED_NUMBER:
+            remove(client, collection)
+            names.append(collection.name)
+    return names
+
+
+def remove(client: "WeaviateClient", collection: StoredCollection) -> None:
+    """Delete a collection, and the name of its content if that still stands for it."""
+    if collection.digest is not None:
+        own_name = content_name(collection.digest)
+        alias = client.alias.get(alias_name=own_name)
+        if alias is not None and alias.collection == collection.name:
+            client.alias.delete(alias_name=own_name)
+    client.collections.delete(collection.name)

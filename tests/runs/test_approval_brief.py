@@ -1,0 +1,57 @@
+from pathlib import Path
+
+from pipelines import files
+from pipelines.contracts.release import ReleaseRecord
+from pipelines.runs import approval_brief
+
+RECORD = ReleaseRecord(
+    release_id="r-1",
+    version=1,
+    documents="d",
+    num_documents=3,
+    chunks="c",
+    collection="Chunks_1",
+    index="i",
+    encoder="e",
+    prompt="faq-v1",
+    prompt_digest="p",
+    base="b",
+    adapter="a",
+    scores="s",
+    verdict="v",
+    model="m",
+    repository="r",
+    exact_match=0.8,
+    code_commit="1",
+    code_modified=False,
+)
+
+
+def test_a_model_that_was_only_measured_again_is_nothing_to_release(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "release.json", RECORD)
+
+    record = RECORD.model_copy(
+        update={
+            "release_id": "r-2",
+            "scores": "s2",
+            "verdict": "v2",
+            "exact_match": 0.81,
+            "code_commit": "2",
+        }
+    )
+
+    assert not approval_brief.is_new(record, tmp_path)
+
+
+def test_a_different_adapter_index_or_repository_is_a_new_candidate(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "release.json", RECORD)
+
+    for field in ("adapter", "index", "repository", "prompt_digest"):
+        record = RECORD.model_copy(update={field: "different"})
+        assert approval_brief.is_new(record, tmp_path), field
+
+
+def test_what_a_document_holds_cannot_become_markup_in_the_question_to_a_person() -> None:
+    text = "[click](http://x) <b>now</b>\n| x"
+
+    assert approval_brief.escape(text) == "\\[click\\]\\(http://x\\) \\<b\\>now\\</b\\> \\| x"

@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.config.base import MadeModel
+from pipelines.runtime import generation
+from pipelines.runtime.generation import Batch, Generator
+from pipelines.training import base_model
+
+TINY = MadeModel(
+    vocabulary_size=400,
+    hidden_size=32,
+    num_layers=2,
+    num_heads=2,
+    num_tokens=2500,
+    sequence_length=32,
+    batch_size=4,
+    learning_rate=0.01,
+)
+TEXT = (
+    "The gate refuses a worse candidate. A release is a decision by a person. Documents are read. "
+)
+PROMPTS = [
+    "The gate",
+    "Why does the gate refuse a candidate that is worse than the champion, and who decides?",
+    "Documents are",
+    "A release is a decision by a person. " * 3,
+    "What?",
+]
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    base_model.make([TEXT * 30], TINY, 7, folder)
+    return generation.load(folder, precision="fp32")
+
+
+def generate_by_transformers(generator: Generator, prompt: str, max_new_tokens: int) -> list[int]:
+    """New tokens of the library's own greedy generation for one prompt, without the end token."""
+    inputs = generator.tokenizer(prompt, return_tensors="pt")
+    with torch.inference_mode():
+        sequence = generator.model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=generator.tokenizer.pad_token_id,
+            eos_token_id=generator.tokenizer.eos_token_id,
+        )[0]
+    tokens: list[int] = sequence[inputs["input_ids"].shape[1] :].tolist()
+    return tokens[:-1] if tokens[-1] == generator.tokenizer.eos_token_id else tokens
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_answers_are_those_of_transformers_whatever_the_batch_size(
+    generator: Generator, batch_size: int
+) -> None:
+    answers = generator.answer(PROMPTS * 2, 20, batch_size)
+    decode = generator.tokenizer.decode
+    expected = []
+    for prompt in PROMPTS:
+        tokens = generate_by_transformers(generator, prompt, 20)
+        text = decode(tokens, skip_special_tokens=True).strip()
+        num_prompt_tokens = len(generator.tokenizer(prompt)["input_ids"])
+        expected.append((text, num_prompt_tokens, len(tokens)))
+    assert answers == expected * 2
+
+
+def test_a_row_that_joins_later_changes_nothing_for_itself_or_for_those_that_it_joined(
+    generator: Generator,
+) -> None:
+    early = generator.row(PROMPTS[0], 3)
+    long = generator.row(PROMPTS[1], 20)
+    late = generator.row(PROMPTS[2], 20)
+    batch = Batch(generator)
+    batch.add([early, long])
+    for _ in range(4):
+        batch.leave()
+        batch.step()
+    batch.add([late])
+    while batch.rows:
+        batch.leave()
+        if batch.rows:
+            batch.step()
+    for row, prompt in zip((early, long, late), PROMPTS[:3], strict=True):
+        expected = generate_by_transformers(generator, prompt, row.max_new_tokens)
+        assert row.tokens[: len(expected)] == expected
+        assert len(row.tokens) <= row.max_new_tokens
+
+
+def test_a_row_that_is_stopped_gets_no_further_token(generator: Generator) -> None:
+    stopped_row = generator.row(PROMPTS[0], 20)
+    running_row = generator.row(PROMPTS[1], 20)
+    batch = Batch(generator)
+    batch.add([stopped_row, running_row])
+    batch.step()
+    stopped_row.is_stopped = True
+    num_tokens = len(stopped_row.tokens)
+    assert batch.leave() == [stopped_row]
+    batch.step()
+    assert (len(stopped_row.tokens), batch.rows) == (num_tokens, [running_row])
+
+
+def test_padding_goes_with_the_row_that_needed_it(generator: Generator) -> None:
+    long = generator.row(PROMPTS[1], 2)
+    short = generator.row(PROMPTS[4], 20)
+    batch = Batch(generator)
+    batch.add([long, short])
+    batch.step()
+    batch.leave()
+    assert batch._cache[0].shape[2] == len(short.prompt) + 1 < len(long.prompt)
+
+
+def test_a_model_that_keeps_a_state_instead_of_keys_and_values_is_refused(tmp_path: Path) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=50, hidden_size=8, state_size=4, num_hidden_layers=1)
+    MambaForCausalLM(config).save_pretrained(tmp_path)
+    message = "MambaForCausalLM keeps a state instead of keys and values"
+    with pytest.raises(ValueError, match=message):
+        generation.load(tmp_path)

@@ -1,0 +1,32 @@
+"""Retrieval must reach the gate's floors before the live release reads a new index."""
+
+import pytest
+
+from pipelines.config import params
+from pipelines.config.gate import GateConfig
+from pipelines.contracts.scores import Interval
+from pipelines.serving import refreshing
+
+
+def intervals(low: float, num: int = 300) -> dict[str, Interval]:
+    """The same interval for every retrieval metric."""
+    interval = Interval(value=low, low=low, high=1.0, num=num)
+    return dict.fromkeys(refreshing.METRICS, interval)
+
+
+def gate(floor: float) -> GateConfig:
+    """The default gate with a floor for a retrieval metric and one for another metric."""
+    floors = {"hit_at_3": floor, "exact_match": 1.0}
+    return params.load().section(GateConfig).model_copy(update={"floors": floors})
+
+
+@pytest.mark.parametrize(("low", "failures"), [(0.5, []), (0.6, []), (0.4, ["floor hit_at_3"])])
+def test_only_the_floors_of_retrieval_metrics_decide(low: float, failures: list[str]) -> None:
+    report = refreshing.judge(gate(floor=0.5), intervals(low))
+    assert [check.name for check in report.failures()] == failures
+    assert len(report.checks) == 2
+
+
+def test_an_index_without_a_measured_question_is_refused() -> None:
+    report = refreshing.judge(gate(floor=0.0), intervals(0.0, num=0))
+    assert [check.name for check in report.failures()] == ["enough golden questions with a page"]
