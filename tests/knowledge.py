@@ -54,7 +54,7 @@ def run_ingest(sources: IngestConfig, engine: EngineConfig = LOCAL) -> None:
         rejections=ARTIFACTS["rejections"],
         ingestion=REPORTS["ingestion"],
     )
-    inputs = ingest.Inputs(raw=Path("data/raw"), pipeline=LOCK)
+    inputs = ingest.Inputs(pipeline=LOCK)
     ingest.run(ingest.Config(ingest=sources, engine=engine), inputs, outputs)
 
 

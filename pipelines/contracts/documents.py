@@ -38,13 +38,11 @@ DOCUMENTS = pa.schema([
     pa.field("aliases", pa.list_(pa.string()), nullable=False),
 ])  # fmt: skip
 
-# Where a document was rejected: its source could not provide it, its reader could not convert it,
-# or its text broke a rule.
-
 REJECTIONS = pa.schema([
     pa.field("uri", pa.string(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
-    pa.field("stage", pa.string(), nullable=False),  # source, convert or quality
+    # source: it could not be provided; convert: its reader failed; quality: its text broke a rule
+    pa.field("stage", pa.string(), nullable=False),
     pa.field("reason", pa.string(), nullable=False),
     pa.field("digest", pa.string(), nullable=True),  # sha256 of the content, if there was any
 ])  # fmt: skip

@@ -33,7 +33,6 @@ class Config:
 class Inputs:
     """Files that the stage reads."""
 
-    raw: Path  # folder of the file sources; config/ingest.py checks that they are below it
     pipeline: Path  # lock file that pins the packages' versions
 
 

@@ -27,7 +27,7 @@ QUALITY = Quality(
     max_replacement_share=1,
     max_mojibake_share=1,
 )
-INPUTS = Inputs(raw=Path("data/raw"), pipeline=Path("lock.txt"))
+INPUTS = Inputs(pipeline=Path("lock.txt"))
 OUTPUTS = Outputs(
     converted=Path("converted.parquet"),
     rejections=Path("rejections.parquet"),
