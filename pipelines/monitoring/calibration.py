@@ -59,11 +59,13 @@ class Signals:
 
     @property
     def names(self) -> list[str]:
+        """The columns' names, then the kernels'."""
         columns = [column.name for column in self.columns]
         return columns + [kernel.name for kernel in self.kernels]
 
     @property
     def sides(self) -> npt.NDArray[np.int_]:
+        """Which change is drift, in the order of `names`: 1 more, -1 less, 0 both."""
         columns = [column.side for column in self.columns]
         return np.array(columns + [1] * len(self.kernels))
 

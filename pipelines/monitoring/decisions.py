@@ -37,6 +37,7 @@ def read(path: Path = LEDGER) -> Record:
 
 
 def append(entry: Decision | Acceptance, path: Path = LEDGER) -> None:
+    """Add a line, for two processes at once too. Raises UserError if the chain is broken."""
     kind = "decision" if isinstance(entry, Decision) else "accepted"
     fields: dict[str, Any] = entry.model_dump()
     hash_chain.append(path, {"kind": kind, **fields})

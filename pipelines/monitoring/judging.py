@@ -38,6 +38,7 @@ class Outcome:
 
     @property
     def drifting_signals(self) -> list[Signal]:
+        """Those that have drifted, worst first."""
         return [signal for signal in self.signals if signal.drifted]
 
 

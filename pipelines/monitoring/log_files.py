@@ -58,6 +58,7 @@ class Folder:
                 yield path, table
 
     def frames(self) -> list[pd.DataFrame]:
+        """The rows of each file, as `tables` gives them."""
         return [table.to_pandas() for _, table in self.tables()]
 
     def _read(self, path: Path) -> pa.Table | None:

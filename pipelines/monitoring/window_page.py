@@ -52,10 +52,12 @@ class Axes:
 
     @property
     def x_max(self) -> int:
+        """The right edge."""
         return self.width - 8
 
     @property
     def y_max(self) -> int:
+        """The lower edge."""
         return self.height - 16
 
     def x(self, number: int) -> float:

@@ -90,14 +90,14 @@ class Corpus:
 class Split(NamedTuple):
     """Positions in the corpus, sampled for one turn."""
 
-    known: Positions
+    known_questions: Positions
     baseline: Positions
     window: Positions
 
     @property
     def reference(self) -> Positions:
         """What Evidently compares the window with."""
-        return np.concatenate([self.known, self.baseline])
+        return np.concatenate([self.known_questions, self.baseline])
 
 
 class Setting(NamedTuple):
@@ -195,13 +195,14 @@ def rows_at(corpus: Corpus, positions: Positions) -> Rows:
 
 
 def alarms_by_ours(corpus: Corpus, turn: Split) -> bool:
-    count = len(turn.known)
+    positions = turn.known_questions
+    count = len(positions)
     known_questions = KnownQuestions(
-        questions=corpus.questions[turn.known].tolist(),
+        questions=corpus.questions[positions].tolist(),
         answers=[""] * count,
         refusal=np.zeros(count, bool),
         golden=np.zeros(count, bool),
-        vectors=corpus.vectors[turn.known],
+        vectors=corpus.vectors[positions],
     )
     window = rows_at(corpus, turn.window)
     baseline = rows_at(corpus, turn.baseline)

@@ -57,10 +57,14 @@ def load_questions() -> Questions:
     return Questions(texts, answers, refusal, encoder.encode(texts))
 
 
+def take(texts: list[str], positions: Sequence[int]) -> list[str]:
+    return [texts[position] for position in positions]
+
+
 def known_questions(questions: Questions, positions: list[int]) -> KnownQuestions:
     return KnownQuestions(
-        questions=[questions.texts[position] for position in positions],
-        answers=[questions.answers[position] for position in positions],
+        questions=take(questions.texts, positions),
+        answers=take(questions.answers, positions),
         refusal=np.array(questions.refusal)[positions],
         golden=np.zeros(len(positions), bool),
         vectors=questions.vectors[positions],
@@ -77,7 +81,7 @@ def sample_window(
     thumb = np.where(generator.random(SIZE) < 0.1, -1.0, 1.0)
     pages = [f"page-{number}" for number in range(28)]
     table = table.assign(
-        question=[questions.texts[position] for position in sample],
+        question=take(questions.texts, sample.tolist()),
         answer=generator.choice(["Run it.", "Read the page.", "Stop it."], SIZE),
         status=np.where(generator.random(SIZE) < 0.005, "failed", "ok"),
         time=pd.Timestamp(NOW),
@@ -98,9 +102,7 @@ def sample_window(
     return Rows(table, questions.vectors[sample])
 
 
-def sample_corrections(
-    thumbs: Sequence[float], generator: np.random.Generator
-) -> "pd.Series[object]":
+def sample_corrections(thumbs: Sequence[float], generator: np.random.Generator) -> "pd.Series[str]":
     """A correction for three in ten thumbs down."""
     corrections: list[str | None] = []
     for thumb in thumbs:
