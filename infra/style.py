@@ -152,7 +152,7 @@ def is_vague(name: str) -> bool:
 
 def broken_limits(measures: Measures) -> Iterator[str]:
     """A sentence for each limit that the measures break."""
-    by_rule = {rule: 0 for rule in ("line", "comprehensions", "arguments", "name")}
+    by_rule = dict.fromkeys(("line", "comprehensions", "arguments", "name"), 0)
     for offender in measures.offenders:
         by_rule[offender.rule] += 1
     sizes = sorted(measures.statement_sizes)

@@ -1,1 +1,1 @@
-"""The pipeline: `python -m pipelines --help`. Start reading at dvc.yaml, then stages/, then rooms."""
+"""The pipeline: `python -m pipelines --help`. Start at dvc.yaml, then stages/, then the rooms."""

@@ -1,4 +1,4 @@
-"""What every section of params.yaml has in common: frozen, no unknown keys, no defaults, no silent conversions."""
+"""What all sections of params.yaml share: frozen, no unknown keys, no defaults, no conversions."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -33,7 +33,7 @@ def test_parts_without_text_are_empty() -> None:
 
 
 def test_a_table_has_rows_of_equal_length_and_none_that_is_empty() -> None:
-    rows = [["Pot", None], [None, ""], ["small", "2|3", "x\ny"]]
+    rows: list[list[str | None]] = [["Pot", None], [None, ""], ["small", "2|3", "x\ny"]]
     assert format_table(rows) == "| Pot |  |  |\n| --- | --- | --- |\n| small | 2\\|3 | x y |"
     assert format_table([[None], [""]]) == ""
 
