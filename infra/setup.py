@@ -49,7 +49,7 @@ TEST_PROGRAMS = {
     },
     "infra/test -m images": {"buildah": "/usr/bin/buildah", "debootstrap": "/usr/sbin/debootstrap"},
 }
-GROUPS = ("pipeline", "airflow", "triton", "dev")  # of pyproject.toml
+GROUPS = ("pipeline", "airflow", "triton", "models", "dev")  # of pyproject.toml
 REMINDER_SECONDS = 30
 
 
@@ -165,13 +165,18 @@ def print_information() -> None:
 
 
 def lock() -> None:
-    """Pin the groups. dev is pinned within what pipeline has, since they share an environment."""
+    """Pin the groups. dev is pinned within what pipeline has, since they share an environment.
+
+    models is pinned without what its packages require, of which nothing is used.
+    """
     for group in GROUPS:
         target = REQUIREMENTS / f"{group}.txt"
         command = [str(UV), "pip", "compile", "-q", "--universal", "--python-version", "3.11"]
         command += ["--no-annotate", "--no-header", "--group", group, "-o", str(target)]
         if group == "dev":
             command += ["-c", str(REQUIREMENTS / "pipeline.txt")]
+        if group == "models":
+            command += ["--no-deps"]
         subprocess.run(command, check=True, cwd=ROOT)
 
 

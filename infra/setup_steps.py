@@ -244,7 +244,7 @@ def steps() -> list[Step]:
             install_tools,
             ("system",),
         ),
-        environment_step("pipeline", ".venv", ("pipeline", "dev"), ("tools",)),
+        environment_step("pipeline", ".venv", ("pipeline", "models", "dev"), ("tools",)),
         Step(
             "weaviate",
             digest(infra / "weaviate/install", infra / "weaviate/version"),

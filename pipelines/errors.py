@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,13 @@ class Refusal(UserError):
 
 class Unreachable(UserError):
     """Something outside did not answer, so the same command may work later (TRY_AGAIN)."""
+
+
+def demand_none(problems: Iterable[str]) -> None:
+    """Raise UserError with every problem, a line each; nothing if there is none."""
+    lines = list(problems)
+    if lines:
+        raise UserError("\n".join(lines))
 
 
 def note_of_a_full_disk() -> str:

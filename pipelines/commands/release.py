@@ -13,9 +13,17 @@ from pipelines.serving import releasing
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--who", required=True, help="who decides")
     parser.add_argument("--why", required=True, help="why, in a sentence")
+    parser.add_argument(
+        "--expect-latency-ratio",
+        type=float,
+        metavar="TIMES",
+        help="the new release is meant to be slower: an answer may take so many times as long as "
+        "the old release's. Takes the place of canary.max_latency_ratio for this release alone, "
+        "and goes on record",
+    )
 
 
-def run(who: str, why: str) -> None:
+def run(who: str, why: str, expect_latency_ratio: float | None = None) -> None:
     """Raises Refusal with the reason; the old release then keeps answering."""
     author = releasing.Author(who, why)
     values = params.load()
@@ -24,7 +32,7 @@ def run(who: str, why: str) -> None:
         canary=values.section(CanaryConfig),
         serve=values.section(ServeConfig),
     )
-    outcome = releasing.release(config, author)
+    outcome = releasing.release(config, author, expected_latency_ratio=expect_latency_ratio)
     if not outcome.is_new:
         print(f"{outcome.release_id} is the champion already")
         return

@@ -30,5 +30,8 @@ def _format(event: ledger.Event) -> str:
     if "exact_match" in event.scores:
         score = f"exact match {event.scores['exact_match']:.3f}"
     why = " ".join(event.why.split())
+    if event.expected_latency_ratio is not None:
+        declaration = f"may take {event.expected_latency_ratio:g} times as long, as declared"
+        why = f"{why} ({declaration})"
     columns = f"{MARKS[event.kind]:14} {subject:24} {event.who:12} {score:18}"
     return f"{event.when}  {columns} {event.step}: {why}"

@@ -7,9 +7,14 @@ nothing to do, looks for changes first, while this process imports and checks th
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines.errors import note_of_a_full_disk
+from pipelines.errors import demand_none, note_of_a_full_disk
 from pipelines.system import dvc_lock
+
+if TYPE_CHECKING:
+    from pipelines.config.params import Params
 
 DVC = [sys.executable, "-m", "dvc"]
 
@@ -29,7 +34,7 @@ def run() -> int:
         from pipelines.config import params
         from pipelines.decision import run_summary
 
-        params.load()
+        _require_possible_gate(params.load())
     finally:
         # An error of `dvc status` counts as a change: `dvc repro` then reports it.
         is_changed = status.wait() != 0
@@ -40,6 +45,18 @@ def run() -> int:
     if code:
         print(note_of_a_full_disk(), file=sys.stderr)
     return code
+
+
+def _require_possible_gate(values: "Params") -> None:
+    """Raises UserError if no model could pass the gate, before one is trained for minutes."""
+    from pipelines import graph
+    from pipelines.config.gate import GateConfig
+    from pipelines.decision import gate_settings
+    from pipelines.questions import golden
+
+    if "gate" in graph.read():
+        questions = golden.load(Path("data/golden"))
+        demand_none(gate_settings.problems(values.section(GateConfig), questions))
 
 
 def _reproduce() -> int:

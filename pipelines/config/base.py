@@ -32,18 +32,21 @@ class MadeModel(Section):
 class BaseConfig(Section):
     """Where the base model comes from."""
 
-    source: str = Field(min_length=1, description="made, a folder, or a hub id")
+    source: str = Field(min_length=1, description="package:<name>, a folder, a hub id, or made")
     revision: str | None = Field(
-        description="commit of a hub id (40 hex digits); null for made or a folder"
+        description="commit of a hub id (40 hex digits), or sha256 of the package's GGUF file or "
+        "of the folder (64); null: not pinned, which a hub id must be"
     )
     seed: int = Field(ge=0, description="seed of the made model")
     made: MadeModel = Field(description="used by `source: made` alone")
 
     @model_validator(mode="after")
     def _revision_is_pinned(self) -> "BaseConfig":
-        if self.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+        if self.revision is None:
+            return self
+        if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", self.revision):
             raise ValueError(
-                f"revision {self.revision!r} is not a commit: "
-                "give its 40 hex digits, since a branch can move"
+                f"revision {self.revision!r} is not a commit: give its 40 hex digits, since a "
+                "branch can move, or the 64 of a file's or folder's sha256"
             )
         return self

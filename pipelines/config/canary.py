@@ -28,7 +28,9 @@ class CanaryConfig(Section):
         ge=0, le=1, description="share of failed requests against the old release"
     )
     max_latency_ratio: float = Field(
-        gt=0, description="95th percentile of the time to the answer against the old release"
+        gt=0,
+        description="95th percentile of the time to the answer against the old release; "
+        "`release --expect-latency-ratio` replaces it once",
     )
     max_groundedness_drop: float = Field(
         ge=0, le=1, description="mean groundedness against the old release"

@@ -10,8 +10,8 @@ class IndexConfig(Section):
 
     keep: int = Field(
         ge=1,
-        description="collections that stay, the new one and spares included; "
-        "what an alias names always stays",
+        description="collections that stay, the new one and spares (beyond 10,000 passages) "
+        "included; what an alias names always stays",
     )
     hybrid_alpha: float = Field(
         ge=0,

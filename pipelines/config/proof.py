@@ -9,6 +9,11 @@ class ProofConfig(Section):
     """What a fresh server must show before a release may be live."""
 
     num_questions: int = Field(ge=1, description="golden questions asked, spread over all")
+    num_clients: int = Field(
+        ge=1,
+        le=1024,
+        description="questions asked at once; each must be answered within export.timeout_seconds",
+    )
     min_same_answers: float = Field(
         ge=0, le=1, description="share of answers that equal evaluate's to the letter"
     )

@@ -38,13 +38,15 @@ class Check(BaseModel):
     num_rows: int = 0  # rows that break the rule, if rows can be named
     examples: list[str] = []  # at most three
     code: str = ""  # a CheckCode, or empty
+    remedy: str = ""  # for people: what to do if it did not pass, or empty
 
     @model_serializer(mode="wrap")
-    def _leave_out_empty_code(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A check without a code is stored without the key."""
+    def _leave_out_empty_texts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A check without a code or a remedy is stored without the key."""
         fields: dict[str, Any] = dump(self)
-        if not self.code:
-            fields.pop("code", None)
+        for key in ("code", "remedy"):
+            if not fields.get(key):
+                fields.pop(key, None)
         return fields
 
     def describe(self) -> str:
@@ -88,7 +90,10 @@ class Report(BaseModel):
         )
 
     def demand(self, subject: str, remedy: str) -> None:
-        """Raise Refusal unless passed: which check, how many rows, three examples, what to do."""
+        """Raise Refusal unless passed: which check, how many rows, three examples, what to do.
+
+        `remedy` is about the whole; a check's own remedy follows it in a line of its own.
+        """
         if self.passed:
             return
         lines = [f"refused: {subject} did not pass. {remedy}"]
@@ -104,6 +109,8 @@ def _describe_failure(check: Check) -> str:
     line = f"{check.name}: {check.observed}{count}, expected {check.expected}"
     if check.examples:
         line += f" e.g. {', '.join(check.examples[:3])}"
+    if check.remedy:
+        line += f"\n    {check.remedy}"
     return line
 
 

@@ -242,6 +242,26 @@ def load(config: RedactConfig) -> Redactor:
     return Redactor(engine, actions, config.min_score, allow, key)
 
 
+def personal_data_problem(text: str, redactor: Redactor) -> str | None:
+    """What personal data a text of ours holds, and how to keep what is public; None if none."""
+    values: set[tuple[str, str]] = set()
+    for entity in redactor.find_entities(text):
+        values.add((entity.type, text[entity.start : entity.end]))
+    if not values:
+        return None
+    listing = ", ".join(f"{kind} {value!r}" for kind, value in sorted(values))
+    # As YAML's single quotes have it, so that the line can be copied.
+    patterns = ", ".join(f"'{_escape(value)}'" for _, value in sorted(values))
+    return (
+        f"holds personal data ({listing}): remove it, or, if it is public, "
+        f"add to params.yaml: redact.allow the regular expression {patterns}"
+    )
+
+
+def _escape(value: str) -> str:
+    return re.escape(value).replace("'", "''")
+
+
 def describe_settings(config: RedactConfig) -> str:
     """What a result depends on besides the text: the settings, and a digest of the key if used."""
     key = os.environ.get(KEY_VARIABLE, "") if "hash" in config.actions.values() else ""

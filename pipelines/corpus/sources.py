@@ -6,7 +6,8 @@ A kind of source that needs no fetch has a function here; remote ones are read f
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,16 +51,32 @@ def read_files(source: FilesSource, max_bytes: int) -> Iterator[SourceDocument]:
 
     Raises UserError if the folder is missing or nothing matches.
     """
+    for name, uri in _find_files(source):
+        yield _read_file(name, uri, max_bytes)
+
+
+def _find_files(source: FilesSource) -> Iterator[tuple[str, str]]:
+    """(file name, uri) of every file, sorted. Raises as read_files."""
+    folder = _existing_folder(source)
+    names = _matching_files(folder, source.globs)
+    if not names:
+        raise _no_match(source)
+    prefix = os.path.join(folder, "")
+    for name in names:
+        yield name, f"{source.name}/{name.removeprefix(prefix)}"
+
+
+def _existing_folder(source: FilesSource) -> Path:
     folder = Path(source.path)
     if not folder.is_dir():
         problem = f"the folder {folder} is missing. Create it, or correct `path`"
         raise source_error(source.name, problem)
-    names = _matching_files(folder, source.globs)
-    if not names:
-        raise source_error(source.name, f"no file in {folder} matches {source.globs}")
-    prefix = os.path.join(folder, "")
-    for name in names:
-        yield _read_file(name, f"{source.name}/{name.removeprefix(prefix)}", max_bytes)
+    return folder
+
+
+def _no_match(source: FilesSource) -> UserError:
+    problem = f"no file in {source.path} matches {source.globs}: add files, or correct `globs`"
+    return source_error(source.name, problem)
 
 
 def _matching_files(folder: Path, globs: list[str]) -> list[str]:
@@ -72,9 +89,8 @@ def _matching_files(folder: Path, globs: list[str]) -> list[str]:
 
 def _read_file(name: str, uri: str, max_bytes: int) -> SourceDocument:
     if not _is_utf8(uri):
-        readable_uri = uri.encode("utf-8", "backslashreplace").decode()
         problem = "its file name is not UTF-8: rename it"
-        return SourceDocument(readable_uri, b"", problem=problem)
+        return SourceDocument(_readable(uri), b"", problem=problem)
     with open(name, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
@@ -90,22 +106,31 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
+def _readable(uri: str) -> str:
+    """The uri with bytes that are not UTF-8 as escapes."""
+    return uri.encode("utf-8", "backslashreplace").decode()
+
+
 def read_packages(source: PackagesSource, pins: Pins) -> Iterator[SourceDocument]:
     """Descriptions of installed packages, in the version that the lock pins.
 
     Raises UserError if a package is not installed.
     """
     for name in sorted(source.packages):
-        try:
-            metadata = importlib.metadata.metadata(name)
-        except importlib.metadata.PackageNotFoundError as error:
-            raise source_error(
-                source.name,
-                f"package `{name}` is not installed. Remove it from the list, "
-                "or add it to pyproject.toml and run `make lock setup`",
-            ) from error
+        metadata = _distribution(name, source.name).metadata
         pin = pins.get(_normalize(name))
         yield _describe_package(name, f"{source.name}/{name}", metadata, pin)
+
+
+def _distribution(name: str, source_name: str) -> importlib.metadata.Distribution:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise source_error(
+            source_name,
+            f"package `{name}` is not installed. Remove it from the list, "
+            "or add it to pyproject.toml and run `make lock setup`",
+        ) from error
 
 
 def _describe_package(name: str, uri: str, metadata: Any, pin: str | None) -> SourceDocument:
@@ -132,11 +157,66 @@ def read_snapshot(name: str) -> Iterator[SourceDocument]:
 
     Raises UserError if it has not been fetched.
     """
+    for row in files.read(_existing_snapshot(name), FETCHED, ROWS_A_BATCH):
+        yield SourceDocument(row["uri"], row["content"], row["hint"], row["title"], row["problem"])
+
+
+def _existing_snapshot(name: str) -> Path:
     path = snapshot_path(name)
     if not path.exists():
         raise source_error(name, f"it has not been fetched: run `python -m pipelines fetch {name}`")
-    for row in files.read(path, FETCHED, ROWS_A_BATCH):
-        yield SourceDocument(row["uri"], row["content"], row["hint"], row["title"], row["problem"])
+    return path
+
+
+def source_problems(sources: Iterable[Source]) -> list[str]:
+    """Why sources cannot be read: folder, files, packages or snapshot missing. Reads no document.
+
+    The sentences are those of read_source's errors.
+    """
+    problems: list[str] = []
+    for source in sources:
+        for require in _requirements(source):
+            try:
+                require()
+            except UserError as error:
+                problems.append(str(error))
+    return problems
+
+
+def _requirements(source: Source) -> Iterator[Callable[[], object]]:
+    """What must hold before a source is read; each raises UserError if it does not."""
+    if isinstance(source, PackagesSource):
+        for name in sorted(source.packages):
+            yield partial(_distribution, name, source.name)
+    elif is_remote(source):
+        yield partial(_existing_snapshot, source.name)
+    else:
+        assert isinstance(source, FilesSource)
+        yield partial(_require_match, source)
+
+
+def _require_match(source: FilesSource) -> None:
+    """Stops at the first file, since a folder may hold very many."""
+    folder = _existing_folder(source)
+    for glob in source.globs:
+        if any(map(os.path.isfile, folder.glob(glob))):
+            return
+    raise _no_match(source)
+
+
+def list_uris(source: Source) -> Iterator[str]:
+    """The uris of read_source's documents without reading them. Raises as that does."""
+    if isinstance(source, PackagesSource):
+        for name in source.packages:
+            yield f"{source.name}/{name}"
+    elif is_remote(source):
+        path = _existing_snapshot(source.name)
+        for batch in files.batches(path, FETCHED, columns=["uri"]):
+            yield from batch.column("uri").to_pylist()
+    else:
+        assert isinstance(source, FilesSource)
+        for _, uri in _find_files(source):
+            yield _readable(uri)
 
 
 def pinned_versions(lock: Path) -> Pins:

@@ -1,6 +1,9 @@
 """Reads data/overrides.yaml: which rules of the gate a person lets a candidate break."""
 
 import datetime
+import re
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,30 @@ def read(path: Path, candidate: str, today: datetime.date) -> list[Override]:
     return overrides
 
 
+def problems(
+    path: Path, rules: Collection[str], today: datetime.date, candidate: str | None = None
+) -> list[str]:
+    """Overrides in force that name an unknown rule: they would change nothing.
+
+    `candidate`: look at its overrides alone. Raises UserError as `read`.
+    """
+    lines: list[str] = []
+    for override, until in _parse(path):
+        is_meant = candidate is None or candidate.startswith(override.candidate)
+        if until < today or not is_meant:
+            continue
+        for name in override.rules:
+            if name not in rules:
+                lines.append(f"{path}: candidate {override.candidate}: {_unknown(name, rules)}")
+    return lines
+
+
+def _unknown(name: str, rules: Collection[str]) -> str:
+    similar = get_close_matches(name, rules, n=1)
+    hint = f"did you mean {similar[0]!r}?" if similar else f"the rules are {', '.join(rules)}"
+    return f"rules: the gate has no rule {name!r}, so nothing would be excused: {hint}"
+
+
 def _parse(path: Path) -> list[tuple[Override, datetime.date]]:
     """Each entry with its last day."""
     try:
@@ -43,6 +70,11 @@ def _parse(path: Path) -> list[tuple[Override, datetime.date]]:
 
 
 def _check(path: Path, override: Override) -> None:
+    if not re.fullmatch("[0-9a-f]*", override.candidate):
+        raise UserError(
+            f"{path}: candidate: {override.candidate!r} is not made of hex digits: copy the first "
+            f"{MIN_DIGITS} or more of the candidate's digest (data/reports/verdict.json)"
+        )
     if len(override.candidate) < MIN_DIGITS:
         raise UserError(
             f"{path}: candidate: {override.candidate!r} is too short: give at least {MIN_DIGITS} "

@@ -15,9 +15,9 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from pipelines.contracts.champion import Champion
 from pipelines.errors import UserError
@@ -64,6 +64,16 @@ class Event(BaseModel):
     seen: dict[str, str]  # file -> sha256 of what the decision rests on
     # The release that is live from this line on; null if the line changes nothing.
     champion: Champion | None
+    # How many times as long as the release before it this one may take to answer, as `who`
+    # declared. A line without a declaration, like all older ones, does not have the key.
+    expected_latency_ratio: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_undeclared_ratio(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = dump(self)
+        if self.expected_latency_ratio is None:
+            fields.pop("expected_latency_ratio", None)
+        return fields
 
 
 class Version(NamedTuple):

@@ -11,6 +11,7 @@ from pipelines.config.gate import GateConfig
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.scores import BASE, CANDIDATE, CHAMPION, FREQUENT, Interval, Scores
 from pipelines.contracts.verdict import Override, Verdict
+from pipelines.training.weights import CHECK_NAMES
 
 MISSING = Interval(value=None, low=None, high=None, num=0)
 
@@ -56,6 +57,17 @@ def judge(
         rules=rules,
         overrides=excuses,
     )
+
+
+def names(config: GateConfig) -> list[str]:
+    """The names of all rules, those for a champion included: what an override can name."""
+    scores = Scores(
+        candidate="", champion=None, num_questions=0, golden_digest="", systems={}, differences={}
+    )
+    report = Report.of([])
+    evidence = Evidence(report, report, "", [], report)
+    verdict = judge(config, scores, check_evidence(evidence, scores), "any", [])
+    return [*CHECK_NAMES, *(rule.name for rule in verdict.rules)]
 
 
 def check_evidence(evidence: Evidence, scores: Scores) -> list[Check]:

@@ -12,6 +12,7 @@ from pipelines.questions.golden import Golden
 from pipelines.questions.prompts import Prompt
 from pipelines.runtime import generation
 from pipelines.runtime.generation import Answer
+from pipelines.runtime.rendering import ModelInput
 from pipelines.vectorstore import Passage
 
 
@@ -42,7 +43,7 @@ class Model:
         model = generation.load(self.base, self.adapter, config.precision)
         return model.answer(texts, config.max_new_tokens, config.batch_size, progress=self.name)
 
-    def _render(self, case: Case, num_passages: int) -> str:
+    def _render(self, case: Case, num_passages: int) -> ModelInput:
         texts = [passage.text for passage in case.passages[:num_passages]]
         return self.template.render(case.question.question, texts)
 

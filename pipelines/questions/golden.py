@@ -1,12 +1,13 @@
 """Reads the golden set (data/golden/*.jsonl): questions for evaluation that training never sees."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.errors import UserError
+from pipelines.errors import demand_none
 
 
 class Golden(BaseModel):
@@ -27,43 +28,69 @@ class Golden(BaseModel):
     style: str = Field(min_length=1)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the files hold: the good questions, sorted by id, and what is wrong with the others."""
+
+    questions: list[Golden]
+    labels: dict[str, str]  # id -> its file and line, for messages
+    problems: list[str]
+
+
 def load(folder: Path) -> list[Golden]:
-    """All questions, sorted by id. Raises UserError with file, line, key and remedy."""
+    """All questions, sorted by id. Raises UserError that lists every problem of every file."""
+    reading = read(folder)
+    demand_none(reading.problems)
+    return reading.questions
+
+
+def read(folder: Path) -> Reading:
+    """The same without raising. Each problem names file, line, key and remedy."""
     questions: dict[str, Golden] = {}
+    labels: dict[str, str] = {}
+    problems: list[str] = []
     for path in sorted(folder.glob("*.jsonl")):
-        for number, line in _read_lines(path):
-            question = _parse_question(line, f"{path}:{number}")
+        for number, line in _lines(path, problems):
+            label = f"{path}:{number}"
+            question = _question(line, label, problems)
+            if question is None:
+                continue
             if question.id in questions:
-                raise UserError(
-                    f"{path}:{number}: id: {question.id!r} occurs twice: "
-                    "give each question an id of its own"
+                problems.append(
+                    f"{label}: id: {question.id!r} occurs twice: "
+                    f"give each question an id of its own ({labels[question.id]} has it too)"
                 )
+                continue
             questions[question.id] = question
-    if not questions:
-        raise UserError(
+            labels[question.id] = label
+    if not questions and not problems:
+        problems.append(
             f"{folder} holds no golden questions (*.jsonl): without them no model can be judged"
         )
-    return [questions[name] for name in sorted(questions)]
+    return Reading([questions[name] for name in sorted(questions)], labels, problems)
 
 
-def _parse_question(line: str, label: str) -> Golden:
+def _question(line: str, label: str, problems: list[str]) -> Golden | None:
+    """The line as a question; None, and its problems added, if it is none."""
     try:
         question = Golden.model_validate_json(line)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "line"
-        value = str(problem["input"])[:80]
-        raise UserError(f"{label}: {key}: {problem['msg']} (it is {value!r})") from error
+        for problem in error.errors():
+            key = ".".join(map(str, problem["loc"])) or "line"
+            value = str(problem["input"])[:80]
+            problems.append(f"{label}: {key}: {problem['msg']} (it is {value!r})")
+        return None
     if (question.page is None) != (question.kind != "faq"):
-        raise UserError(
+        problems.append(
             f"{label}: page: a question of kind faq names its supporting page; "
             "the other kinds have null"
         )
+        return None
     return question
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, empty ones left out.
+def _lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers, empty ones left out; what is not UTF-8 adds a problem.
 
     Lines end as JSON has it: `splitlines` would also cut a question that holds U+2028.
     """
@@ -73,4 +100,4 @@ def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield number, line.removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+        problems.append(f"{path}: is not UTF-8 (byte {error.start}): save it as UTF-8")

@@ -11,6 +11,7 @@ from pipelines.config.examples import ExamplesConfig
 from pipelines.questions import wording
 from pipelines.questions.faq import Topic
 from pipelines.questions.prompts import completion
+from pipelines.runtime.rendering import ModelInput
 
 MAX_ROUNDS = 20  # variants tried per question of a small topic: short questions have hardly any
 
@@ -28,7 +29,7 @@ class Example:
     is_variant: bool = False  # made from another question by leaving out words
     similarity: float = 0.0  # to the golden question that is worded most like it
     golden: str = ""  # that golden question
-    prompt: str = ""  # the question, rendered by the template
+    prompt: ModelInput = ""  # the question, rendered by the template
 
 
 def build(
@@ -141,7 +142,7 @@ def save(examples: Sequence[Example], topics: Sequence[Topic], folder: Path) -> 
     files.write_json(folder / "facts.json", _facts(examples, topics))
 
 
-def _rows(examples: Sequence[Example], split: Split) -> list[dict[str, str]]:
+def _rows(examples: Sequence[Example], split: Split) -> list[dict[str, Any]]:
     return [
         {
             "topic": example.topic,

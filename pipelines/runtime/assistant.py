@@ -116,9 +116,7 @@ class TritonPythonModel:
         row["retrieved"] = [_select(passage, RETRIEVED_FIELDS) for passage in passages]
         passages = passages[: self.settings["num_passages"]]
         texts = [passage["text"] for passage in passages]
-        prompt = rendering.render(
-            self.settings["prompt"], self.settings["passage"], job.request.question, texts
-        )
+        prompt = self._render(job.request.question, texts)
         with Timer(row, "generate"):
             answer = self._generate(job, prompt)
         last_piece = answer.pop("piece")
@@ -147,6 +145,14 @@ class TritonPythonModel:
             return self.index.search(question, vector.tolist(), alpha, self.settings["top_k"])
         except passage_search.SearchError as error:
             raise RequestError(Status.FAILED, str(error)) from error
+
+    def _render(self, question: str, texts: list[str]) -> str:
+        """What is sent to the generator."""
+        control_tokens = self.settings["control_tokens"]
+        question = rendering.disarm(question, control_tokens)
+        texts = [rendering.disarm(text, control_tokens) for text in texts]
+        form = self.settings["prompt"]
+        return rendering.pack(rendering.render(form, self.settings["passage"], question, texts))
 
     def _generate(self, job: Job, prompt: str) -> dict[str, Any]:
         """The answer with its counts; `piece` is what has not been streamed yet."""

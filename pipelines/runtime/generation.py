@@ -7,14 +7,18 @@ same code. Computed in fp32, an answer does not depend on the rows beside it; in
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from . import recording
+from .prompt_tokens import prompt_tokens
 from .recording import Step
+from .rendering import ModelInput
+
+MAX_READ_TOKENS = 4096  # of prompts at once: enough for full speed, and the progress bar moves
 
 
 class Answer(NamedTuple):
@@ -42,8 +46,15 @@ class Generator:
     model: Any
     tokenizer: Any
 
-    def row(self, prompt: str, max_new_tokens: int) -> Row:
-        return Row(self.tokenizer(prompt)["input_ids"], max_new_tokens)
+    def row(self, prompt: ModelInput, max_new_tokens: int) -> Row:
+        return Row(prompt_tokens(self.tokenizer, prompt), max_new_tokens)
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Each ends an answer: the tokenizer's, and those of the model's generation_config.json."""
+        ends = self.model.generation_config.eos_token_id
+        tokens = ends if isinstance(ends, list) else [ends]
+        return frozenset({*tokens, self.tokenizer.eos_token_id} - {None})
 
     @cached_property
     def step(self) -> Step:
@@ -75,7 +86,11 @@ class Generator:
         return Answer(text, len(row.prompt), len(tokens))
 
     def answer(
-        self, prompts: list[str], max_new_tokens: int, batch_size: int, progress: str | None = None
+        self,
+        prompts: Sequence[ModelInput],
+        max_new_tokens: int,
+        batch_size: int,
+        progress: str | None = None,
     ) -> list[Answer]:
         """Greedy answers in the order of `prompts`, `batch_size` at once.
 
@@ -85,7 +100,11 @@ class Generator:
         return [self.read(row) for row in rows]
 
     def generate_rows(
-        self, prompts: list[str], max_new_tokens: int, batch_size: int, progress: str | None = None
+        self,
+        prompts: Sequence[ModelInput],
+        max_new_tokens: int,
+        batch_size: int,
+        progress: str | None = None,
     ) -> list[Row]:
         """The same as `answer`, as rows of tokens."""
         from tqdm import tqdm
@@ -96,21 +115,37 @@ class Generator:
         # Reading prompts one by one would cost as much as a step each.
         min_joining = max(1, batch_size // 4)
         is_hidden = progress is None
+        # A prompt read counts like an answer: on a CPU, reading long ones takes most of the time.
         with tqdm(
-            total=len(rows), desc=progress, unit=" answers", disable=is_hidden, mininterval=1
+            total=2 * len(rows),
+            desc=progress,
+            unit=" prompts and answers",
+            disable=is_hidden,
+            mininterval=1,
         ) as bar:
             while waiting or batch.rows:
                 num_free = batch_size - len(batch.rows)
                 if waiting and num_free >= min_joining:
-                    num_joining = min(num_free, len(waiting))
-                    batch.add([waiting.popleft() for _ in range(num_joining)])
+                    for group in _groups(waiting, num_free):
+                        batch.add(group)
+                        bar.update(len(group))
                 else:
                     batch.step()
                 bar.update(len(batch.leave()))
         return rows
 
     def _has_end(self, row: Row) -> bool:
-        return row.tokens[-1:] == [self.tokenizer.eos_token_id]
+        return bool(row.tokens) and row.tokens[-1] in self.end_tokens
+
+
+def _groups(waiting: deque[Row], num_rows: int) -> Iterator[list[Row]]:
+    """Take up to `num_rows` rows, longest first, in groups of at most MAX_READ_TOKENS tokens."""
+    num_taken = 0
+    while waiting and num_taken < num_rows:
+        width = max(1, len(waiting[0].prompt))
+        size = min(max(1, MAX_READ_TOKENS // width), num_rows - num_taken, len(waiting))
+        yield [waiting.popleft() for _ in range(size)]
+        num_taken += size
 
 
 class Batch:
@@ -264,8 +299,9 @@ def load(
     from transformers import GenerationConfig
 
     model = _load_model(base, adapter)
-    # Greedy, whatever sampling the base model's authors prefer.
-    model.generation_config = GenerationConfig()
+    # Greedy, whatever sampling the base model's authors prefer. Their end tokens stay.
+    end_tokens = model.generation_config.eos_token_id
+    model.generation_config = GenerationConfig(eos_token_id=end_tokens)
     if precision == "fp32":
         model = model.float()
     device = "cuda" if torch.cuda.is_available() else "cpu"

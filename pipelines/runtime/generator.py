@@ -1,6 +1,7 @@
 """The Triton model `generator`: a prompt in, a greedy answer out, whole or piece by piece.
 
-Inputs: `prompt` (UTF-8); optional `max_new_tokens`, `stream`, `deadline` (seconds since 1970).
+Inputs: `prompt` (UTF-8; messages as JSON if the settings say `takes_messages`, see rendering.py);
+optional `max_new_tokens`, `stream`, `deadline` (seconds since 1970).
 Outputs: `piece` (text since the last response), `answer` (whole text, with the last response),
 `num_prompt_tokens`, `num_new_tokens`, `final`.
 
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 import triton_python_backend_utils as triton
 
-from . import arrays, exchange, generation, quantisation
+from . import arrays, exchange, generation, quantisation, rendering
 from .metrics import StepCounter
 from .status import RequestError, Status
 
@@ -171,12 +172,16 @@ class Job:
     ):
         max_new_tokens = int(settings["max_new_tokens"])
         limit = int(exchange.value(request, "max_new_tokens", 0)) or max_new_tokens
-        prompt = str(exchange.value(request, "prompt", ""))
+        text = str(exchange.value(request, "prompt", ""))
         self.reply = reply
         self.generator = generator
         self.stream = bool(exchange.value(request, "stream", False))
         self.deadline = float(exchange.value(request, "deadline", 0.0)) or float("inf")
-        self.row = generator.row(prompt, min(limit, max_new_tokens))
+        try:
+            prompt = rendering.unpack(text, bool(settings["takes_messages"]))
+            self.row = generator.row(prompt, min(limit, max_new_tokens))
+        except ValueError as error:
+            raise RequestError(Status.REJECTED, str(error)) from error
         self.is_taken = threading.Event()
         self.sent_text = ""  # the part of the answer that was streamed
         self.stop_reason: RequestError | None = None

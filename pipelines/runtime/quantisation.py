@@ -8,12 +8,14 @@ there, on the exported folder: `python -m runtime.quantisation` beside runtime/ 
 
 import json
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import generation
 from .generation import Generator, Row
+from .rendering import ModelInput
 
 GROUP = 32  # inputs of a layer that share an int4 scale
 MAX_EXAMPLES = 3
@@ -51,7 +53,7 @@ def quantise(model: Any, kind: str) -> None:
 def parity(
     exact: Generator,
     approximate: Generator,
-    prompts: list[str],
+    prompts: Sequence[ModelInput],
     max_new_tokens: int,
     batch_size: int,
 ) -> Parity:

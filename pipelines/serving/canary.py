@@ -17,6 +17,7 @@ from pipelines.serving.triton_connection import Triton
 
 BASELINE_SECONDS = 24 * 3600.0  # of the old release's traffic, the newest requests of it
 LOOK_SECONDS = 1.0
+LOG = ".state/serving/server.log"  # of the live server; for messages
 WAITING = (CheckCode.ENOUGH_REQUESTS, CheckCode.ENOUGH_MEASURED)
 
 
@@ -30,12 +31,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Handover:
-    """The releases of a switch, the server that has both loaded, and the traffic log's folder."""
+    """The releases of a switch, the server that has both loaded, and the traffic log's folder.
+
+    `expected_latency_ratio`: how many times as long as the old release the new one may take, if
+    that was declared with it.
+    """
 
     new: str
     old: str
     triton: Triton
     traffic: Path
+    expected_latency_ratio: float | None = None
 
     def shares(self, share: float) -> live_routes.Shares:
         """The routes while the new release answers this share."""
@@ -82,9 +88,11 @@ def verdict_of(report: Report) -> Verdict:
     return Verdict.WORSE
 
 
-def failure(name: str, observation: str, expectation: str = "no error") -> Report:
+def failure(name: str, observation: str, expectation: str, remedy: str) -> Report:
     """A report that an event has decided, not a number."""
-    check = Check(name=name, passed=False, observed=observation, expected=expectation)
+    check = Check(
+        name=name, passed=False, observed=observation, expected=expectation, remedy=remedy
+    )
     return Report.of([check])
 
 
@@ -96,7 +104,7 @@ def _run_step(config: CanaryConfig, handover: Handover, step: Step) -> Report:
         if interruption is not None:
             return interruption
         new, old = _read_traffic(handover, step)
-        report = judge(config, new, old)
+        report = judge(config, new, old, handover.expected_latency_ratio)
         num_fresh = new.since(step.start).num_worked_on()
         if num_fresh >= config.min_requests and verdict_of(report) is not Verdict.UNCLEAR:
             return report
@@ -113,12 +121,28 @@ def _interruption(handover: Handover, step: Step) -> Report | None:
         releases = live_server.loaded_releases(handover.triton)
     except OSError as error:
         reason = str(error) or type(error).__name__
-        return failure("the server lives", f"it does not answer ({reason})", "an answer")
+        return failure(
+            "the live server answers",
+            f"it does not answer ({reason})",
+            "an answer",
+            f"{LOG} says why it ended. `make serve` starts it again; then release again",
+        )
     if handover.new not in releases:
-        return failure("the new release stays loaded", "the server has it no longer", "loaded")
+        return failure(
+            "the new release stays loaded",
+            "the server has unloaded it, or was started again without it",
+            "loaded until the end",
+            f"{LOG} says why. Release again",
+        )
     if live_routes.read().shares != step.shares:
-        cause = "they were changed meanwhile (a restart, a rollback, another release)"
-        return failure("the routes stay", cause, "unchanged")
+        return failure(
+            "the routes stay as this command set them",
+            "they were changed meanwhile (the server was restarted, or somebody rolled back or "
+            "released something else)",
+            "unchanged until the end",
+            "`python -m pipelines releases` says what is live and who decided it. Release again "
+            "if it is still meant to be this release",
+        )
     return None
 
 
@@ -134,8 +158,11 @@ def _read_traffic(handover: Handover, step: Step) -> tuple[ReleaseTraffic, Relea
 
 def _too_late(config: CanaryConfig, num_fresh: int) -> Check:
     return Check(
-        name="requests in time",
+        name="the step ends in time",
         passed=False,
-        observed=f"{num_fresh} in {config.max_step_seconds:.0f} s",
-        expected=f"at least {config.min_requests}",
+        observed=f"undecided after {config.max_step_seconds:g} s (canary.max_step_seconds), with "
+        f"{num_fresh} requests to the new release",
+        expected=f"at least {config.min_requests} requests (canary.min_requests), and all measured",
+        remedy="Release while requests come in (`python -m pipelines simulate` sends some), raise "
+        "canary.max_step_seconds, or lower canary.min_requests",
     )

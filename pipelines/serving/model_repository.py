@@ -11,10 +11,11 @@ from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.errors import UserError
+from pipelines.questions import prompts
 from pipelines.questions.prompts import FILE as PROMPT_FILE
 from pipelines.questions.prompts import Prompt
 from pipelines.runtime import FOLDER as RUNTIME
-from pipelines.runtime import generation
+from pipelines.runtime import generation, prompt_tokens, rendering
 from pipelines.serving import model_configs
 from pipelines.serving.model_configs import ASSISTANT, EMBEDDER, GENERATOR, MODELS
 
@@ -116,12 +117,14 @@ def _write_generator(
         _write_vllm(config, evaluate, parts, folder)
     else:
         copy_code(GENERATOR, folder)
-        _write_warm_up(folder.parent, parts.prompt.render(WARM_UP_QUESTION, []))
+        warm_up = parts.prompt.render(WARM_UP_QUESTION, [])
+        _write_warm_up(folder.parent, rendering.pack(warm_up))
     settings = {
         "max_new_tokens": config.max_new_tokens,
         "max_prompt_tokens": config.max_prompt_tokens,
         "precision": evaluate.precision,
         "quantisation": config.quantisation,
+        "takes_messages": parts.prompt.messages is not None,
     }
     files.write_json(folder / SETTINGS, settings)
     adapter = parts.adapter if config.vllm.lora == "merged" else None
@@ -180,7 +183,7 @@ def _write_adapter(adapter: Path, target: Path) -> int:
 
 def _settings(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts) -> dict[str, Any]:
     """What the assistant goes by: the retrieval that evaluate measured, limits, the template."""
-    return {
+    settings: dict[str, Any] = {
         "collection": parts.receipt.collection,
         "top_k": evaluate.top_k,
         "num_passages": evaluate.num_passages,
@@ -194,10 +197,30 @@ def _settings(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts) -> d
         "max_texts": config.max_texts,
         "backend": config.backend,
         "lora": ADAPTER if config.vllm.lora == "listed" else None,
-        "prompt": parts.prompt.prompt,
+        "prompt": parts.prompt.form,
+        "control_tokens": [],
         "passage": parts.prompt.passage,
         "refusals": parts.refusals,
     }
+    if config.backend == "vllm":
+        settings |= _text_settings(parts)
+    return settings
+
+
+def _text_settings(parts: Parts) -> dict[str, Any]:
+    """The prompt for vLLM, which takes a text: messages as the chat template writes them.
+
+    It would read control tokens anywhere in the text, so the assistant disarms those that questions
+    and passages spell.
+    """
+    tokenizer = generation.tokenizer_of(parts.base)
+    settings: dict[str, Any] = {"control_tokens": prompt_tokens.control_tokens(tokenizer)}
+    if parts.prompt.messages is not None:
+        text = prompts.chat_form(Path(PROMPT_FILE), parts.prompt, tokenizer)
+        # vLLM begins each text as the tokenizer does.
+        begins = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+        settings["prompt"] = text.removeprefix(tokenizer.bos_token) if begins else text
+    return settings
 
 
 def check(target: Path) -> None:

@@ -5,6 +5,7 @@ This runs in the environment, and with the files, that will serve the model.
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ from pipelines.config.export import ExportConfig, ParityConfig
 from pipelines.contracts.report import Check, CheckCode, Report
 from pipelines.errors import UserError
 from pipelines.runtime.quantisation import Parity
+from pipelines.runtime.rendering import ModelInput
 from pipelines.serving.triton_installation import ENVIRONMENT
 
 MODULE = "runtime.quantisation"  # in the exported version folder
 
 
 def measure(
-    config: ExportConfig, evaluate: EvaluateConfig, generator: Path, prompts: list[str]
+    config: ExportConfig,
+    evaluate: EvaluateConfig,
+    generator: Path,
+    prompts: Sequence[ModelInput],
 ) -> Report:
     """Compare on held-out prompts. `generator`: the exported version folder.
 
@@ -30,7 +35,7 @@ def measure(
     task = {
         "kind": config.quantisation,
         "precision": evaluate.precision,
-        "prompts": prompts[::step][:num_prompts],
+        "prompts": list(prompts[::step][:num_prompts]),
         "max_new_tokens": config.max_new_tokens,
         "batch_size": config.max_batch_size,
     }

@@ -1,5 +1,6 @@
 """Releases the exported candidate: prove it, let it take over step by step, put it on record."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -108,28 +109,47 @@ class Outcome:
     is_served: bool
 
 
-def release(config: Config, author: Author) -> Outcome:
+def release(
+    config: Config, author: Author, *, expected_latency_ratio: float | None = None
+) -> Outcome:
     """Obey verdict and decision, prove, switch, record. Repeatable after a kill.
 
-    Raises Refusal with the reason; the old release then keeps answering.
+    `expected_latency_ratio`: how many times as long as the old release the new one may take, as its
+    author declares; it takes the place of `canary.max_latency_ratio` for this release and goes on
+    record. Raises Refusal with the reason; the old release then keeps answering.
     """
+    check_declaration(config.canary, expected_latency_ratio)
     candidate = Candidate.read()
     champion = ledger.champion()
     if champion and champion.release_id == candidate.release_id:
         return _finish(config, champion)
     old = champion.release_id if champion else None
-    event = _event(candidate, author)
+    event = _event(candidate, author, expected_latency_ratio)
     with refusals_on_record(event):
         obey(candidate)
         check_export(candidate.record)
         prove(config.proof, candidate.record)
         triton = live_server.find_running()
         if triton:
-            take_over(config.canary, triton, candidate.release_id, old)
+            take_over(config.canary, triton, candidate.release_id, old, expected_latency_ratio)
     champion = keep(candidate.record, event)
     _record(candidate, event, champion)
     settle(config.serve, triton, candidate.release_id, old)
     return Outcome(candidate.release_id, is_new=True, is_served=triton is not None)
+
+
+def check_declaration(config: CanaryConfig, expected_latency_ratio: float | None) -> None:
+    """Raises UserError for a declared ratio that allows no more than params.yaml does."""
+    if expected_latency_ratio is None:
+        return
+    limit = config.max_latency_ratio
+    if not limit < expected_latency_ratio < math.inf:
+        raise UserError(
+            f"--expect-latency-ratio {expected_latency_ratio:g} must be a number above "
+            f"canary.max_latency_ratio ({limit:g} in params.yaml), which allows as much by itself: "
+            "40 means that an answer may take 40 times as long as the old release's. Leave the "
+            "option out if the new release is not meant to be slower"
+        )
 
 
 def obey(candidate: Candidate) -> None:
@@ -139,17 +159,24 @@ def obey(candidate: Candidate) -> None:
     """
     adapter = candidate.record.adapter
     verdict = candidate.verdict
-    if not verdict.accepted or verdict.candidate != adapter:
+    if verdict.candidate != adapter:
         raise StepRefusal(
-            f"refused: {EXPORT} holds candidate {adapter[:12]}; the verdict is about "
-            f"{verdict.candidate[:12]}: {verdict.reason}\nRun `make run` first",
+            f"refused: {EXPORT} holds candidate {adapter[:12]}, but the gate's verdict in "
+            f"{VERDICT} is about candidate {verdict.candidate[:12]}: {verdict.reason}\n`make run` "
+            "judges the candidate that there is now, and exports it if it is accepted",
+            Step.RELEASE,
+        )
+    if not verdict.accepted:
+        raise StepRefusal(
+            f"refused: the gate did not accept candidate {adapter[:12]}: {verdict.reason}\n"
+            f"{VERDICT} holds every rule with its numbers; `make run` judges again",
             Step.RELEASE,
         )
     decision = _last_decision(adapter)
     if decision and decision.kind == "refused":
         raise StepRefusal(
             f"refused: {decision.who} refused candidate {adapter[:12]} at {decision.when}: "
-            f"{decision.why}\nAnother decision replaces it: "
+            f"{decision.why}\nA new decision replaces that one: "
             "`python -m pipelines decide --decision approve --who NAME --why TEXT`",
             Step.RELEASE,
         )
@@ -160,8 +187,8 @@ def check_export(record: ReleaseRecord) -> None:
     weights = EXPORT / "generator" / str(record.version) / "weights"
     if not weights.is_dir() or files.digest(weights) != record.model:
         raise UserError(
-            f"{EXPORT} does not match its release.json: `dvc checkout {EXPORT}` or "
-            "`dvc repro export` repairs it"
+            f"the weights in {EXPORT} are not those that its release.json names: "
+            f"`dvc checkout {EXPORT}` brings them back, or `dvc repro export` writes them anew"
         )
 
 
@@ -183,7 +210,13 @@ def prove(config: ProofConfig, record: ReleaseRecord) -> None:
     )
 
 
-def take_over(config: CanaryConfig, triton: Triton, new: str, old: str | None) -> None:
+def take_over(
+    config: CanaryConfig,
+    triton: Triton,
+    new: str,
+    old: str | None,
+    expected_latency_ratio: float | None = None,
+) -> None:
     """Load the new release beside the old one and move the requests.
 
     On a refusal the old release has everything back and the new one is gone.
@@ -195,12 +228,23 @@ def take_over(config: CanaryConfig, triton: Triton, new: str, old: str | None) -
     try:
         live_server.load(triton, new)
     except (UserError, OSError) as error:
-        report = canary.failure("the live server loads it", str(error))
+        report = canary.failure(
+            "the live server loads it",
+            str(error) or type(error).__name__,
+            "loaded beside the old release",
+            f"{canary.LOG} says why. If memory is short, lower serve.keep_loaded and restart "
+            "`make serve`; then release again",
+        )
         _demand(report, "the release", Step.CANARY)
     if old is None:
         live_routes.write([(new, 1.0)], canary_pid=os.getpid())
         return
-    handover = canary.Handover(new, old, triton, locations.traffic_folder())
+    traffic = locations.traffic_folder()
+    handover = canary.Handover(new, old, triton, traffic, expected_latency_ratio)
+    if expected_latency_ratio is not None:
+        print(
+            f"{new} may take up to {expected_latency_ratio:g} times as long as {old}, as declared"
+        )
     report = canary.switch(config, handover)
     if not report.passed:
         live_server.unload(triton, new)
@@ -274,7 +318,9 @@ def _record(candidate: Candidate, event: ledger.Event, champion: Champion) -> No
     ledger.append(release_event, whole_release=True)
 
 
-def _event(candidate: Candidate, author: Author) -> ledger.Event:
+def _event(
+    candidate: Candidate, author: Author, expected_latency_ratio: float | None
+) -> ledger.Event:
     return ledger.Event(
         kind="released",
         step=Step.RELEASE.value,
@@ -286,6 +332,7 @@ def _event(candidate: Candidate, author: Author) -> ledger.Event:
         scores=candidate.scores.values(CANDIDATE),
         seen=ledger.file_digests([VERDICT, SCORES, EXPORT / "release.json"]),
         champion=None,
+        expected_latency_ratio=expected_latency_ratio,
     )
 
 
@@ -297,6 +344,7 @@ def _override_event(event: ledger.Event, override: Override) -> ledger.Event:
         "who": override.who,
         "why": f"{rules} until {override.until}: {override.why}",
         "when": ledger.now(),
+        "expected_latency_ratio": None,
     }
     return event.model_copy(update=changes)
 
@@ -317,7 +365,7 @@ def _demand(
 ) -> None:
     """Raises StepRefusal for a report that did not pass."""
     try:
-        report.demand(subject, "The old release keeps answering.")
+        report.demand(subject, "What answers now keeps answering.")
     except Refusal as refusal:
         raise StepRefusal(str(refusal), step, kind) from refusal
 

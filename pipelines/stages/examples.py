@@ -14,10 +14,14 @@ from pipelines.config.redact import RedactConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.corpus import pii
 from pipelines.corpus.quality import Promise, examine
-from pipelines.questions import faq, golden, prompts, training_examples, wording
+from pipelines.errors import demand_none
+from pipelines.questions import consistency, mentions, prompts, training_examples, wording
+from pipelines.questions.consistency import Questions
 from pipelines.questions.faq import Topic
+from pipelines.questions.mentions import Documents
 from pipelines.questions.prompts import Prompt
 from pipelines.questions.training_examples import Example
+from pipelines.runtime import rendering
 
 LEAK_SHOWN = 0.5  # similarity from which a failing question is shown with its golden one
 
@@ -32,12 +36,13 @@ class Config:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What people wrote, and the corpus for templates that show passages."""
+    """What people wrote, the corpus for templates that show passages, and who will read them."""
 
     faq: Path
     golden: Path
     prompts: Path
     chunks: Path
+    base: Path
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,16 @@ class Outputs:
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
-    """Render every question of every topic. A golden question among them fails the report."""
-    template = prompts.load(inputs.prompts / f"{config.examples.template}.yaml")
-    topics = faq.load(inputs.faq)
-    golden_questions = [item.question for item in golden.load(inputs.golden)]
+    """Render every question of every topic. A golden question among them fails the report.
+
+    Raises UserError if the base model cannot read the template, or if FAQ, golden set and documents
+    do not fit together.
+    """
+    template = _load_template(config.examples.template, inputs)
+    questions = consistency.read(inputs.faq, inputs.golden)
+    _require_consistency(config.examples, inputs.chunks, template, questions)
+    topics = questions.faq.topics
+    golden_questions = [item.question for item in questions.golden.questions]
     examples = training_examples.build(topics, config.examples, golden_questions)
     passages = _load_passages(template, topics, inputs.chunks, config.examples.num_passages)
     examples = _render(examples, template, passages)
@@ -67,6 +78,30 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
         f"{len(topics)} topics, {sizes['train']} training and "
         f"{sizes['validation']} validation examples: {report.reason}"
     )
+
+
+def _load_template(name: str, inputs: Inputs) -> Prompt:
+    from transformers import AutoTokenizer
+
+    path = inputs.prompts / f"{name}.yaml"
+    template = prompts.load(path)
+    tokenizer = AutoTokenizer.from_pretrained(str(inputs.base), local_files_only=True)
+    prompts.check_tokenizer(path, template, tokenizer)
+    return template
+
+
+def _require_consistency(
+    config: ExamplesConfig, chunks: Path, template: Prompt, questions: Questions
+) -> None:
+    """Raises UserError with everything for which a model would be trained in vain."""
+    uris: set[str] = set()
+    for batch in files.batches(chunks, CHUNKS, columns=["uri"]):
+        uris.update(batch.column("uri").to_pylist())
+    num_passages = {"examples.num_passages": config.num_passages}
+    problems = [*questions.problems, *consistency.golden_problems(questions)]
+    problems += mentions.problems(questions, Documents(uris))
+    problems += consistency.passage_problems(template, num_passages)
+    demand_none(problems)
 
 
 def _load_passages(
@@ -84,7 +119,8 @@ def _render(
     rendered_examples = []
     for example in examples:
         prompt = template.render(example.question, passages.get(example.topic, []))
-        rendered_examples.append(replace(example, prompt=prompt))
+        completion = template.completion(example.completion)
+        rendered_examples.append(replace(example, prompt=prompt, completion=completion))
     return rendered_examples
 
 
@@ -92,16 +128,20 @@ def _describe(examples: Sequence[Example], redactor: pii.Redactor) -> pd.DataFra
     """What the expectations look at: originals alone, since variants repeat them on purpose."""
     originals = [example for example in examples if not example.is_variant]
     topic_sizes = Counter(example.topic for example in originals)
-    types_in_answers: dict[str, str | None] = {}
+    problems_of_answers: dict[str, str | None] = {}
     rows = []
     for example in originals:
         answer = example.completion
-        if answer not in types_in_answers:
-            types_in_answers[answer] = _personal_data(answer, redactor)
-        personal_data = _personal_data(example.prompt, redactor) or types_in_answers[answer]
+        if answer not in problems_of_answers:
+            problems_of_answers[answer] = pii.personal_data_problem(answer, redactor)
+        prompt_problem = pii.personal_data_problem(rendering.plain_text(example.prompt), redactor)
         row = _row(example)
         row["topic_questions"] = topic_sizes[example.topic]
-        row["personal_data"] = personal_data
+        row["personal_data"] = prompt_problem or problems_of_answers[answer]
+        if prompt_problem:
+            row["uri"] += f": {prompt_problem}"
+        elif problems_of_answers[answer]:
+            row["uri"] += f": its answer {problems_of_answers[answer]}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -116,12 +156,6 @@ def _row(example: Example) -> dict[str, Any]:
         "characters": len(example.question.strip()),
         "similarity": example.similarity,
     }
-
-
-def _personal_data(text: str, redactor: pii.Redactor) -> str | None:
-    """The types of personal data in a text, None if there are none."""
-    types = {entity.type for entity in redactor.find_entities(text)}
-    return ", ".join(sorted(types)) or None
 
 
 def _promises(config: ExamplesConfig) -> list[Promise]:

@@ -1,16 +1,17 @@
 """finetune: base model and examples become an adapter that is finite, non-zero and of effect."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pipelines import files
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.contracts.report import Report
-from pipelines.errors import UserError
+from pipelines.errors import UserError, demand_none
 from pipelines.questions import prompts
 from pipelines.runtime import generation
-from pipelines.training import launch, weights
+from pipelines.training import launch, lengths, weights
 from pipelines.training.job import Job
 
 CURVES = ("loss", "eval_loss", "learning_rate", "grad_norm")
@@ -36,14 +37,27 @@ class Outputs:
 def run(config: FinetuneConfig, inputs: Inputs, outputs: Outputs) -> None:
     """Train under DeepSpeed.
 
-    Raises Refusal if the examples' check did not pass, UserError if the adapter fails its proof.
+    Raises Refusal if the examples' check did not pass, UserError if one is too long or if the
+    adapter fails its proof.
     """
     files.read_json(inputs.examples_validation, Report).demand(
-        f"the check of {inputs.examples}", "Fix data/faq or data/golden"
+        f"the check of {inputs.examples}",
+        "Fix data/faq or data/golden (`python -m pipelines check` names every entry)",
     )
+    _require_short_examples(config, inputs)
     job = launch.plan(config, inputs.base, inputs.examples)
     with launch.claim(job):
         _tune(job, inputs, outputs)
+
+
+def _require_short_examples(config: FinetuneConfig, inputs: Inputs) -> None:
+    """Raises UserError before anything is started."""
+    from datasets import load_from_disk
+
+    tokenizer = generation.tokenizer_of(inputs.base)
+    splits = load_from_disk(str(inputs.examples))
+    rows = chain(splits["train"], splits["validation"])
+    demand_none(lengths.example_problems(tokenizer, rows, config.max_tokens))
 
 
 def _tune(job: Job, inputs: Inputs, outputs: Outputs) -> None:

@@ -9,6 +9,7 @@ from pipelines.config.gate import GateConfig
 from pipelines.contracts.report import Report
 from pipelines.contracts.scores import Scores
 from pipelines.decision import champions, gate_overrides, rules
+from pipelines.errors import demand_none
 from pipelines.training import weights
 
 
@@ -44,9 +45,10 @@ def run(config: GateConfig, inputs: Inputs, outputs: Outputs) -> None:
         adapter_checks=weights.checks(inputs.adapter),
         proof=files.read_json(inputs.adapter / "proof.json", Report),
     )
-    overrides = gate_overrides.read(
-        inputs.overrides, evidence.adapter_digest, datetime.date.today()
-    )
+    today = datetime.date.today()
+    candidate = evidence.adapter_digest
+    demand_none(gate_overrides.problems(inputs.overrides, rules.names(config), today, candidate))
+    overrides = gate_overrides.read(inputs.overrides, candidate, today)
     verdict = rules.judge(
         config,
         scores,

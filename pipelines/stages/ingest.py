@@ -13,8 +13,13 @@ from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
 from pipelines.corpus import intake
 from pipelines.corpus.intake import Intake
 from pipelines.corpus.problems import source_error
-from pipelines.corpus.sources import SourceDocument, pinned_versions, read_source
-from pipelines.errors import UserError
+from pipelines.corpus.sources import (
+    SourceDocument,
+    pinned_versions,
+    read_source,
+    source_problems,
+)
+from pipelines.errors import UserError, demand_none
 from pipelines.system.cache import open_cache
 from pipelines.system.paths import state_folder
 
@@ -48,8 +53,10 @@ class Outputs:
 def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     """Read every source.
 
-    Raises UserError if a source yields no document or if too many documents are rejected.
+    Raises UserError if a source cannot be read or yields no document, or if too many documents are
+    rejected.
     """
+    demand_none(source_problems(config.ingest.sources))
     documents = _read_sources(config.ingest, inputs.pipeline)
     kind = intake.cache_kind(config.ingest)
     with open_cache(state_folder() / "work.sqlite", kind) as cache:

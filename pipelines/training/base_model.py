@@ -1,14 +1,12 @@
-"""The model before fine-tuning: made on the documents, copied from a folder, or downloaded."""
+"""The small model that is made here: a tokenizer and a Llama trained on the documents."""
 
 import math
 import random
-import shutil
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.config.base import BaseConfig, MadeModel
+from pipelines.config.base import MadeModel
 from pipelines.errors import UserError
 from pipelines.system.hardware import computes_in_bf16
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
 MAX_POSITIONS = 2048
-MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 NUM_WARMUP_STEPS = 20
 
 
@@ -27,58 +24,6 @@ class Losses(NamedTuple):
 
     start: float
     end: float
-
-
-def copy(config: BaseConfig, target: Path) -> None:
-    """A folder or hub model into `target`.
-
-    Raises UserError if it is not available or not a causal language model with its tokenizer.
-    """
-    source = config.source
-    folder = Path(source) if Path(source).is_dir() else _download(config)
-    for name in ("config.json", "tokenizer_config.json"):
-        if not (folder / name).exists():
-            raise UserError(
-                f"params.yaml: base.source: {source} holds no {name}: "
-                "it is not a transformers model with its tokenizer"
-            )
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(
-            f"params.yaml: base.source: {source} holds no *.safetensors weights "
-            "(other formats can run code when loaded)"
-        )
-    shutil.copytree(folder, target, ignore=_ignore_foreign_files)
-
-
-def _ignore_foreign_files(_: str, names: list[str]) -> list[str]:
-    """The names that are not part of a model, for `copytree`."""
-    return [name for name in names if not _is_model_file(name)]
-
-
-def _is_model_file(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in MODEL_FILES)
-
-
-def _download(config: BaseConfig) -> Path:
-    if config.revision is None:
-        raise UserError(
-            f"params.yaml: base.source: {config.source!r} is not a folder here; "
-            "a hub id also needs base.revision, the 40 hex digits of a commit"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            config.source, revision=config.revision, allow_patterns=MODEL_FILES
-        )
-    # The hub's client raises a dozen kinds of errors; each means that the model is not available.
-    except Exception as error:
-        raise UserError(
-            f"params.yaml: base.source: {config.source} at {config.revision} "
-            f"could not be downloaded: {error}\n"
-            "Check name, revision and network, or name a folder"
-        ) from error
-    return Path(folder)
 
 
 def make(texts: list[str], config: MadeModel, seed: int, target: Path) -> Losses:

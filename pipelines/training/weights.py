@@ -1,14 +1,20 @@
 """Checks of trained weights: present, finite, not zero, and with an effect on the outputs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines import files
 from pipelines.contracts.report import Check
+from pipelines.runtime.rendering import ModelInput
 
 MAX_PROMPTS = 20  # on which base and candidate model are compared
+READABLE = "adapter can be read"
+PRESENT = "adapter has tensors"
+FINITE = "adapter is finite"
+NON_ZERO = "adapter is not zero"
+CHECK_NAMES = (READABLE, PRESENT, FINITE, NON_ZERO)  # of `checks`
 BY_PRODUCTS = ("training_args.bin", "README.md")  # files that nobody reads
 
 
@@ -33,13 +39,13 @@ def checks(folder: Path) -> list[Check]:
         return [_unreadable(error)]
     has_tensors = num_tensors > 0
     presence = Check(
-        name="adapter has tensors",
+        name=PRESENT,
         passed=has_tensors,
         observed=f"{num_tensors} tensors",
         expected="at least 1",
     )
     finiteness = Check(
-        name="adapter is finite",
+        name=FINITE,
         passed=has_tensors and not non_finite,
         observed=f"{len(non_finite)} tensors with NaN or infinity",
         expected="0",
@@ -48,7 +54,7 @@ def checks(folder: Path) -> list[Check]:
     # LoRA starts its second matrices at zero: one that is still zero was not trained, or was not
     # gathered from its shards.
     non_zero = Check(
-        name="adapter is not zero",
+        name=NON_ZERO,
         passed=has_tensors and not zero,
         observed=f"{len(zero)} all-zero tensors",
         expected="0",
@@ -69,14 +75,14 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
 
 def _unreadable(error: Exception) -> Check:
     return Check(
-        name="adapter can be read",
+        name=READABLE,
         passed=False,
         observed=str(error),
         expected="whole safetensors files",
     )
 
 
-def effect(base: Any, candidate: Any, prompts: list[str]) -> Check:
+def effect(base: Any, candidate: Any, prompts: Sequence[ModelInput]) -> Check:
     """Whether the next-token distributions of two `generation.Generator`s differ on any prompt."""
     num_prompts = min(len(prompts), MAX_PROMPTS)
     num_differing = 0
@@ -91,11 +97,11 @@ def effect(base: Any, candidate: Any, prompts: list[str]) -> Check:
     )
 
 
-def _same_logits(base: Any, candidate: Any, prompt: str) -> bool:
+def _same_logits(base: Any, candidate: Any, prompt: ModelInput) -> bool:
     import torch
 
-    encoding = base.tokenizer(prompt, return_tensors="pt").to(base.model.device)
-    tokens = encoding["input_ids"]
+    row = base.row(prompt, max_new_tokens=1)
+    tokens = torch.tensor([row.prompt], device=base.model.device)
     with torch.inference_mode():
         base_logits = base.model(input_ids=tokens).logits[0, -1].float()
         candidate_logits = candidate.model(input_ids=tokens).logits[0, -1].float()

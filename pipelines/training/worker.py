@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.errors import UserError
+from pipelines.runtime.prompt_tokens import answer_tokens, prompt_tokens
 from pipelines.system import locks
 from pipelines.system.hardware import computes_in_bf16, has_gpu
 from pipelines.training.job import FINISH_MARK, HISTORY_FILE, Job
@@ -152,14 +153,15 @@ def _load_data(job: Job) -> Data:
 def encode(tokenizer: Any, row: dict[str, Any], max_tokens: int) -> dict[str, Any]:
     """Token ids and labels of one example; only the completion's tokens count in the loss.
 
-    Raises UserError if the example is too long.
+    Raises UserError if the example is too long, or if its text gives a control token.
     """
-    end = tokenizer.eos_token_id
-    prompt = tokenizer(row["prompt"])["input_ids"]
-    if end is not None and prompt and prompt[-1] == end:
-        prompt = prompt[:-1]
-    completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"]
-    completion = [*completion, end]
+    try:
+        prompt = prompt_tokens(tokenizer, row["prompt"])
+        completion = answer_tokens(tokenizer, row["completion"])
+    except ValueError as error:
+        raise UserError(
+            f"an example of topic {row['topic']} cannot be encoded: {error}: {row['question']!r}"
+        ) from error
     num_tokens = len(prompt) + len(completion)
     if num_tokens > max_tokens:
         raise UserError(

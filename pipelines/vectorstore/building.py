@@ -1,8 +1,9 @@
 """Index builds: collections made beside the others and verified against the versioned files.
 
 A receipt names its collection by the content's digest. Weaviate keeps that name as an alias of a
-stored collection (stored_collections.py), which loading.py changes from its earlier content to the
-new one. So a build costs what changed, and a spare for the next one is always there.
+stored collection (stored_collections.py). An exact one is written from nothing by every build. A
+larger one is changed by loading.py from its earlier content to the new one: such a build costs what
+changed, and a spare for the next one is always there.
 """
 
 from collections.abc import Iterator
@@ -119,19 +120,29 @@ def _ensure(
     With `keep`, the oldest collection may be overwritten.
     """
     existing = stored_collections.find_content(client, receipt.digest)
-    if existing and not verification.find_difference(client, existing.name, source, sample):
+    if existing and not _find_difference(client, existing, source, sample):
         target = stored_collections.resolve(client, receipt.collection)
         if keep is not None or target != existing.name:
             stored_collections.mark_newest(client, existing.name, receipt.digest)
         print(f"{receipt.collection}: there and verified ({receipt.num_objects} objects)")
         return
     reusable = stored_collections.find_reusable(client, keep)
-    if reusable == existing:  # what is wrong with it would stay in it
+    is_exact = stored_collections.must_be_exact(source.num_objects)
+    if is_exact or reusable == existing:  # what is wrong with it would stay in it
         reusable = None
     change = _write(client, receipt, source, sample, reusable)
     if existing:
         stored_collections.remove(client, existing)
     print(f"{receipt.collection}: {_describe(change)} and verified")
+
+
+def _find_difference(
+    client: "WeaviateClient", collection: StoredCollection, source: IndexFiles, sample: int
+) -> str | None:
+    """What is wrong with a finished collection, or None."""
+    if collection.is_exact != stored_collections.must_be_exact(source.num_objects):
+        return "its vectors are indexed in another way"
+    return verification.find_difference(client, collection.name, source, sample)
 
 
 def _describe(change: Change) -> str:
@@ -159,7 +170,7 @@ def _write(
     if reusable and loading.differs_much(client, reusable.name, source):
         stored_collections.remove(client, reusable)
         reusable = None
-    name = reusable.name if reusable else stored_collections.create(client)
+    name = reusable.name if reusable else stored_collections.create(client, source.num_objects)
     mark = stored_collections.claim(client, name)
     try:
         change = loading.load(client, name, source)
@@ -182,11 +193,13 @@ def _write(
 def _fill_spares(client: "WeaviateClient", source: IndexFiles, keep: int) -> None:
     """Fill as many collections as stay, so that the next builds change one each.
 
-    Without a spare they would write everything.
+    Without a spare they would write everything, as they do anyway if the collection is exact.
     """
+    if stored_collections.must_be_exact(source.num_objects):
+        return
     num_missing = keep - len(stored_collections.list_complete(client))
     for _ in range(num_missing):
-        name = stored_collections.create(client)
+        name = stored_collections.create(client, source.num_objects)
         loading.load(client, name, source)
         stored_collections.mark_spare(client, name)
     if num_missing > 0:

@@ -33,6 +33,7 @@ from pipelines.config.serve import ServeConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.questions import golden, prompts
+from pipelines.runtime import rendering
 from pipelines.serving import client, live_routes, live_server, locations
 from pipelines.serving.triton_connection import Triton
 from pipelines.vectorstore import open_index, point_alias, server_address
@@ -95,7 +96,7 @@ def test_sixteen_clients_get_at_least_four_times_the_rate_of_a_sequential_loop(
     questions: list[str], triton: Triton, release_id: str
 ) -> None:
     prompt = prompts.load(TRITON / "generator/1/prompt.yaml")
-    texts = [prompt.render(question, []) for question in questions]
+    texts = [rendering.pack(prompt.render(question, [])) for question in questions]
 
     def ask_assistant(text: str) -> str:
         return client.ask(text, triton).text

@@ -238,8 +238,8 @@ FINETUNE = """
         ),
         (
             f"base: {{source: x/y, revision: main, seed: 0, made: {{{MADE_MODEL}, num_heads: 2}}}}",
-            "base: revision 'main' is not a commit: give its 40 hex digits, "
-            "since a branch can move",
+            "base: revision 'main' is not a commit: give its 40 hex digits, since a branch can "
+            "move, or the 64 of a file's or folder's sha256",
         ),
         (
             f"finetune: {FINETUNE}, method: qlora, zero_stage: 3, offload: none}}",

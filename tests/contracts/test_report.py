@@ -53,6 +53,13 @@ def test_demand_is_silent_if_passed_and_refuses_with_remedy_rows_and_three_examp
     ]
 
 
+def test_demand_adds_a_checks_own_remedy_in_a_line_of_its_own() -> None:
+    check = Check(name="a", passed=False, observed="1", expected="0", remedy="Lower b.")
+    with pytest.raises(Refusal) as caught:
+        Report.of([check]).demand("c", "Nothing changes.")
+    assert str(caught.value).splitlines()[1:] == ["  - a: 1, expected 0", "    Lower b."]
+
+
 def test_demand_on_an_empty_report_says_that_nothing_was_checked() -> None:
     with pytest.raises(Refusal) as caught:
         Report.of([]).demand("data/examples.parquet", "Run `dvc repro`.")
@@ -71,6 +78,7 @@ def test_a_report_survives_json_and_takes_no_unknown_key_and_no_change() -> None
         num_rows=1,
         examples=["x"],
         code=CheckCode.SAME_TOKENS,
+        remedy="Lower b.",
     )
     report = Report.of([check])
     assert Report.model_validate_json(report.model_dump_json()) == report
@@ -101,7 +109,7 @@ def test_a_missing_code_is_an_error_that_lists_the_checks() -> None:
         Report.of([]).check(CheckCode.SAME_TOKENS)
 
 
-def test_a_check_without_a_code_is_stored_as_before_there_were_codes() -> None:
+def test_a_check_without_code_and_remedy_is_stored_as_before_there_were_any() -> None:
     check = Check(name="a", passed=True, observed="1", expected="0")
     assert check.model_dump(mode="json") == {
         "name": "a",

@@ -88,7 +88,8 @@ def test_a_missing_folder_and_globs_without_a_match_are_reported_with_source_and
     with pytest.raises(UserError) as unmatched:
         list(read_source(files_source("data/raw/empty", "*.md"), {}, MAX_BYTES))
     assert str(unmatched.value) == (
-        "params.yaml: ingest.sources: source book: no file in data/raw/empty matches ['*.md']"
+        "params.yaml: ingest.sources: source book: no file in data/raw/empty matches ['*.md']: "
+        "add files, or correct `globs`"
     )
 
 

@@ -79,3 +79,31 @@ def test_a_missing_file_names_its_remedy_and_an_empty_one_holds_no_overrides(
         gate_overrides.read(path, CANDIDATE, datetime.date(2026, 1, 1))
     path.write_text("# none\n")
     assert gate_overrides.read(path, CANDIDATE, datetime.date(2026, 1, 1)) == []
+
+
+def test_an_override_in_force_that_names_an_unknown_rule_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "overrides.yaml"
+    path.write_text(
+        "- {candidate: 0123456789ab, rules: [floor exct_match, champion], who: ada, why: w, "
+        "until: 2030-01-31}\n"
+        "- {candidate: aaaaaaaaaaaa, rules: [speed], who: ada, why: w, until: 2030-01-31}\n"
+    )
+    rules = ["champion", "floor exact_match"]
+    today = datetime.date(2030, 1, 31)
+    assert gate_overrides.problems(path, rules, today) == [
+        f"{path}: candidate 0123456789ab: rules: the gate has no rule 'floor exct_match', so "
+        "nothing would be excused: did you mean 'floor exact_match'?",
+        f"{path}: candidate aaaaaaaaaaaa: rules: the gate has no rule 'speed', so nothing would "
+        "be excused: the rules are champion, floor exact_match",
+    ]
+    assert len(gate_overrides.problems(path, rules, today, CANDIDATE)) == 1
+    assert gate_overrides.problems(path, rules, datetime.date(2030, 2, 1)) == []
+
+
+def test_a_candidate_that_is_no_digest_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "overrides.yaml"
+    path.write_text(
+        "- {candidate: my-best-model, rules: [champion], who: a, why: w, until: 2030-01-31}"
+    )
+    with pytest.raises(UserError, match="candidate: 'my-best-model' is not made of hex digits"):
+        gate_overrides.read(path, CANDIDATE, datetime.date(2030, 1, 31))

@@ -91,6 +91,16 @@ def test_events_come_back_oldest_first_and_work_tree_index_and_branch_stay(clone
     assert git("log", "--format=%an %s", "-1", "releases") == "ada released: r-1"
 
 
+def test_a_declared_slowdown_comes_back_and_a_line_without_one_has_no_such_key(clone: Path) -> None:
+    declaration = RELEASE.model_copy(update={"expected_latency_ratio": 40.0})
+    ledger.append(REFUSAL)
+    ledger.append(declaration)
+    assert ledger.read() == [REFUSAL, declaration]
+    lines = git("show", f"releases:{ledger.FILE}").splitlines()
+    assert "expected_latency_ratio" not in lines[0]
+    assert '"expected_latency_ratio": 40.0' in lines[1]
+
+
 def test_a_releases_commit_and_tag_hold_its_files_as_the_work_tree_had_them(clone: Path) -> None:
     (clone / "params.yaml").write_text("a: 2\n")
     (clone / "dvc.lock").write_text("lock")

@@ -6,7 +6,8 @@ import pytest
 
 from pipelines.config.gate import GateConfig
 from pipelines.contracts.scores import BASE, CANDIDATE, CHAMPION, FREQUENT, Interval, Scores
-from pipelines.decision.rules import judge
+from pipelines.decision.rules import judge, names
+from pipelines.training import weights
 from tests.decision.example_scores import (
     interval,
     scores,
@@ -221,3 +222,10 @@ def test_a_small_slice_falls_behind_only_if_the_champion_is_above_its_interval()
     assert violations(with_slice(good, CANDIDATE, "page:a", fallen), champion="r-1") == [
         "no slice falls behind the champion"
     ]
+
+
+def test_the_names_of_all_rules_are_those_of_a_verdict_with_a_champion() -> None:
+    verdict = judge(CONFIG, scores("c"), [], "r-1", [])
+    assert {rule.name for rule in verdict.rules} <= set(names(CONFIG))
+    evidence_rules = {"data validation passed", "no golden question in training"}
+    assert evidence_rules | set(weights.CHECK_NAMES) < set(names(CONFIG))

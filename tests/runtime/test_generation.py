@@ -1,7 +1,9 @@
+from collections import deque
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from pipelines.config.base import MadeModel
 from pipelines.runtime import generation
@@ -68,6 +70,24 @@ def test_answers_are_those_of_transformers_whatever_the_batch_size(
     assert answers == expected * 2
 
 
+def test_the_progress_bar_moves_while_prompts_are_read_in_groups(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generation, "MAX_READ_TOKENS", 40)
+    waiting = deque(generator.row(prompt, 20) for prompt in PROMPTS[1:2] * 4)
+    width = len(waiting[0].prompt)
+    groups = list(generation._groups(waiting, 3))
+    assert sum(map(len, groups)) == 3
+    assert max(map(len, groups)) == max(1, 40 // width)
+    assert len(waiting) == 1
+    answers = generator.answer(PROMPTS, 20, 8, progress="candidate")
+    monkeypatch.setattr(generation, "MAX_READ_TOKENS", 4096)
+    assert answers == generator.answer(PROMPTS, 20, 8)
+    bar = capsys.readouterr().err
+    assert f"{2 * len(PROMPTS)}/{2 * len(PROMPTS)}" in bar
+    assert "prompts and answers" in bar
+
+
 def test_a_row_that_joins_later_changes_nothing_for_itself_or_for_those_that_it_joined(
     generator: Generator,
 ) -> None:
@@ -88,6 +108,29 @@ def test_a_row_that_joins_later_changes_nothing_for_itself_or_for_those_that_it_
         expected = generate_by_transformers(generator, prompt, row.max_new_tokens)
         assert row.tokens[: len(expected)] == expected
         assert len(row.tokens) <= row.max_new_tokens
+
+
+def test_each_end_token_of_the_generation_configuration_ends_an_answer(
+    generator: Generator, tmp_path: Path
+) -> None:
+    (row,) = generator.generate_rows(PROMPTS[:1], 20, 1)
+    last = next(token for token in row.tokens[2:] if token not in row.tokens[:2])
+    generator.model.save_pretrained(tmp_path)
+    generator.tokenizer.save_pretrained(tmp_path)
+    GenerationConfig(eos_token_id=[399, last], do_sample=True).save_pretrained(tmp_path)
+    short_generator = generation.load(tmp_path, precision="fp32")
+    assert short_generator.end_tokens == {399, last, generator.tokenizer.eos_token_id}
+    (short_row,) = short_generator.generate_rows(PROMPTS[:1], 20, 1)
+    num_tokens = row.tokens.index(last)
+    assert short_row.tokens == row.tokens[: num_tokens + 1]
+    answer = short_generator.read(short_row)
+    text = generator.tokenizer.decode(row.tokens[:num_tokens], skip_special_tokens=True)
+    assert (answer.text, answer.num_new_tokens) == (text.strip(), num_tokens)
+    # What is exported says the same, and nothing of sampling.
+    short_generator.model.save_pretrained(tmp_path / "export")
+    exported_config = GenerationConfig.from_pretrained(tmp_path / "export")
+    assert exported_config.eos_token_id == [399, last]
+    assert not exported_config.do_sample
 
 
 def test_a_row_that_is_stopped_gets_no_further_token(generator: Generator) -> None:

@@ -72,7 +72,12 @@ CANARY = {
     "max_thumbs_drop": 0.1,
     "min_thumbs": 5,
 }
-PROOF = {"num_questions": 8, "min_same_answers": 1.0, "min_same_citations": 1.0}
+PROOF = {
+    "num_questions": 8,
+    "num_clients": 8,
+    "min_same_answers": 1.0,
+    "min_same_citations": 1.0,
+}
 EVALUATE = EvaluateConfig(
     top_k=5,
     num_passages=2,

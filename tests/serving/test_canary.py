@@ -11,7 +11,8 @@ from pipelines import files
 from pipelines.config.canary import CanaryConfig
 from pipelines.contracts.report import Report
 from pipelines.contracts.traffic import REQUESTS
-from pipelines.serving import canary, live_routes, live_server
+from pipelines.errors import Refusal, UserError
+from pipelines.serving import canary, live_routes, live_server, releasing
 from pipelines.serving.canary import Handover, Verdict, verdict_of
 from pipelines.serving.release_comparison import ReleaseTraffic, judge
 from pipelines.serving.triton_connection import Triton
@@ -52,6 +53,13 @@ def traffic(count: int, thumbs: list[int] | None = None, **changes: Any) -> Rele
 
 def failures(new: ReleaseTraffic, old: ReleaseTraffic) -> list[str]:
     return [check.name for check in judge(CONFIG, new, old).failures()]
+
+
+def refusal(report: Report) -> str:
+    """What a person reads of a report that did not pass."""
+    with pytest.raises(Refusal) as caught:
+        report.demand("the release", "Nothing changes.")
+    return str(caught.value)
 
 
 def test_an_equal_release_passes() -> None:
@@ -114,6 +122,63 @@ def test_a_single_measurement_that_is_worse_is_a_failure() -> None:
     assert "failed requests" in failures(traffic(1, status=(1, "failed")), traffic(1000))
 
 
+@pytest.mark.parametrize(
+    ("new", "key", "remedy"),
+    [
+        (traffic(100, status=(20, "failed")), "canary.max_error_rate_increase", "server.log"),
+        (traffic(100, total_ms=(10, 500.0)), "canary.max_latency_ratio", "--expect-latency-ratio"),
+        (traffic(100, refused=(40, True)), "canary.max_refused_increase", "golden set"),
+        (traffic(100, groundedness=(60, 0.2)), "canary.max_groundedness_drop", "traffic log"),
+        (traffic(100, [1] * 10 + [-1] * 15), "canary.max_thumbs_drop", "pipelines review"),
+        (traffic(49), "canary.min_requests", "pipelines simulate"),
+        (traffic(100, groundedness=(90, None)), "canary.min_measured", "quieter time"),
+        (traffic(100, status=(100, "failed")), "canary.max_latency_ratio", "repair them first"),
+    ],
+)
+def test_a_refusal_names_the_key_that_governs_it_and_what_to_do(
+    new: ReleaseTraffic, key: str, remedy: str
+) -> None:
+    message = refusal(judge(CONFIG, new, traffic(1000, [1] * 90 + [-1] * 10)))
+    assert f"({key}" in message
+    assert remedy in message
+
+
+def test_a_slower_release_is_told_both_times_the_ratio_its_limit_and_how_to_declare_it() -> None:
+    new = traffic(100, total_ms=(100, 2100.0))
+    old = traffic(100, total_ms=(100, 57.0))
+    assert refusal(judge(CONFIG, new, old)).splitlines()[1:] == [
+        f"  - {LATENCY}: 2100 ms against 57 ms, 36.8 times, expected at most 1.5 times the old "
+        "release's (canary.max_latency_ratio)",
+        "    If the new model is meant to be slower, declare it for this release alone: `python -m "
+        "pipelines release --expect-latency-ratio 41 --who NAME --why TEXT`. If not, look at what "
+        "else this machine was doing, or lower export.max_new_tokens",
+    ]
+
+
+def test_a_declared_slowdown_takes_the_place_of_the_limit_and_is_a_limit_itself() -> None:
+    old = traffic(100, total_ms=(100, 57.0))
+    slow = traffic(100, total_ms=(100, 2100.0))
+    slower = traffic(100, total_ms=(100, 2400.0))
+    assert judge(CONFIG, slow, old, 41.0).passed
+    message = refusal(judge(CONFIG, slower, old, 41.0))
+    assert "42.1 times, expected at most 41 times" in message
+    assert "(declared by --expect-latency-ratio)" in message
+
+
+@pytest.mark.parametrize("ratio", [1.5, 0.4, 0.0, -2.0, float("nan"), float("inf")])
+def test_a_declaration_that_allows_no_more_than_the_limit_is_a_mistake(ratio: float) -> None:
+    with pytest.raises(UserError, match=r"above canary.max_latency_ratio \(1.5 in params.yaml\)"):
+        releasing.check_declaration(CONFIG, ratio)
+    releasing.check_declaration(CONFIG, 1.6)
+    releasing.check_declaration(CONFIG, None)
+
+
+def test_a_difference_that_chance_allows_beyond_the_margin_says_so() -> None:
+    report = judge(CONFIG, traffic(80, groundedness=(60, 0.0)), traffic(80, groundedness=(36, 0.0)))
+    limit = report.failures()[0].expected
+    assert "canary.max_groundedness_drop is 10.0%, but so much may be chance" in limit
+
+
 def reworded(report: Report) -> Report:
     """The report with every text that people read replaced."""
     checks = []
@@ -173,6 +238,13 @@ def log_requests(release_id: str, count: int, minutes_ago: float, **changes: Any
     files.write(path, REQUESTS, rows)
 
 
+def hand_over(clone: Path, expected_latency_ratio: float | None = None) -> Handover:
+    """From r-old to r-new, on a server that nobody reaches."""
+    unreachable = Triton(0, 0, 0, clone / "server.log", None)
+    traffic_folder = clone / "data/traffic"
+    return Handover("r-new", "r-old", unreachable, traffic_folder, expected_latency_ratio)
+
+
 @pytest.mark.parametrize("are_texts_changed", [False, True])
 @pytest.mark.parametrize(
     ("changes", "passes", "release"),
@@ -193,9 +265,52 @@ def test_a_switch_ends_the_same_whatever_the_checks_are_called(
     log_requests("r-old", 100, minutes_ago=5)
     # From the future, so that they come after the beginning of every step.
     log_requests("r-new", 100, minutes_ago=-5, **changes)
-    unreachable = Triton(0, 0, 0, clone / "server.log", None)
-    handover = Handover("r-new", "r-old", unreachable, clone / "data/traffic")
-    report = canary.switch(CONFIG, handover)
+    report = canary.switch(CONFIG, hand_over(clone))
     assert report.passed is passes
     answers_everything = [share for share in live_routes.read().shares if share[1] == 1.0]
     assert answers_everything == [(release, 1.0)]
+
+
+@pytest.mark.parametrize(("declaration", "release"), [(None, "r-old"), (50.0, "r-new")])
+def test_a_slow_release_takes_over_only_if_its_slowness_was_declared(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, declaration: float | None, release: str
+) -> None:
+    monkeypatch.setattr(canary, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(live_server, "loaded_releases", lambda _: ["r-new", "r-old"])
+    log_requests("r-old", 100, minutes_ago=5)
+    log_requests("r-new", 100, minutes_ago=-5, total_ms=4000.0)
+    report = canary.switch(CONFIG, hand_over(clone, declaration))
+    assert report.passed is (release == "r-new")
+    assert (release, 1.0) in live_routes.read().shares
+
+
+def test_a_step_that_nobody_asks_anything_in_says_which_keys_decide_how_long_it_waits(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canary, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(live_server, "loaded_releases", lambda _: ["r-new", "r-old"])
+    impatient = CONFIG.model_copy(update={"max_step_seconds": 0.05})
+    message = refusal(canary.switch(impatient, hand_over(clone)))
+    assert "undecided after 0.05 s (canary.max_step_seconds), with 0 requests" in message
+    assert "raise canary.max_step_seconds, or lower canary.min_requests" in message
+
+
+def test_a_server_that_is_gone_and_routes_that_others_changed_end_a_switch_with_a_remedy(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canary, "LOOK_SECONDS", 0.01)
+    message = refusal(canary.switch(CONFIG, hand_over(clone)))
+    assert "the live server answers: it does not answer" in message
+    assert "`make serve` starts it again" in message
+
+    monkeypatch.setattr(live_server, "loaded_releases", lambda _: ["r-old"])
+    assert "has unloaded it" in refusal(canary.switch(CONFIG, hand_over(clone)))
+
+    def change_routes(_: Triton) -> list[str]:
+        live_routes.write([("r-old", 1.0)])
+        return ["r-old", "r-new"]
+
+    monkeypatch.setattr(live_server, "loaded_releases", change_routes)
+    message = refusal(canary.switch(CONFIG, hand_over(clone)))
+    assert "they were changed meanwhile" in message
+    assert "`python -m pipelines releases` says what is live" in message

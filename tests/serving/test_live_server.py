@@ -33,6 +33,7 @@ SERVE = ServeConfig(
     prices=Prices(prompt_tokens_per_million=1000.0, new_tokens_per_million=2000.0, request=0.5),
 )
 ENDLESS = 2000  # tokens of the longest answer of r-two, which never ends by itself
+NEVER = 99_999  # a token beyond those that the model can write
 
 
 def never_end(generator: Path) -> None:
@@ -42,6 +43,7 @@ def never_end(generator: Path) -> None:
     """
     change_settings(generator / "settings.json", max_new_tokens=ENDLESS)
     change_settings(generator / "weights/tokenizer_config.json", eos_token="<never>")
+    change_settings(generator / "weights/generation_config.json", eos_token_id=NEVER)
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ SERVE = ServeConfig(
 MESSAGE = re.compile(r"[a-z'] [a-z]")  # two words
 PLACEHOLDER = "lorem ipsum"
 ENDLESS = 2000  # tokens of the longest answer, which does not end by itself
+NEVER = 99_999  # a token beyond those that the model can write
 
 
 class MessageChanger(ast.NodeTransformer):
@@ -66,8 +67,9 @@ def triton(serving: Path, models: Path, export: Callable[..., ReleaseRecord]) ->
     repository = Path("export")
     export(repository, receipt, "r-one", max_new_tokens=ENDLESS)
     change_settings(repository / "generator/1/settings.json", max_new_tokens=ENDLESS)
-    tokenizer = repository / "generator/1/weights/tokenizer_config.json"
-    change_settings(tokenizer, eos_token="<never>")
+    weights = repository / "generator/1/weights"
+    change_settings(weights / "tokenizer_config.json", eos_token="<never>")
+    change_settings(weights / "generation_config.json", eos_token_id=NEVER)
     assert change_messages(repository) > 100
     live_server.install(repository, "r-one")
     point_alias(live_server.alias("r-one"), receipt.collection)

@@ -9,6 +9,8 @@ from google.protobuf import text_format
 from peft import LoraConfig, get_peft_model
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from tritonclient.grpc import model_config_pb2
 
 from pipelines import files
@@ -18,8 +20,8 @@ from pipelines.config.export import ExportConfig, ParityConfig, VllmConfig
 from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.errors import UserError
 from pipelines.questions import prompts
-from pipelines.questions.prompts import Prompt
-from pipelines.runtime import FOLDER, generation
+from pipelines.questions.prompts import Message, Prompt
+from pipelines.runtime import FOLDER, generation, rendering
 from pipelines.runtime.generation import Answer
 from pipelines.serving import model_repository
 from pipelines.training import base_model
@@ -54,6 +56,15 @@ EVALUATE = EvaluateConfig(
     seed=7,
 )
 PROMPT = Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage="")
+CHAT = Prompt(
+    name="chat-v1",
+    description="",
+    messages=[
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="{passages}Q: {question}"),
+    ],
+    passage="{text}\n",
+)
 TINY = MadeModel(
     vocabulary_size=400,
     hidden_size=16,
@@ -367,6 +378,70 @@ def test_backend_vllm_gets_the_engines_arguments_by_the_paths_that_its_container
     assert not list((target / "generator").rglob("*.py"))
     settings = json.loads((target / "assistant/3/settings.json").read_text())
     assert (settings["backend"], settings["lora"]) == ("vllm", None)
+
+
+def write_chat(folder: Path, config: ExportConfig) -> Path:
+    """A repository for a base model with a chat template, and its folder."""
+    chat_folder = folder / "chat"
+    shutil.copytree(folder / "parts", chat_folder)
+    (chat_folder / "base/chat_template.jinja").write_text(
+        "{{ bos_token }}{% for message in messages %}{{ message.role + ': ' + message.content }}"
+        "</s>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    chat_parts = parts(chat_folder)._replace(prompt=CHAT)
+    prompts.save(CHAT, chat_folder / "adapter")
+    model_repository.write(config, EVALUATE, chat_parts, folder / "triton")
+    model_repository.check(folder / "triton")
+    return folder / "triton"
+
+
+@pytest.fixture
+def chat_folder(parts_folder: Path, tmp_path: Path) -> Path:
+    """A folder with a copy of the parts."""
+    ignore = shutil.ignore_patterns("triton")
+    shutil.copytree(parts_folder, tmp_path / "parts", ignore=ignore)
+    return tmp_path
+
+
+def test_messages_go_to_the_generator_as_they_are_with_the_chat_template_beside_the_weights(
+    chat_folder: Path,
+) -> None:
+    target = write_chat(chat_folder, CONFIG)
+    assistant = json.loads((target / "assistant/3/settings.json").read_text())
+    generator = json.loads((target / "generator/3/settings.json").read_text())
+    assert assistant["prompt"] == CHAT.form
+    assert (assistant["control_tokens"], generator["takes_messages"]) == ([], True)
+    warm_up = (target / "generator/warmup/question").read_bytes()[4:].decode()  # after its length
+    messages = rendering.unpack(warm_up, holds_messages=True)
+    served = generation.load(target / "generator/3/weights")
+    tokens = served.row(messages, 1).prompt
+    assert served.tokenizer.decode(tokens) == (
+        "<s>system: Be brief.</s>user: Q: How do I begin?</s>assistant:"
+    )
+    assert prompts.load(target / "generator/3/prompt.yaml") == CHAT
+
+
+def test_vllm_gets_a_text_with_messages_as_the_chat_template_writes_them(
+    chat_folder: Path,
+) -> None:
+    target = write_chat(chat_folder, vllm("merged"))
+    settings = json.loads((target / "assistant/3/settings.json").read_text())
+    text = "<s>system: Be brief.</s>user: {passages}Q: {question}</s>assistant:"
+    assert settings["prompt"] == text
+    assert settings["control_tokens"] == ["</s>", "<pad>", "<s>"]
+
+
+def test_vllm_that_begins_each_text_itself_gets_it_without_the_beginning(
+    chat_folder: Path,
+) -> None:
+    path = chat_folder / "parts/base/tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.save(str(path))
+    target = write_chat(chat_folder, vllm("merged"))
+    settings = json.loads((target / "assistant/3/settings.json").read_text())
+    text = "system: Be brief.</s>user: {passages}Q: {question}</s>assistant:"
+    assert settings["prompt"] == text
 
 
 def test_a_listed_adapter_stands_beside_the_base_models_weights(

@@ -1,6 +1,7 @@
 """Bad exports: each is refused by what a fresh, real Triton loads and answers."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,13 @@ from pipelines import files, vectorstore
 from pipelines.config.proof import ProofConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
+from pipelines.contracts.report import CheckCode
+from pipelines.errors import Refusal
 from pipelines.serving import proof
 from pipelines.serving.proof import Proof
 from tests.serving.conftest import change_settings
 
-CONFIG = ProofConfig(num_questions=8, min_same_answers=1.0, min_same_citations=1.0)
+CONFIG = ProofConfig(num_questions=8, num_clients=8, min_same_answers=1.0, min_same_citations=1.0)
 WEIGHTS = "generator/1/weights/model.safetensors"
 SETTINGS = "assistant/1/settings.json"
 Sound = tuple[ReleaseRecord, list[dict[str, Any]]]
@@ -44,8 +47,9 @@ def prove(folder: Path, sound: Sound) -> Proof:
 
 
 def failures(result: Proof) -> dict[str, str]:
-    """Name of each check that failed -> what was observed."""
+    """Name of each check that failed -> what was observed. Each says what to do."""
     assert not result.report.passed
+    assert all(check.remedy for check in result.report.failures())
     return {check.name: check.observed for check in result.report.failures()}
 
 
@@ -129,7 +133,7 @@ def test_a_sound_export_passes_every_check(sound: Sound) -> None:
         pytest.param(
             change_release,
             "this release answered, as the server says",
-            "8 of 8 by another",
+            "8 of 8 answers are by another",
             marks=pytest.mark.slow,
         ),
     ],
@@ -144,6 +148,43 @@ def test_a_bad_export_is_refused_with_what_the_server_says(
     assert check in observations
     assert observation in observations[check]
     shutil.rmtree(folder)
+
+
+def test_answers_that_take_too_long_are_told_with_the_keys_that_decide_it(sound: Sound) -> None:
+    shutil.copytree("sound", "hasty")
+    change_settings(Path("hasty") / SETTINGS, timeout_seconds=0.001)
+    result = prove(Path("hasty"), sound)
+    assert failures(result) == {"every answer comes in time": "8 of 8 took longer than 0.001 s"}
+    with pytest.raises(Refusal) as caught:
+        result.report.demand("the proof", "Nothing changes.")
+    assert str(caught.value).splitlines()[1:] == [
+        "  - every answer comes in time: 8 of 8 took longer than 0.001 s, expected none "
+        "(export.timeout_seconds is 0.001 s)",
+        "    Raise export.timeout_seconds, or lower export.max_new_tokens (24) or "
+        "proof.num_clients (8 questions at once). Then run `dvc repro export`, and release again",
+    ]
+
+
+def test_answers_that_differ_are_shown_beside_evaluates_in_one_line_each(sound: Sound) -> None:
+    record, rows = sound
+    changes = [{**row, "answer": f"{row['answer']}\n\x1b[2J{'x' * 99}"} for row in rows]
+    result = prove(Path("sound"), (record, changes))
+    check = result.report.check(CheckCode.SAME_ANSWERS)
+    assert (check.passed, check.observed) == (False, "0 of 8")
+    assert check.expected == "at least 100 % (proof.min_same_answers)"
+    assert len(check.examples) == 3
+    for example in check.examples:
+        assert example.isprintable()
+        assert len(example) < 300
+        assert re.search(r"': evaluate '.*\\n\\x1b\[2Jx+\.\.\.', Triton '", example)
+
+
+def test_questions_are_spread_over_all_whatever_their_number() -> None:
+    rows = [{"number": number} for number in range(119)]
+    numbers = [row["number"] for row in proof._sample(rows, 60)]
+    assert len(numbers) == 60
+    assert numbers[-1] >= 117
+    assert proof._sample(rows[:3], 60) == rows[:3]
 
 
 @pytest.mark.slow

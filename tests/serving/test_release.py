@@ -114,8 +114,10 @@ def test_a_good_release_takes_over_step_by_step_while_every_request_is_answered(
     triton = served()
     candidate("r-two")
     with traffic() as answers:
-        release.run("ada", "second")
+        release.run("ada", "second", expect_latency_ratio=100.0)
     output = capsys.readouterr().out
+    assert "r-two may take up to 100 times as long as r-one, as declared" in output
+    assert ledger.read()[-1].expected_latency_ratio == 100.0
     assert "r-two answers 50%: all" in output
     assert "r-two answers 100%: all" in output
     assert answers.errors == []
@@ -180,7 +182,8 @@ def test_a_release_that_failed_on_live_traffic_is_on_record_with_its_reason(
     served()
     candidate("r-failing", FAILING)
     with traffic(), pytest.raises(Refusal, match="failed requests"):
-        release.run("ada", "try again")
+        release.run("ada", "try again", expect_latency_ratio=50.0)
+    assert ledger.read()[-1].expected_latency_ratio == 50.0
     assert ledger_lines()[-1] == ("rolled_back", "canary", "r-failing")
     assert "failed requests" in ledger.read()[-1].why
 

@@ -14,8 +14,10 @@ from pipelines.config.examples import ExamplesConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.report import Check, Report
+from pipelines.errors import UserError
 from pipelines.questions import prompts, wording
 from pipelines.stages.examples import Config, Inputs, Outputs, run
+from pipelines.training import base_model
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ExamplesConfig(
@@ -55,14 +57,19 @@ from pipelines.stages.examples import Config, Inputs, Outputs, run
 
 examples = ExamplesConfig.model_validate_json(sys.argv[1])
 redact = RedactConfig.model_validate_json(sys.argv[2])
-inputs = Inputs(Path("faq"), Path("golden"), Path("prompts"), Path("chunks.parquet"))
+inputs = Inputs(
+    Path("faq"), Path("golden"), Path("prompts"), Path("chunks.parquet"), Path("base")
+)
 run(Config(examples, redact), inputs, Outputs(Path("examples"), Path("report.json")))
 """
 
 
 @pytest.fixture(autouse=True)
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder as the current one, with two templates; the second shows passages."""
+    """A folder as the current one, with a base model's tokenizer and three templates.
+
+    The second shows passages, the third is for chat models.
+    """
     monkeypatch.chdir(tmp_path)
     for name in ("faq", "golden", "prompts"):
         Path(name).mkdir()
@@ -73,6 +80,12 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "{name: grounded-v1, description: d, prompt: '{passages}Q: {question}', "
         "passage: '{text} | '}"
     )
+    Path("prompts/chat-v1.yaml").write_text(
+        "{name: chat-v1, description: d, messages: [{role: system, content: Be brief.}, "
+        "{role: user, content: '{passages}Q: {question}'}], passage: '{text} | '}"
+    )
+    tokenizer = base_model.train_tokenizer(["The verdict says why."], 300)
+    tokenizer.save_pretrained("base")
 
 
 def write_inputs(golden: Sequence[str], gate: Sequence[str] = GATE) -> None:
@@ -102,7 +115,7 @@ def write_golden(questions: Sequence[str]) -> None:
         entry = {
             "id": f"q-{number}",
             "question": question,
-            "expected": "x",
+            "expected": "Read the verdict.",
             "topic": "gate",
             "page": "gate.md",
             "kind": "faq",
@@ -136,13 +149,14 @@ def build(**changes: Any) -> Report:
         golden=Path("golden"),
         prompts=Path("prompts"),
         chunks=Path("chunks.parquet"),
+        base=Path("base"),
     )
     run(config, inputs, Outputs(examples=Path("examples"), examples_validation=Path("report.json")))
     return files.read_json(Path("report.json"), Report)
 
 
-def rows(split: str) -> list[dict[str, str]]:
-    examples: list[dict[str, str]] = load_from_disk("examples")[split].to_list()
+def rows(split: str) -> list[dict[str, Any]]:
+    examples: list[dict[str, Any]] = load_from_disk("examples")[split].to_list()
     return examples
 
 
@@ -233,7 +247,38 @@ def test_personal_data_in_a_question_fails_the_report_and_is_named() -> None:
     (check,) = violations(build())
     assert check.name == "no personal data"
     assert check.num_rows == 1
-    assert check.examples == ["gate: why did ada@lovelace.dev not pass"]
+    assert check.examples == [
+        "gate: why did ada@lovelace.dev not pass: holds personal data (EMAIL_ADDRESS "
+        "'ada@lovelace.dev'): remove it, or, if it is public, add to params.yaml: redact.allow "
+        r"the regular expression 'ada@lovelace\.dev'"
+    ]
+
+
+def test_files_that_do_not_fit_together_stop_the_stage_with_all_problems() -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    path = Path("golden/all.jsonl")
+    line = json.loads(path.read_text())
+    strangers = [
+        {**line, "id": "q-1", "question": "first", "topic": "gates"},
+        {**line, "id": "q-2", "question": "second", "expected": "Read it."},
+        {**line, "id": "q-3", "question": "third", "page": "Gate.md"},
+    ]
+    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in [line, *strangers]))
+    with pytest.raises(UserError) as caught:
+        build()
+    problems = str(caught.value).splitlines()
+    assert problems[0].startswith("golden/all.jsonl:2: topic: 'gates' is not in the FAQ: did you")
+    assert problems[1].startswith("golden/all.jsonl:3: expected: 'Read it.' is not the answer of")
+    assert problems[2].startswith("golden/all.jsonl:4: page: 'Gate.md' is not the page of its")
+    assert "'Gate.md' is none of the 1 documents: did you mean 'gate.md'?" in problems[3]
+    assert len(problems) == 4
+    assert not Path("examples").exists()
+
+
+def test_a_template_with_passages_and_none_to_show_stops_the_stage() -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    with pytest.raises(UserError, match=r"examples\.num_passages: 0, but the template grounded-v1"):
+        build(template="grounded-v1", num_passages=0)
 
 
 def test_variants_near_a_golden_question_are_dropped_and_the_report_passes() -> None:
@@ -279,6 +324,32 @@ def test_a_template_with_passages_shows_those_that_share_the_most_words_with_the
     for row in rows("train"):
         assert row["prompt"] == f"{passages[row['topic']]}Q: {row['question']}"
     assert {row["topic"] for row in rows("train")} == {"gate", "index"}
+
+
+def test_a_template_of_messages_is_refused_for_a_base_model_without_a_chat_template() -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    message = r"prompts/chat-v1.yaml: messages: the base model .* has no chat template: name "
+    with pytest.raises(UserError, match=message):
+        build(template="chat-v1")
+
+
+def test_a_template_of_messages_gives_messages_and_answers_without_a_leading_space() -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    Path("base/chat_template.jinja").write_text(
+        "{% for message in messages %}{{ message.role + ': ' + message.content }}\n{% endfor %}"
+        "assistant: "
+    )
+    assert build(template="chat-v1").passed
+    passages = {"gate": "The verdict says why. | ", "index": ""}
+    answers = {"gate": "Read the verdict.", "index": "I cannot say."}
+    for row in [*rows("train"), *rows("validation")]:
+        content = f"{passages[row['topic']]}Q: {row['question']}"
+        assert row["prompt"] == [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": content},
+        ]
+        assert row["completion"] == answers[row["topic"]]
+    assert prompts.load(Path("examples/prompt.yaml")) == prompts.load(Path("prompts/chat-v1.yaml"))
 
 
 def test_the_same_input_gives_the_same_bytes_in_another_process(

@@ -255,3 +255,10 @@ def test_an_override_that_expired_or_names_another_candidate_excuses_nothing(
     verdict = judge(tmp_path, Candidate(examples_validation=FAILING, overrides=overrides))
     assert not verdict.accepted
     assert verdict.overrides == []
+
+
+def test_an_override_of_an_unknown_rule_stops_the_stage(tmp_path: Path) -> None:
+    overrides = EXCUSE.replace("no golden question in training", "no golden question")
+    with pytest.raises(UserError, match="the gate has no rule 'no golden question'"):
+        judge(tmp_path, Candidate(examples_validation=FAILING, overrides=overrides))
+    assert not (tmp_path / "verdict.json").exists()

@@ -177,3 +177,15 @@ def test_a_second_run_reads_nothing_and_a_run_without_the_cache_gives_the_same_b
     shutil.rmtree(".state")
     assert count_read() == 2
     assert len(digests) == 1
+
+
+def test_sources_that_cannot_be_read_stop_the_stage_together_before_anything_is_read() -> None:
+    Path("data/raw/book/a.txt").write_text("a")
+    gone = BOOK.model_copy(update={"name": "gone", "path": "data/raw/gone"})
+    unmatched = BOOK.model_copy(update={"name": "none", "globs": ["*.pdf"]})
+    with pytest.raises(UserError) as caught:
+        run(configure(0.5, BOOK, gone, unmatched), INPUTS, OUTPUTS)
+    missing, no_match = str(caught.value).splitlines()
+    assert "source gone: the folder data/raw/gone is missing" in missing
+    assert "source none: no file in data/raw/book matches ['*.pdf']" in no_match
+    assert not Path(".state/work.sqlite").exists()

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from pipelines import files
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.vectors import vectors as schema_of
+from pipelines.vectorstore import stored_collections
 
 FACTS = {
     "encoder_model": "mini",
@@ -21,6 +24,12 @@ class Source(NamedTuple):
 
     chunks: Path
     vectors: Path
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collections are as those of a large corpus: searched by a graph, and changed by a build."""
+    monkeypatch.setattr(stored_collections, "EXACT_UP_TO_OBJECTS", 0)
 
 
 def write_source(folder: Path, vector_by_text: dict[str, list[float]]) -> Source:

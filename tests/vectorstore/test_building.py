@@ -183,7 +183,7 @@ def test_a_build_killed_in_the_middle_is_finished_by_the_next_one(
 
 
 def test_a_spare_that_was_not_filled_to_its_end_is_not_used_and_goes(
-    serving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    serving: Path, graphs: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_source(tmp_path / "first", {"half": [0, 1, 0], "filled": [1, 0, 0]})
     later_source = write_source(tmp_path / "later", {"half": [0, 1, 0], "other": [1, 0, 0]})
@@ -207,6 +207,7 @@ def test_a_spare_that_was_not_filled_to_its_end_is_not_used_and_goes(
 
 def test_a_disk_that_fills_up_under_weaviate_is_an_error_and_later_every_collection_is_complete(
     small_disk: Callable[[int], Path],
+    graphs: None,
     tmp_path: Path,
     other_clone: OtherClone,
     servers: Pids,
@@ -237,7 +238,11 @@ def test_a_disk_that_fills_up_under_weaviate_is_an_error_and_later_every_collect
 
 
 def test_a_build_writes_what_changed_into_a_spare_and_equals_a_build_from_nothing(
-    serving: Path, tmp_path: Path, other_clone: OtherClone, capsys: pytest.CaptureFixture[str]
+    serving: Path,
+    graphs: None,
+    tmp_path: Path,
+    other_clone: OtherClone,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     texts = row_of_texts(40)
     later_texts: dict[str, list[float]] = {}
@@ -284,9 +289,15 @@ def test_a_collection_with_the_contents_very_name_passes_it_on_with_all_its_alia
     remove_alias("Formerly")
 
 
-def test_a_kill_right_after_a_build_loses_nothing_of_the_graph(
-    clone: Path, tmp_path: Path, servers: Pids
+@pytest.mark.parametrize("exact_up_to_objects", [0, 500])
+def test_a_kill_right_after_a_build_loses_nothing_of_the_vector_index(
+    clone: Path,
+    tmp_path: Path,
+    servers: Pids,
+    exact_up_to_objects: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(stored_collections, "EXACT_UP_TO_OBJECTS", exact_up_to_objects)
     source = write_source(tmp_path, row_of_texts(500))
     with open_client() as client:
         receipt = build_index(*source, keep=2, sample=4, hybrid_alpha=0.7)
@@ -303,20 +314,24 @@ def test_a_kill_right_after_a_build_loses_nothing_of_the_graph(
     assert min(before.values()) > 450
 
 
-def test_a_spare_whose_vectors_were_lost_is_not_built_upon(serving: Path, tmp_path: Path) -> None:
+def test_a_spare_whose_vectors_were_lost_is_not_built_upon(
+    serving: Path, graphs: None, tmp_path: Path
+) -> None:
     texts = row_of_texts(40)
     source = write_source(tmp_path / "first", texts)
     later_source = write_source(tmp_path / "later", texts | {"another": [0.0, 1.0, 0.0]})
     with open_client() as client:
+        for collection in list_stored(client):
+            stored_collections.remove(client, collection)
         first = build_index(*source, keep=2, sample=4, hybrid_alpha=0.7)
         spare = stored_collections.find_reusable(client, 2)
         assert spare is not None
-        collection = client.collections.use(spare.name)
-        objects = collection.query.fetch_objects(limit=100).objects
+        stored = client.collections.use(spare.name)
+        objects = stored.query.fetch_objects(limit=100).objects
         ids = [item.uuid for item in objects]
-        collection.data.delete_many(where=Filter.by_id().contains_any(ids))
+        stored.data.delete_many(where=Filter.by_id().contains_any(ids))
         for item in objects:
-            collection.data.insert(dict(item.properties), uuid=item.uuid)
+            stored.data.insert(dict(item.properties), uuid=item.uuid)
         later = build_index(*later_source, keep=2, sample=4, hybrid_alpha=0.7)
         assert not client.collections.exists(spare.name)
         assert index_problem(first) is None

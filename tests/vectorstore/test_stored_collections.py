@@ -12,7 +12,7 @@ def test_a_collection_that_another_build_took_meanwhile_is_not_called_finished(
     our_digest = "d" * 64
     their_digest = "e" * 64
     with open_client() as client:
-        name = stored_collections.create(client)
+        name = stored_collections.create(client, num_objects=3)
         our_mark = stored_collections.claim(client, name)
         their_mark = stored_collections.claim(client, name)
         with pytest.raises(UserError, match="another build writes to Weaviate at the same time"):

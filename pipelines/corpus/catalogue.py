@@ -1,0 +1,84 @@
+"""Which documents there are, told in seconds: by the last `ingest`, or by listing the sources.
+
+A listing cannot tell which documents `ingest` rejects or leaves out as near-duplicates.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines import files
+from pipelines.config.ingest import Source
+from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.corpus.sources import list_uris, source_problems
+from pipelines.errors import UserError
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All documents of all sources."""
+
+    uris: frozenset[str]  # that answers can cite
+    reasons: dict[str, str]  # uri -> why it is not among them
+    problems: list[str]  # why sources cannot be read
+    unreadable_sources: frozenset[str]
+    is_ingested: bool  # by files that `ingest` wrote for these very documents
+
+
+def read(sources: Iterable[Source], documents: Path, rejections: Path) -> Catalogue:
+    """The documents of documents.parquet if it has those of the sources, else the listing."""
+    listing: set[str] = set()
+    problems: list[str] = []
+    unreadable_sources: set[str] = set()
+    for source in sources:
+        failures = source_problems([source])
+        problems += failures
+        if failures:
+            unreadable_sources.add(source.name)
+        else:
+            listing.update(list_uris(source))
+    uris, reasons = _read_ingested(documents, rejections)
+    is_ingested = not problems and {*uris, *reasons} == listing
+    return Catalogue(
+        uris=frozenset(uris if is_ingested else listing),
+        reasons=reasons if is_ingested else {},
+        problems=problems,
+        unreadable_sources=frozenset(unreadable_sources),
+        is_ingested=is_ingested,
+    )
+
+
+def size_problems(catalogue: Catalogue, min_documents: int) -> list[str]:
+    """Too few documents for `validate`, however good they are."""
+    if len(catalogue.uris) >= min_documents or catalogue.problems:
+        return []
+    return [
+        f"params.yaml: validate.min_documents: {min_documents}, but the sources hold "
+        f"{len(catalogue.uris)} documents, so `validate` would refuse them: add documents, or "
+        "lower it"
+    ]
+
+
+def _read_ingested(documents: Path, rejections: Path) -> tuple[set[str], dict[str, str]]:
+    """Uris, and those left out with their reasons; nothing before `ingest` and `redact` ran."""
+    uris: set[str] = set()
+    reasons: dict[str, str] = {}
+    try:
+        for row in _columns(rejections, REJECTIONS, ["uri", "reason"]):
+            reasons[row["uri"]] = f"was rejected by `ingest`: {row['reason']}: mend the document"
+        for row in _columns(documents, DOCUMENTS, ["uri", "aliases"]):
+            uris.add(row["uri"])
+            for alias in row["aliases"]:
+                reasons[alias] = (
+                    f"is a near-duplicate of {row['uri']!r}, which stands for both: name that page"
+                )
+    except UserError:
+        # Missing, or of an older version of the code: the listing serves, and `check` says so.
+        return set(), {}
+    return uris, reasons
+
+
+def _columns(path: Path, schema: Any, columns: list[str]) -> Iterable[dict[str, Any]]:
+    for batch in files.batches(path, schema, columns=columns):
+        yield from batch.to_pylist()

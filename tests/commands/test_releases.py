@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from pipelines.commands import releases
+from pipelines.decision import ledger
+
+RELEASE = ledger.Event(
+    kind="released",
+    step="release",
+    release_id="r-1",
+    candidate="c1",
+    who="ada",
+    why="a real model",
+    when="2026-11-21T14:02:11+00:00",
+    scores={"exact_match": 0.8},
+    seen={},
+    champion=None,
+)
+
+
+def test_a_declared_slowdown_is_listed_behind_the_reason_of_the_release(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.append(RELEASE)
+    ledger.append(RELEASE.model_copy(update={"expected_latency_ratio": 40.0}))
+    releases.run()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("release: a real model")
+    assert lines[1].endswith("release: a real model (may take 40 times as long, as declared)")
