@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -21,42 +20,29 @@ from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.report import Report
-from pipelines.contracts.scores import CANDIDATE, Scores
-from pipelines.contracts.verdict import Override, Verdict
+from pipelines.contracts.scores import CANDIDATE
+from pipelines.contracts.verdict import Override
 from pipelines.decision import champions, ledger, release_files
 from pipelines.errors import Refusal, UserError
 from pipelines.serving import canary, live_routes, live_server, locations, proof
+from pipelines.serving.candidates import (
+    EXPORT,
+    SCORES,
+    VERDICT,
+    Candidate,
+    Step,
+    StepRefusal,
+    check_export,
+    obey,
+)
 from pipelines.serving.triton_connection import Triton
 
-EXPORT = Path("models/triton")
 FOLDER = Path("models/champion")
 CHAMPION = Path("models/champion.json")
-VERDICT = Path("data/reports/verdict.json")
-SCORES = Path("data/reports/scores.json")
 ANSWERS_FILE = Path("data/answers.parquet")
 INDEX = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
-
-
-class Step(StrEnum):
-    """The step of a release that decided, as the ledger names it."""
-
-    RELEASE = "release"
-    PROOF = "infra validation"
-    CANARY = "canary"
-    GATE = "gate"
-
-
-class StepRefusal(Refusal):
-    """A step said no. `step` and `kind` are for the ledger."""
-
-    def __init__(
-        self, message: str, step: Step, kind: Literal["refused", "rolled_back"] = "refused"
-    ):
-        super().__init__(message)
-        self.step = step
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -77,27 +63,6 @@ class Author:
 
     def __post_init__(self) -> None:
         ledger.require_author(self.who, self.why)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The exported release, its scores, and the gate's verdict."""
-
-    record: ReleaseRecord
-    verdict: Verdict
-    scores: Scores
-
-    @classmethod
-    def read(cls) -> "Candidate":
-        return cls(
-            record=files.read_json(EXPORT / "release.json", ReleaseRecord),
-            verdict=files.read_json(VERDICT, Verdict),
-            scores=files.read_json(SCORES, Scores),
-        )
-
-    @property
-    def release_id(self) -> str:
-        return self.record.release_id
 
 
 @dataclass(frozen=True)
@@ -149,46 +114,6 @@ def check_declaration(config: CanaryConfig, expected_latency_ratio: float | None
             f"canary.max_latency_ratio ({limit:g} in params.yaml), which allows as much by itself: "
             "40 means that an answer may take 40 times as long as the old release's. Leave the "
             "option out if the new release is not meant to be slower"
-        )
-
-
-def obey(candidate: Candidate) -> None:
-    """Raises Refusal unless gate and people agree to this candidate.
-
-    The gate must have accepted it, and the last person who decided about it must not have refused.
-    """
-    adapter = candidate.record.adapter
-    verdict = candidate.verdict
-    if verdict.candidate != adapter:
-        raise StepRefusal(
-            f"refused: {EXPORT} holds candidate {adapter[:12]}, but the gate's verdict in "
-            f"{VERDICT} is about candidate {verdict.candidate[:12]}: {verdict.reason}\n`make run` "
-            "judges the candidate that there is now, and exports it if it is accepted",
-            Step.RELEASE,
-        )
-    if not verdict.accepted:
-        raise StepRefusal(
-            f"refused: the gate did not accept candidate {adapter[:12]}: {verdict.reason}\n"
-            f"{VERDICT} holds every rule with its numbers; `make run` judges again",
-            Step.RELEASE,
-        )
-    decision = _last_decision(adapter)
-    if decision and decision.kind == "refused":
-        raise StepRefusal(
-            f"refused: {decision.who} refused candidate {adapter[:12]} at {decision.when}: "
-            f"{decision.why}\nA new decision replaces that one: "
-            "`python -m pipelines decide --decision approve --who NAME --why TEXT`",
-            Step.RELEASE,
-        )
-
-
-def check_export(record: ReleaseRecord) -> None:
-    """Raises UserError unless the exported weights are those that release.json names."""
-    weights = EXPORT / "generator" / str(record.version) / "weights"
-    if not weights.is_dir() or files.digest(weights) != record.model:
-        raise UserError(
-            f"the weights in {EXPORT} are not those that its release.json names: "
-            f"`dvc checkout {EXPORT}` brings them back, or `dvc repro export` writes them anew"
         )
 
 
@@ -347,14 +272,6 @@ def _override_event(event: ledger.Event, override: Override) -> ledger.Event:
         "expected_latency_ratio": None,
     }
     return event.model_copy(update=changes)
-
-
-def _last_decision(adapter: str) -> ledger.Event | None:
-    """What the last person decided about this candidate."""
-    for event in reversed(ledger.read()):
-        if event.step == "approval" and event.candidate == adapter:
-            return event
-    return None
 
 
 def _demand(

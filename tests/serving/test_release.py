@@ -24,8 +24,8 @@ from pipelines.contracts.answers import ANSWERS
 from pipelines.decision import ledger, release_files
 from pipelines.errors import Refusal
 from pipelines.serving import client, live_routes, live_server, locations, releasing
+from pipelines.serving.candidates import Step, StepRefusal
 from pipelines.serving.client import Question
-from pipelines.serving.releasing import Step, StepRefusal
 from pipelines.serving.triton_connection import Triton
 from tests.serving.users import kill_server, questions, traffic, wait_for_sole_route
 
