@@ -65,8 +65,8 @@ def decide(
     if verdict.baseline_kind != "live":
         reason = (
             f"{verdict.sentence} This release has no accepted live traffic to compare with yet: "
-            f"look at the report, and `python -m pipelines accept {verdict.window} --who YOU` "
-            "if such traffic is what you expect"
+            "look at the report, and if such traffic is what you expect, "
+            f"`python -m pipelines accept {verdict.window} --who YOU --why REASON`"
         )
         return ReasonedReaction("human", "human", True, [], reason)
     if not _is_confirmed(config, verdict, earlier):
