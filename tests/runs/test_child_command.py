@@ -17,6 +17,8 @@ sys.exit({exit_code})
 def write_program(folder: Path, code: str) -> None:
     """A checkout whose `python -m pipelines` runs this code; only errors.py is the real one."""
     (folder / "pipelines").mkdir()
+    # A package without it would lose against the one that PYTHONPATH names.
+    (folder / "pipelines/__init__.py").touch()
     (folder / "pipelines/__main__.py").write_text(code)
     errors = Path(__file__).parents[2] / "pipelines/errors.py"
     (folder / "pipelines/errors.py").write_text(errors.read_text())
