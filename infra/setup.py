@@ -49,7 +49,7 @@ TEST_PROGRAMS = {
     },
     "infra/test -m images": {"buildah": "/usr/bin/buildah", "debootstrap": "/usr/sbin/debootstrap"},
 }
-GROUPS = ("pipeline", "airflow", "triton", "models", "dev")  # of pyproject.toml
+GROUPS = ("pipeline", "airflow", "triton", "openvino", "models", "dev")  # of pyproject.toml
 REMINDER_SECONDS = 30
 
 

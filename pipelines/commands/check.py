@@ -20,6 +20,7 @@ from pipelines.config.examples import ExamplesConfig
 from pipelines.config.export import ExportConfig
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.gate import GateConfig
+from pipelines.config.generation import GenerationConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.params import Params
 from pipelines.config.redact import RedactConfig
@@ -33,7 +34,7 @@ from pipelines.questions import consistency, mentions, prompts, reviews, scenari
 from pipelines.questions.consistency import Questions
 from pipelines.questions.mentions import Documents, Mention
 from pipelines.runtime import generation
-from pipelines.training import base_facts, base_sources, lengths
+from pipelines.training import answer_engine, base_facts, base_sources, lengths
 from pipelines.vectorstore import locate_encoder
 
 FAQ = Path("data/faq")
@@ -100,6 +101,7 @@ def _results_by_params(values: Params, questions: Questions) -> list[Result]:
         _encoder(values.section(EncoderConfig)),
         *_base_and_lengths(values, questions),
         _prompts(values),
+        _engine(values),
         _training_questions(values, questions),
         _gate(values, questions),
     ]
@@ -245,6 +247,15 @@ def _prompts(values: Params) -> Result:
     if not problems and is_made and prompts.load(path).messages is not None:
         problems.append(prompts.no_chat_template(path))
     return Result(problems, f"{PROMPTS}: good, {examples.template} is in use")
+
+
+def _engine(values: Params) -> Result:
+    problems: list[str] = []
+    choice = _attempt(partial(answer_engine.choose, values.section(GenerationConfig)), problems)
+    if choice is None:
+        return Result(problems, "")
+    problems += answer_engine.quantisation_problems(choice, values.section(ExportConfig))
+    return Result(problems, choice.reason)
 
 
 def _training_questions(values: Params, questions: Questions) -> Result:

@@ -1,6 +1,6 @@
 """The systems that answer the golden questions: candidate, base, most frequent answer, champion."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -10,9 +10,10 @@ from pipelines.contracts.scores import BASE, CANDIDATE, CHAMPION, FREQUENT
 from pipelines.questions import prompts
 from pipelines.questions.golden import Golden
 from pipelines.questions.prompts import Prompt
-from pipelines.runtime import generation
 from pipelines.runtime.generation import Answer
 from pipelines.runtime.rendering import ModelInput
+from pipelines.training import answer_engine
+from pipelines.training.answer_engine import Engine
 from pipelines.vectorstore import Passage
 
 
@@ -37,10 +38,13 @@ class Model:
     base: Path
     adapter: Path | None
     template: Prompt
+    engine: Engine
 
     def answer(self, cases: list[Case], config: EvaluateConfig) -> list[Answer]:
         texts = [self._render(case, config.num_passages) for case in cases]
-        model = generation.load(self.base, self.adapter, config.precision)
+        model = answer_engine.load(
+            self.engine, self.base, self.adapter, config.precision, config.batch_size
+        )
         return model.answer(texts, config.max_new_tokens, config.batch_size, progress=self.name)
 
     def _render(self, case: Case, num_passages: int) -> ModelInput:
@@ -55,21 +59,29 @@ class ConstantAnswer:
     text: str
 
     def answer(self, cases: list[Case], config: EvaluateConfig) -> list[Answer]:
-        return [Answer(self.text, 0, 0)] * len(cases)
+        return [Answer(self.text, 0, 0, 0.0)] * len(cases)
 
 
 def select(
-    base: Path, adapter: Path, most_frequent_answer: str, champion: Champion | None
+    candidate: Model, most_frequent_answer: str, champion: Champion | None
 ) -> dict[str, System]:
     """Name -> system, in the order in which they answer."""
-    template = prompts.load(adapter / prompts.FILE)
     systems: dict[str, System] = {
-        CANDIDATE: Model(CANDIDATE, base, adapter, template),
-        BASE: Model(BASE, base, None, template),
+        CANDIDATE: candidate,
+        BASE: replace(candidate, name=BASE, adapter=None),
         FREQUENT: ConstantAnswer(most_frequent_answer),
     }
     if champion:
         folder = Path(champion.folder)
-        champion_template = prompts.load(folder / champion.prompt)
-        systems[CHAMPION] = Model(CHAMPION, folder / champion.model, None, champion_template)
+        systems[CHAMPION] = Model(
+            name=CHAMPION,
+            base=folder / champion.model,
+            adapter=None,
+            template=prompts.load(folder / champion.prompt),
+            engine=candidate.engine,
+        )
     return systems
+
+
+def candidate(base: Path, adapter: Path, engine: Engine) -> Model:
+    return Model(CANDIDATE, base, adapter, prompts.load(adapter / prompts.FILE), engine)

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines import files
 from pipelines.config.evaluate import EvaluateConfig
+from pipelines.config.generation import GenerationConfig
 from pipelines.contracts.answers import ANSWERS
 from pipelines.contracts.champion import Champion
 from pipelines.contracts.receipt import Receipt
@@ -20,11 +21,20 @@ from pipelines.decision import answer_rows, answers_page, champions, scoring, sy
 from pipelines.decision.answer_rows import Row, Scorer
 from pipelines.decision.systems import Case
 from pipelines.questions import golden
+from pipelines.training import answer_engine
 from pipelines.vectorstore import Encoder, load_encoder, locate_encoder, open_index
 
 MAX_BATCH_TOKENS = 16384  # of the encoder
 
 Seconds = dict[str, float]  # step -> its duration
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sections of params.yaml."""
+
+    evaluate: EvaluateConfig
+    generation: GenerationConfig
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Outputs:
     slices: Path
 
 
-def run(config: EvaluateConfig, inputs: Inputs, outputs: Outputs) -> None:
+def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     """Measure every system on the same questions and passages.
 
     A bad number is recorded; it is never an error.
@@ -62,19 +72,20 @@ def run(config: EvaluateConfig, inputs: Inputs, outputs: Outputs) -> None:
     receipt = files.read_json(inputs.index, Receipt)
     encoder = _load_encoder(receipt)
     with _stopwatch(seconds, "retrieval"):
-        cases = _retrieve(config, inputs, receipt, encoder)
+        cases = _retrieve(config.evaluate, inputs, receipt, encoder)
     champion = champions.read_verified(inputs.champion)
     facts = json.loads((inputs.examples / "facts.json").read_text())
-    scorer = Scorer(config, encoder, facts["refusals"])
-    competitors = systems.select(
-        inputs.base, inputs.adapter, facts["most_frequent_answer"], champion
-    )
+    scorer = Scorer(config.evaluate, encoder, facts["refusals"])
+    choice = answer_engine.choose(config.generation)
+    print(choice.reason, flush=True)
+    candidate = systems.candidate(inputs.base, inputs.adapter, choice.engine)
+    competitors = systems.select(candidate, facts["most_frequent_answer"], champion)
     rows: list[Row] = []
     for name, system in competitors.items():
         with _stopwatch(seconds, name):
-            answers = system.answer(cases, config)
+            answers = system.answer(cases, config.evaluate)
         rows += answer_rows.score(name, cases, answers, scorer)
-    bootstrap = scoring.Bootstrap(config.num_resamples, config.seed)
+    bootstrap = scoring.Bootstrap(config.evaluate.num_resamples, config.evaluate.seed)
     scores = scoring.summarize(rows, _subject(inputs, champion), bootstrap)
     _write(outputs, rows, scores)
     _write_timings(outputs.timings, seconds, len(cases))

@@ -6,8 +6,7 @@ import torch
 from transformers import GenerationConfig
 
 from pipelines.config.base import MadeModel
-from pipelines.runtime import generation
-from pipelines.runtime.generation import Batch, Generator
+from pipelines.runtime import generation, transformers_engine
 from pipelines.training import base_model
 
 TINY = MadeModel(
@@ -36,7 +35,7 @@ PROMPTS = [
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     folder = tmp_path_factory.mktemp("tiny") / "base"
     base_model.make([TEXT * 30], TINY, 7, folder)
-    return generation.load(folder, precision="fp32")
+    return transformers_engine.load(folder, precision="fp32")
 
 
 def generate_by_transformers(generator: Generator, prompt: str, max_new_tokens: int) -> list[int]:
@@ -118,7 +117,7 @@ def test_each_end_token_of_the_generation_configuration_ends_an_answer(
     generator.model.save_pretrained(tmp_path)
     generator.tokenizer.save_pretrained(tmp_path)
     GenerationConfig(eos_token_id=[399, last], do_sample=True).save_pretrained(tmp_path)
-    short_generator = generation.load(tmp_path, precision="fp32")
+    short_generator = transformers_engine.load(tmp_path, precision="fp32")
     assert short_generator.end_tokens == {399, last, generator.tokenizer.eos_token_id}
     (short_row,) = short_generator.generate_rows(PROMPTS[:1], 20, 1)
     num_tokens = row.tokens.index(last)
@@ -163,4 +162,4 @@ def test_a_model_that_keeps_a_state_instead_of_keys_and_values_is_refused(tmp_pa
     MambaForCausalLM(config).save_pretrained(tmp_path)
     message = "MambaForCausalLM keeps a state instead of keys and values"
     with pytest.raises(ValueError, match=message):
-        generation.load(tmp_path)
+        transformers_engine.load(tmp_path)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pipelines.config.base import MadeModel
-from pipelines.runtime import generation, recording
-from pipelines.runtime.generation import Generator
+from pipelines.runtime import generation, recording, transformers_engine
+from pipelines.runtime.transformers_engine import TransformersGenerator as Generator
 from pipelines.training import base_model
 
 TINY = MadeModel(
@@ -26,7 +26,7 @@ TEXT = "The gate refuses a worse candidate. A release is a decision by a person.
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     folder: Path = tmp_path_factory.mktemp("tiny") / "base"
     base_model.make([TEXT * 30], TINY, 7, folder)
-    return generation.load(folder, precision="fp32")
+    return transformers_engine.load(folder, precision="fp32")
 
 
 @pytest.mark.parametrize(("rows", "tokens"), [(1, 2), (1, 30), (7, 90), (16, 20)])

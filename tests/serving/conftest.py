@@ -31,7 +31,7 @@ from pipelines.contracts.vectors import vectors as vectors_schema
 from pipelines.contracts.verdict import Verdict
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Prompt
-from pipelines.runtime import generation
+from pipelines.runtime import transformers_engine
 from pipelines.serving import live_server, model_repository
 from pipelines.serving.triton_connection import Triton
 from pipelines.training import base_model
@@ -161,7 +161,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lora = LoraConfig(
         r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
-    base = generation.load(folder / "base").model
+    base = transformers_engine.load(folder / "base").model
     get_peft_model(base, lora).save_pretrained(folder / "adapter")
     prompts.save(TEMPLATE, folder / "adapter")
     write_index_files(folder)
@@ -235,7 +235,7 @@ def evaluated(models: Path) -> Callable[[Receipt], list[dict[str, Any]]]:
 
     def evaluate(receipt: Receipt) -> list[dict[str, Any]]:
         encoder = load_encoder(locate_encoder(ENCODER, None), "fp32", 16384)
-        generator = generation.load(models / "base", models / "adapter", "fp32")
+        generator = transformers_engine.load(models / "base", models / "adapter", "fp32")
         texts = [TEMPLATE.render(question, []) for question in QUESTIONS]
         answers = generator.answer(texts, EVALUATE.max_new_tokens, EVALUATE.batch_size)
         vectors = encoder.encode(QUESTIONS)

@@ -11,8 +11,8 @@ from pipelines.config.serve import Prices, ServeConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Message, Prompt
-from pipelines.runtime import generation
-from pipelines.runtime.generation import Generator
+from pipelines.runtime import transformers_engine
+from pipelines.runtime.transformers_engine import TransformersGenerator as Generator
 from pipelines.serving import client, live_routes, live_server, model_repository
 from pipelines.vectorstore import load_encoder, locate_encoder, open_index
 from tests.serving.conftest import ENCODER, EVALUATE, EXPORT, QUESTIONS, change_settings
@@ -88,7 +88,7 @@ def test_triton_reads_the_tokens_and_writes_the_answers_of_evaluation_whatever_i
     receipt: Receipt, chat_models: Path
 ) -> None:
     questions = [*QUESTIONS[:6], *HOSTILE_QUESTIONS]
-    generator = generation.load(chat_models / "base", chat_models / "adapter", "fp32")
+    generator = transformers_engine.load(chat_models / "base", chat_models / "adapter", "fp32")
     encoder = load_encoder(locate_encoder(ENCODER, None), "fp32", 16384)
     messages = []
     with open_index(

@@ -21,7 +21,7 @@ from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.errors import UserError
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Message, Prompt
-from pipelines.runtime import FOLDER, generation, rendering
+from pipelines.runtime import FOLDER, rendering
 from pipelines.runtime.generation import Answer
 from pipelines.serving import model_repository
 from pipelines.training import base_model
@@ -87,7 +87,7 @@ def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lora = LoraConfig(
         r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
-    base = generation.load(folder / "base").model
+    base = transformers_engine.load(folder / "base").model
     get_peft_model(base, lora).save_pretrained(folder / "adapter")
     prompts.save(PROMPT, folder / "adapter")
     (folder / "encoder").mkdir()
@@ -197,11 +197,13 @@ def test_the_runtime_imports_nothing_else_of_ours(triton: Path) -> None:
 
 def test_the_merged_weights_answer_as_base_and_adapter_do(parts_folder: Path) -> None:
     questions = ["Question: Documents?\nAnswer:", "Question: small\nAnswer:"]
-    merged = generation.load(parts_folder / "triton/generator/3/weights").answer(questions, 9, 2)
-    assert merged == generation.load(parts_folder / "base", parts_folder / "adapter").answer(
+    merged = transformers_engine.load(parts_folder / "triton/generator/3/weights").answer(
         questions, 9, 2
     )
-    assert merged != generation.load(parts_folder / "base").answer(questions, 9, 2)
+    assert merged == transformers_engine.load(
+        parts_folder / "base", parts_folder / "adapter"
+    ).answer(questions, 9, 2)
+    assert merged != transformers_engine.load(parts_folder / "base").answer(questions, 9, 2)
 
 
 def test_tritons_own_parser_reads_the_configuration_with_batching_and_warm_up(triton: Path) -> None:
@@ -413,7 +415,7 @@ def test_messages_go_to_the_generator_as_they_are_with_the_chat_template_beside_
     assert (assistant["control_tokens"], generator["takes_messages"]) == ([], True)
     warm_up = (target / "generator/warmup/question").read_bytes()[4:].decode()  # after its length
     messages = rendering.unpack(warm_up, holds_messages=True)
-    served = generation.load(target / "generator/3/weights")
+    served = transformers_engine.load(target / "generator/3/weights")
     tokens = served.row(messages, 1).prompt
     assert served.tokenizer.decode(tokens) == (
         "<s>system: Be brief.</s>user: Q: How do I begin?</s>assistant:"
@@ -461,7 +463,7 @@ def test_a_listed_adapter_stands_beside_the_base_models_weights(
 
     def answers(base: Path, adapter: Path | None = None) -> list[Answer]:
         questions = ["Question: What is this?\nAnswer:"] * 2
-        return generation.load(base, adapter).answer(questions, 9, 2)
+        return transformers_engine.load(base, adapter).answer(questions, 9, 2)
 
     base = parts_folder / "base"
     assert answers(generator / "weights") == answers(base)

@@ -24,7 +24,7 @@ from pipelines.contracts.verdict import Verdict
 from pipelines.errors import Refusal, UserError
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Prompt
-from pipelines.runtime import generation
+from pipelines.runtime import transformers_engine
 from pipelines.serving import model_repository
 from pipelines.stages.export import Config, Inputs, Outputs, run
 from pipelines.training import base_model
@@ -113,7 +113,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lora = LoraConfig(
         r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
-    base = generation.load(folder / "base").model
+    base = transformers_engine.load(folder / "base").model
     get_peft_model(base, lora).save_pretrained(folder / "adapter")
     (folder / "encoder").mkdir()
     (folder / "encoder/modules.json").write_text("[]")
