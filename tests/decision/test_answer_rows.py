@@ -67,7 +67,7 @@ def scorer() -> Scorer:
 
 
 def test_a_row_has_every_column_of_the_contract(scorer: Scorer) -> None:
-    answers = [Answer("Type make run.", 9, 4)]
+    answers = [Answer("Type make run.", 9, 4, -0.1)]
     (row,) = answer_rows.score("candidate", [Case(IN_SCOPE, PASSAGES)], answers, scorer)
     assert sorted(row) == sorted(ANSWERS.names)
     assert row["system"] == "candidate"
@@ -78,7 +78,7 @@ def test_a_row_has_every_column_of_the_contract(scorer: Scorer) -> None:
 
 
 def test_a_right_answer_is_an_exact_match_that_its_passage_supports(scorer: Scorer) -> None:
-    answers = [Answer("type make run", 9, 4), Answer("Type make run.", 9, 4)]
+    answers = [Answer("type make run", 9, 4, -0.1), Answer("Type make run.", 9, 4, -0.1)]
     cases = [Case(IN_SCOPE, PASSAGES)] * 2
     first, second = answer_rows.score("candidate", cases, answers, scorer)
     assert (first["exact_match"], first["token_f1"], first["rouge_l"]) == (1.0, 1.0, 1.0)
@@ -90,7 +90,7 @@ def test_a_refusal_is_right_out_of_scope_and_false_in_scope_and_has_no_groundedn
     scorer: Scorer,
 ) -> None:
     cases = [Case(OUT_OF_SCOPE, PASSAGES), Case(IN_SCOPE, PASSAGES)]
-    answers = [Answer(REFUSAL.upper(), 9, 4)] * 2
+    answers = [Answer(REFUSAL.upper(), 9, 4, -0.1)] * 2
     out_of_scope, in_scope = answer_rows.score("base", cases, answers, scorer)
     assert (out_of_scope["refusal_recall"], out_of_scope["false_refusal"]) == (1.0, None)
     assert (in_scope["refusal_recall"], in_scope["false_refusal"]) == (None, 1.0)
@@ -99,6 +99,6 @@ def test_a_refusal_is_right_out_of_scope_and_false_in_scope_and_has_no_groundedn
 
 
 def test_without_passages_an_answer_has_no_support(scorer: Scorer) -> None:
-    answers = [Answer("Type make run.", 9, 4)]
+    answers = [Answer("Type make run.", 9, 4, -0.1)]
     (row,) = answer_rows.score("candidate", [Case(IN_SCOPE, [])], answers, scorer)
     assert (row["groundedness"], row["cited"], row["hit_at_5"]) == (0.0, [], 0.0)

@@ -53,7 +53,9 @@ EXPORT = ExportConfig(
     search_timeout_seconds=2.0,
     max_requests_at_once=32,
     quantisation="none",
-    parity=ParityConfig(num_prompts=10, min_same_tokens=0.9, min_same_answers=0.5),
+    parity=ParityConfig(
+        num_prompts=10, num_engine_prompts=10, min_same_tokens=0.9, min_same_answers=0.5
+    ),
     vllm=VllmConfig(
         repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1
     ),
@@ -218,6 +220,7 @@ def export(models: Path) -> Callable[..., ReleaseRecord]:
             receipt,
             TEMPLATE,
             ["I cannot help with that."],
+            "openvino",
         )
         weights = model_repository.write(config, EVALUATE, parts, target)
         model_repository.name(target, config.version, release_id)

@@ -68,6 +68,7 @@ def receipt(serving: Path, chat_models: Path) -> Iterator[Receipt]:
         receipt,
         CHAT,
         ["I cannot help with that."],
+        "openvino",
     )
     target = Path("export")
     model_repository.write(EXPORT, EVALUATE, parts, target)

@@ -21,7 +21,7 @@ from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.errors import UserError
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Message, Prompt
-from pipelines.runtime import FOLDER, rendering
+from pipelines.runtime import FOLDER, rendering, transformers_engine
 from pipelines.runtime.generation import Answer
 from pipelines.serving import model_repository
 from pipelines.training import base_model
@@ -40,7 +40,9 @@ CONFIG = ExportConfig(
     search_timeout_seconds=2.0,
     max_requests_at_once=32,
     quantisation="none",
-    parity=ParityConfig(num_prompts=10, min_same_tokens=0.9, min_same_answers=0.5),
+    parity=ParityConfig(
+        num_prompts=10, num_engine_prompts=10, min_same_tokens=0.9, min_same_answers=0.5
+    ),
     vllm=VllmConfig(
         repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1
     ),
@@ -121,6 +123,7 @@ def parts(folder: Path, encoder_digest: str = "") -> model_repository.Parts:
         receipt,
         PROMPT,
         ["I cannot help with that."],
+        "transformers",
     )
 
 

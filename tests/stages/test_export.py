@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipelines import files
 from pipelines.config.base import MadeModel
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig, ParityConfig, VllmConfig
+from pipelines.config.generation import GenerationConfig
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.contracts.release import ReleaseRecord
@@ -43,7 +45,9 @@ EXPORT = ExportConfig(
     search_timeout_seconds=2.0,
     max_requests_at_once=32,
     quantisation="none",
-    parity=ParityConfig(num_prompts=10, min_same_tokens=0.9, min_same_answers=0.5),
+    parity=ParityConfig(
+        num_prompts=10, num_engine_prompts=10, min_same_tokens=0.9, min_same_answers=0.5
+    ),
     vllm=VllmConfig(
         repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1
     ),
@@ -58,7 +62,7 @@ EVALUATE = EvaluateConfig(
     grounded_similarity=0.5,
     seed=7,
 )
-CONFIG = Config(EXPORT, EVALUATE)
+CONFIG = Config(EXPORT, EVALUATE, GenerationConfig(engine="transformers"))
 TINY = MadeModel(
     vocabulary_size=400,
     hidden_size=16,
@@ -282,7 +286,7 @@ def quantised(kind: str) -> Config:
     examples = DatasetDict({"validation": Dataset.from_dict({"prompt": questions})})
     examples.save_to_disk(str(INPUTS.examples))
     facts.write_text(text)
-    return Config(EXPORT.model_copy(update={"quantisation": kind}), EVALUATE)
+    return replace(CONFIG, export=EXPORT.model_copy(update={"quantisation": kind}))
 
 
 def test_a_quantised_export_is_measured_in_tritons_environment_and_says_its_parity(
@@ -290,8 +294,8 @@ def test_a_quantised_export_is_measured_in_tritons_environment_and_says_its_pari
 ) -> None:
     run(quantised("int8"), INPUTS, OUTPUTS)
     assert re.search(
-        r"parity of int8: \d+\.\d% of the tokens and \d+\.\d% of the answers "
-        "are the unquantised model's",
+        r"parity of int8 with transformers: \d+\.\d% of the tokens and \d+\.\d% of the answers "
+        "are the same",
         capfd.readouterr().out,
     )
     settings = json.loads(Path("triton/generator/1/settings.json").read_text())
@@ -308,8 +312,10 @@ def test_a_quantised_model_that_answers_differently_is_not_exported(candidate: s
     with pytest.raises(Refusal) as caught:
         run(config, INPUTS, OUTPUTS)
     message = str(caught.value)
-    assert "the parity of int8 with the unquantised model did not pass" in message
-    assert re.search("tokens equal the unquantised model's: .*expected at least 90.0%", message)
+    assert "the parity of int8 with transformers did not pass" in message
+    assert re.search(
+        "tokens equal those of transformers, unquantised: .*expected at least 90.0%", message
+    )
     assert not OUTPUTS.triton.exists()
 
 
