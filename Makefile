@@ -33,4 +33,4 @@ lock: setup ## pin pyproject.toml's groups into infra/requirements/*.txt
 	@$(PYTHON) infra/setup.py lock
 
 clean: ## remove the environments and .state/ (never data or models)
-	rm -rf .venv .venv-airflow .venv-triton .tools .state
+	rm -rf .venv .venv-airflow .venv-triton .venv-openvino .tools .state

@@ -26,10 +26,12 @@ LINKS = (
     ".venv",
     ".venv-airflow",
     ".venv-triton",
+    ".venv-openvino",
     ".tools",
     ".state/weaviate/bin",
     ".state/torch_extensions",
     ".state/triton",
+    ".state/openvino_graphs",
 )
 # Line of params.yaml -> what it is in the demo, which lasts minutes instead of days.
 SHORTCUTS = {

@@ -1,4 +1,4 @@
-"""Set up this clone: three environments, the servers, DeepSpeed's operator.
+"""Set up this clone: four environments, the servers, DeepSpeed's operator.
 
     python3 infra/setup.py            make or repair what is missing (`make setup`)
     python3 infra/setup.py airflow    only Airflow's environment (infra/airflow.Containerfile)

@@ -119,7 +119,7 @@ def environment() -> dict[str, str]:
 def make_workspace(folder: Path) -> Path:
     """A clone of the tracked files with a small configuration and data of its own.
 
-    Server binary and compiled operator are borrowed.
+    Server binary, compiled operator and OpenVINO graphs are borrowed.
     """
     for name in git(ROOT, "ls-files").splitlines():
         if (ROOT / name).is_file() and not is_result(name):
@@ -128,6 +128,9 @@ def make_workspace(folder: Path) -> Path:
     (folder / ".state/weaviate").mkdir(parents=True)
     (folder / ".state/weaviate/bin").symlink_to(ROOT / ".state/weaviate/bin")
     (folder / ".state/torch_extensions").symlink_to(ROOT / ".state/torch_extensions")
+    graphs = ROOT / ".state/openvino_graphs"
+    graphs.mkdir(exist_ok=True)
+    (folder / ".state/openvino_graphs").symlink_to(graphs)
     (folder / "models/champion.json").write_text('{"champion": null}')
     keep_topics(folder)
     change(folder, SMALL)

@@ -230,6 +230,7 @@ def test_tritons_own_parser_reads_the_configuration_with_batching_and_warm_up(tr
         "answer",
         "num_prompt_tokens",
         "num_new_tokens",
+        "mean_log_probability",
         "final",
     ]
     (warm,) = config.model_warmup
@@ -248,7 +249,6 @@ def test_tritons_own_parser_reads_the_configuration_with_batching_and_warm_up(tr
         "settings.json",
         "prompt.yaml",
         "weights/config.json",
-        "weights/model.safetensors",
         "weights/tokenizer.json",
         "weights/tokenizer_config.json",
     ],
@@ -260,9 +260,16 @@ def test_a_missing_file_is_refused_by_name(triton: Path, name: str) -> None:
     assert str(caught.value) == f"{triton}/generator/3: is incomplete: {name} missing"
 
 
+def test_missing_weights_are_refused_by_both_names_that_they_may_have(triton: Path) -> None:
+    (triton / "generator/3/weights/model.safetensors").unlink()
+    message = "weights: is incomplete: model.safetensors or openvino_model.xml missing$"
+    with pytest.raises(UserError, match=message):
+        model_repository.check(triton)
+
+
 def test_a_missing_version_folder_and_a_missing_model_are_refused(triton: Path) -> None:
     shutil.rmtree(triton / "generator/3")
-    num_files = 1 + len(RUNTIME) + 6  # model.py and settings.json, prompt.yaml, four of weights
+    num_files = 1 + len(RUNTIME) + 5  # model.py and settings.json, prompt.yaml, three of weights
     message = (
         "generator/3: is incomplete: model.py, runtime/__init__.py, runtime/arrays.py "
         f"and {num_files - 3} more missing"

@@ -27,9 +27,10 @@ from pipelines.errors import Refusal, UserError
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Prompt
 from pipelines.runtime import transformers_engine
-from pipelines.serving import model_repository
+from pipelines.serving import model_repository, parity
 from pipelines.stages.export import Config, Inputs, Outputs, run
-from pipelines.training import base_model
+from pipelines.system import paths
+from pipelines.training import answer_engine, base_model
 
 EXPORT = ExportConfig(
     backend="python",
@@ -73,6 +74,7 @@ TINY = MadeModel(
     batch_size=2,
     learning_rate=0.001,
 )
+STATE = Path(__file__).resolve().parents[2] / ".state"
 INPUTS = Inputs(
     verdict=Path("verdict.json"),
     scores=Path("scores.json"),
@@ -278,6 +280,11 @@ def test_scores_without_an_exact_match_make_no_release_even_if_an_override_let_t
 
 def quantised(kind: str) -> Config:
     """The configuration with this quantisation; writes the held-out questions that it needs."""
+    write_held_out_questions()
+    return replace(CONFIG, export=EXPORT.model_copy(update={"quantisation": kind}))
+
+
+def write_held_out_questions() -> None:
     from datasets import Dataset, DatasetDict
 
     facts = INPUTS.examples / "facts.json"
@@ -286,7 +293,52 @@ def quantised(kind: str) -> Config:
     examples = DatasetDict({"validation": Dataset.from_dict({"prompt": questions})})
     examples.save_to_disk(str(INPUTS.examples))
     facts.write_text(text)
-    return replace(CONFIG, export=EXPORT.model_copy(update={"quantisation": kind}))
+
+
+@pytest.fixture
+def shared_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graphs that this clone has written already."""
+    monkeypatch.setattr(paths, "state_folder", lambda: STATE)
+
+
+@pytest.mark.usefixtures("candidate", "shared_graphs")
+def test_an_export_for_openvino_holds_its_graph_and_says_its_parity(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_held_out_questions()
+    run(replace(CONFIG, generation=GenerationConfig(engine="openvino")), INPUTS, OUTPUTS)
+    printed = capsys.readouterr().out
+    assert "generation.engine: openvino: openvino answers (as configured)" in printed
+    assert "parity of openvino with transformers: 100.0% of the tokens and 100.0% of" in printed
+    folder = OUTPUTS.triton / "generator/1"
+    assert json.loads((folder / "settings.json").read_text())["engine"] == "openvino"
+    assert (folder / "weights/openvino_model.bin").exists()
+    assert not (folder / "weights/model.safetensors").exists()
+    model_repository.check(OUTPUTS.triton)
+    file = folder / "weights/openvino_model.bin"
+    file.write_bytes(file.read_bytes()[:-4000])
+    with pytest.raises(UserError, match="openvino_model.bin: is damaged: it ends before"):
+        model_repository.check(OUTPUTS.triton)
+
+
+@pytest.mark.usefixtures("candidate", "shared_graphs")
+def test_a_graph_with_different_weights_does_not_pass_the_parity_of_engines() -> None:
+    answer_engine.write(INPUTS.base, None, Path("graph"))
+    questions = [f"Question: What is document {number}?\nAnswer:" for number in range(10)]
+    tuned = parity.Candidate(INPUTS.base, INPUTS.adapter)
+    report = parity.measure_engine(EXPORT, EVALUATE, Path("graph"), tuned, questions)
+    assert not report.passed
+    message = "answers equal those of transformers, unquantised"
+    assert message in [check.name for check in report.checks if not check.passed]
+
+
+@pytest.mark.usefixtures("candidate")
+def test_a_quantised_export_for_openvino_is_refused_with_its_reason() -> None:
+    config = replace(quantised("int8"), generation=GenerationConfig(engine="openvino"))
+    message = "export.quantisation: int8 is for engine transformers, whose weights torchao"
+    with pytest.raises(UserError, match=message):
+        run(config, INPUTS, OUTPUTS)
+    assert not OUTPUTS.triton.exists()
 
 
 def test_a_quantised_export_is_measured_in_tritons_environment_and_says_its_parity(
