@@ -74,7 +74,7 @@ TINY = MadeModel(
     batch_size=2,
     learning_rate=0.001,
 )
-STATE = Path(__file__).resolve().parents[2] / ".state"
+STATE = paths.state_folder()  # of this clone, before a test changes the folder
 INPUTS = Inputs(
     verdict=Path("verdict.json"),
     scores=Path("scores.json"),
