@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines import files
 from pipelines.config import params
@@ -33,13 +32,12 @@ from pipelines.config.serve import ServeConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.questions import golden, prompts
-from pipelines.runtime import rendering
+from pipelines.runtime import rendering, transformers_engine
 from pipelines.serving import client, live_routes, live_server, locations
 from pipelines.serving.triton_connection import Triton
 from pipelines.vectorstore import open_index, point_alias, server_address
 
 TRITON = Path("models/triton")
-WEIGHTS = TRITON / "generator/1/weights"
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
 CLIENT_COUNTS = (1, 4, 16)
@@ -172,10 +170,9 @@ def run_loop(texts: list[str]) -> Run:
 
 def generate_one_by_one(texts: list[str]) -> Run:
     """The loop; its first request, which warms it up, does not count."""
-    tokenizer = AutoTokenizer.from_pretrained(WEIGHTS, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        WEIGHTS, dtype=torch.float32, local_files_only=True
-    ).eval()
+    merged = transformers_engine.load(Path("models/base"), Path("models/adapter"), "fp32")
+    tokenizer = merged.tokenizer
+    model = merged.model
 
     def answer(text: str) -> str:
         inputs = tokenizer(text, return_tensors="pt")

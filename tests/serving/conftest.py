@@ -35,6 +35,7 @@ from pipelines.runtime import transformers_engine
 from pipelines.serving import live_server, model_repository
 from pipelines.serving.triton_connection import Triton
 from pipelines.training import base_model
+from pipelines.training.answer_engine import Engine
 from pipelines.vectorstore import build_index, load_encoder, locate_encoder, open_index
 
 ROOT = Path(__file__).parents[2]
@@ -211,6 +212,7 @@ def export(models: Path) -> Callable[..., ReleaseRecord]:
         receipt: Receipt,
         release_id: str,
         config: ExportConfig = EXPORT,
+        engine: Engine = "openvino",
         **settings: Any,
     ) -> ReleaseRecord:
         parts = model_repository.Parts(
@@ -220,7 +222,7 @@ def export(models: Path) -> Callable[..., ReleaseRecord]:
             receipt,
             TEMPLATE,
             ["I cannot help with that."],
-            "openvino",
+            engine,
         )
         weights = model_repository.write(config, EVALUATE, parts, target)
         model_repository.name(target, config.version, release_id)
