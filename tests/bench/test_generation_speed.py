@@ -8,8 +8,8 @@ Nothing else should run: OpenVINO's threads wait for one another, so that with o
 them two threads may be slower than one. GENERATION_PROMPTS sets a smaller number of prompts.
 
 Seen on 2 cores with other work beside (load average 9): 6 prompts of about 70 tokens, 20 new tokens
-each, took engine openvino 11.3 s, and engine transformers 118.8 s with its loading. Not yet measured
-on an idle machine.
+each, took engine openvino 11.3 s, and engine transformers 118.8 s with its loading. Not yet
+measured on an idle machine.
 """
 
 import os
