@@ -1,12 +1,14 @@
 """The parts of a document that a converter yields, and the text that they are assembled into."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from pipelines.errors import UserError
 
 TOO_DEEP = "its parts are nested too deeply"
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class Unreadable(UserError):
@@ -36,12 +38,14 @@ class ConvertedDocument(NamedTuple):
     """Markdown or plain text with its sections and pages.
 
     `sections` are as in contracts/documents.py; `pages` is the character at which each page starts.
+    `left_out` counts the characters of the source that are not in `text`, by kind ("navigation").
     """
 
     text: str
     title: str | None
     sections: list[dict[str, Any]]
     pages: list[int]
+    left_out: Mapping[str, int] = NOTHING
 
 
 def assemble(parts: Iterable[Part], title: str | None = None) -> ConvertedDocument:
