@@ -1,14 +1,12 @@
 """The parts of a document that a converter yields, and the text that they are assembled into."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from pipelines.errors import UserError
 
 TOO_DEEP = "its parts are nested too deeply"
-NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class Unreadable(UserError):
@@ -45,7 +43,7 @@ class ConvertedDocument(NamedTuple):
     title: str | None
     sections: list[dict[str, Any]]
     pages: list[int]
-    left_out: Mapping[str, int] = NOTHING
+    left_out: dict[str, int] = {}
 
 
 def assemble(parts: Iterable[Part], title: str | None = None) -> ConvertedDocument:
