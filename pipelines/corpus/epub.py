@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipelines.corpus.detection import decode
-from pipelines.corpus.markup import convert_html
+from pipelines.corpus.html import convert_html
 from pipelines.corpus.parts import ConvertedDocument, Empty, Part, Unreadable, assemble
 
 

@@ -3,14 +3,33 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pipelines.corpus import detection, epub, mail, markup, office, pdf
+from pipelines.corpus import (
+    data_files,
+    detection,
+    epub,
+    html,
+    mail,
+    markdown,
+    mdx,
+    notebooks,
+    office,
+    pdf,
+    rst,
+    xml,
+)
 from pipelines.corpus.parts import TOO_DEEP, ConvertedDocument, Unreadable
 
 TEXT_READERS: dict[str, Callable[[str], ConvertedDocument]] = {
-    detection.MARKDOWN: markup.convert_markdown,
-    detection.RST: markup.convert_rst,
-    detection.HTML: markup.convert_html,
-    detection.PLAIN: markup.convert_plain_text,
+    detection.MARKDOWN: markdown.convert_markdown,
+    detection.RST: rst.convert_rst,
+    detection.HTML: html.convert_html,
+    detection.PLAIN: markdown.convert_plain_text,
+    detection.MDX: mdx.convert_mdx,
+    detection.NOTEBOOK: notebooks.convert_notebook,
+    detection.JSON: data_files.convert_json,
+    detection.JSON_LINES: data_files.convert_json_lines,
+    detection.YAML: data_files.convert_yaml,
+    detection.XML: xml.convert_xml,
 }
 BYTE_READERS: dict[str, Callable[[bytes], ConvertedDocument]] = {
     detection.DOCX: office.convert_docx,
@@ -35,7 +54,10 @@ def convert(content: bytes, media_type: str, bounds: Bounds) -> ConvertedDocumen
     """Text with sections and pages. Raises Unreadable with the reason if there is none."""
     if media_type in TEXT_READERS:
         text = _decode(content, is_html=media_type == detection.HTML)
-        return TEXT_READERS[media_type](text)
+        try:
+            return TEXT_READERS[media_type](text)
+        except RecursionError as error:
+            raise Unreadable(TOO_DEEP) from error
     if media_type == detection.PDF:
         return pdf.convert_pdf(content, bounds.max_pages)
     try:

@@ -31,21 +31,36 @@ BATCH_BYTES = 8 * MIB
 TASKS_A_CALL = 16  # documents that a node of a cluster reads at a time
 # What the result of reading depends on: another version of any of these reads all documents again.
 CODE = (
+    "data_files.py",
     "detection.py",
     "epub.py",
     "formats.py",
+    "front_matter.py",
+    "furniture.py",
+    "html.py",
+    "html_links.py",
+    "html_listings.py",
+    "html_tables.py",
+    "html_writer.py",
     "mail.py",
-    "markup.py",
+    "main_content.py",
+    "markdown.py",
+    "mdx.py",
+    "notebooks.py",
     "office.py",
     "parts.py",
     "pdf.py",
     "reading.py",
+    "rst.py",
+    "sphinx_markup.py",
     "workers.py",
+    "xml.py",
 )
 LIBRARIES = (
     "beautifulsoup4",
     "charset-normalizer",
     "datasketch",
+    "defusedxml",
     "docutils",
     "ftfy",
     "lxml",
@@ -58,6 +73,7 @@ LIBRARIES = (
     "py3langid",
     "python-docx",
     "python-pptx",
+    "pyyaml",
 )
 PRELOAD = (  # what most documents need
     "bs4",

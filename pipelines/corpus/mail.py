@@ -5,7 +5,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from typing import Any
 
-from pipelines.corpus.markup import convert_html
+from pipelines.corpus.html import convert_html
 from pipelines.corpus.parts import ConvertedDocument, Empty, Part, assemble
 
 HEADERS = ("From", "To", "Cc", "Date")

@@ -16,7 +16,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from pipelines.corpus import chunking
-from pipelines.corpus.markup import find_sections
+from pipelines.corpus.markdown import find_sections
 from pipelines.vectorstore import load_encoder, load_tokenizer, locate_encoder
 
 ROUNDS = 5

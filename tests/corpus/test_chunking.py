@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from pipelines.corpus.chunking import Ruler, Sizes, Span, cut_text, find_headings, find_pages
-from pipelines.corpus.markup import find_sections
+from pipelines.corpus.markdown import find_sections
 from pipelines.vectorstore import load_tokenizer, locate_encoder
 
 WORDS = [

@@ -14,7 +14,7 @@ from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Check, Report
 from pipelines.corpus import chunking
 from pipelines.corpus.chunking import Sizes, Span
-from pipelines.corpus.markup import find_sections
+from pipelines.corpus.markdown import find_sections
 from pipelines.errors import Refusal, UserError
 from pipelines.stages import chunk
 from pipelines.vectorstore import load_tokenizer, locate_encoder

@@ -4,7 +4,8 @@ import pytest
 
 from pipelines.corpus.formats import Bounds
 from pipelines.corpus.formats import convert as convert_document
-from pipelines.corpus.markup import convert_html, find_line_starts, find_sections
+from pipelines.corpus.html import convert_html
+from pipelines.corpus.markdown import find_line_starts, find_sections
 from pipelines.corpus.parts import Unreadable
 
 HTTPD = Path(__file__).parents[2].parent / "shared/data/docs/httpd_html"
@@ -21,14 +22,17 @@ def test_markdown_and_plain_text_stay_as_they_are() -> None:
     assert convert("Grüße & <b>\n".encode(), "text/plain") == "Grüße & <b>\n"
 
 
-def test_html_keeps_headings_lists_and_code_and_drops_scripts_menus_and_links() -> None:
+def test_html_keeps_headings_lists_and_code_and_drops_scripts_and_menus() -> None:
     page = b"""<html><head><title>t</title><style>p {}</style></head>
     <body><header>logo</header><nav>menu</nav>
     <h1>Set_up</h1><p>Type <code>make run</code> &amp; <a href="http://x">wait</a>.</p>
     <script>alert(1)</script>
     <ul><li>one</li><li>two</li></ul><pre>a = 1</pre><footer>imprint</footer></body></html>"""
     text = convert(page, "text/html")
-    assert text == "# Set_up\n\nType `make run` & wait.\n\n* one\n* two\n\n```\na = 1\n```\n"
+    links = "Links:\n\n* wait: http://x\n"
+    assert text == (
+        f"# Set_up\n\nType `make run` & wait.\n\n* one\n* two\n\n```\na = 1\n```\n\n{links}"
+    )
 
 
 def test_html_with_a_main_part_keeps_that_part_and_the_title_in_its_own_header() -> None:
@@ -55,10 +59,13 @@ def test_rst_becomes_markdown_with_its_headings_lists_and_code() -> None:
     assert text == "# Title\n\nSome *text*.\n\n## Part\n\n* one\n* two\n\n```\nx = 1\n```\n"
 
 
-def test_rst_includes_no_file_and_no_raw_html(tmp_path: Path) -> None:
+def test_rst_names_the_file_that_it_does_not_include_and_keeps_the_words_of_raw_html(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "secret").write_text("password")
     rst = f".. include:: {tmp_path}/secret\n\n.. raw:: html\n\n   <b>raw</b>\n\nkept\n"
-    assert convert(rst.encode(), "text/x-rst") == "kept\n"
+    text = convert(rst.encode(), "text/x-rst")
+    assert text == f".. include:: {tmp_path}/secret\n\n**raw**\n\nkept\n"
 
 
 def test_rst_with_mistakes_keeps_its_text() -> None:

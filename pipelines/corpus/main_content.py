@@ -1,0 +1,210 @@
+"""Finds the main content of an HTML page and removes what surrounds it.
+
+What is removed is told by its element, its role, its names (class and id) and its share of link
+text (Kohlschütter et al. 2010, "Boilerplate detection using shallow text features"). Names alone
+never remove prose: a section may be called `share-a-dataset`, and a page `has-sidebar`.
+"""
+
+import re
+from collections import Counter
+from typing import Any
+
+from pipelines.corpus.furniture import Furniture, describe_furniture, is_menu
+from pipelines.corpus.parts import TOO_DEEP, Unreadable
+
+MAX_DEPTH = 200  # nested elements; real pages have tens
+MIN_CONTENT_CHARACTERS = 40
+NEVER_TEXT = ["script", "style", "template", "svg", "iframe", "object", "head", "noscript"]
+CONTROLS = ["button", "select", "textarea", "datalist", "output", "progress", "meter"]
+LISTS_AND_TABLES = ("table", "ul", "ol", "dl")
+BLOCKS = ["div", "p", "section", "td", *LISTS_AND_TABLES]
+HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
+MIN_FORM_SHARE = 0.3  # of the page's text, from which on a form encloses the page
+MIN_MAIN_SHARE = 0.4  # of the page's text in <main> or <article>; below, it is not the content
+MIN_NAMED_SHARE = 0.6  # the same for a <div> that is called `content`
+CONTENT_NAMES = re.compile(
+    r"^(?:(?:main|page|article|post|entry|doc|docs|body|region|site)[-_]?)?"
+    r"(?:content|body|text|document|main)(?:[-_]?(?:area|text|wrapper|inner|body|container))?$|"
+    r"^(?:markdown-body|mw-parser-output|rst-content|theme-doc-markdown|article|post|docbook|"
+    r"main-content|bodycontent|mw-content-text|firstheading)$"
+)
+
+Losses = Counter[str]
+
+
+def extract_content(soup: Any) -> tuple[Any, Losses]:
+    """The element that holds the page's content, without the rest; characters removed, by kind.
+
+    A page that consists of links alone keeps them.
+    """
+    if _measure_depth(soup) > MAX_DEPTH:
+        raise Unreadable(TOO_DEEP)
+    losses: Losses = Counter()
+    body = soup.body or soup
+    _remove_never_text(body, losses)
+    _open_forms(body, losses)
+    _remove_furniture(body, losses)
+    content = _choose_root(body)
+    losses["outside the main content"] += _count_text(body) - _count_text(content)
+    content_with_menus = str(content) if _count_text(content) else ""
+    menu_losses = _remove_menus(content, is_explicit=content is not body)
+    if content_with_menus and _count_text(content) < MIN_CONTENT_CHARACTERS:
+        return _parse_again(content_with_menus), losses
+    return content, losses + menu_losses
+
+
+def _parse_again(html: str) -> Any:
+    from bs4 import BeautifulSoup
+
+    return BeautifulSoup(html, "lxml")
+
+
+def _measure_depth(soup: Any) -> int:
+    """How deeply elements are nested."""
+    depths = {id(soup): 0}
+    for element in soup.find_all(True):
+        depths[id(element)] = depths[id(element.parent)] + 1
+    return max(depths.values())
+
+
+def _count_text(element: Any) -> int:
+    return len(element.get_text("", strip=True))
+
+
+def _count_prose(element: Any) -> int:
+    """Characters that are not in links."""
+    return _count_text(element) - sum(map(_count_text, element.find_all("a")))
+
+
+def _remove(element: Any, kind: str, losses: Losses) -> None:
+    losses[kind] += len(element.get_text(" ", strip=True))
+    element.decompose()
+
+
+def _remove_never_text(body: Any, losses: Losses) -> None:
+    """Remove scripts and the like; a control stays if it names what is below it."""
+    for element in body.find_all(NEVER_TEXT):
+        if not element.decomposed:
+            _remove(element, "scripts and styles", losses)
+    for element in body.find_all(attrs={"aria-hidden": "true"}):
+        if not element.decomposed and element.name in ("a", "span", "i", "button"):
+            _remove(element, "hidden marks", losses)
+    for element in body.find_all(CONTROLS):
+        if element.decomposed or _names_what_follows(element):
+            continue
+        _remove(element, "forms and buttons", losses)
+
+
+def _names_what_follows(control: Any) -> bool:
+    """Whether a button is a heading that opens its section, or the tab of a panel."""
+    if control.name != "button":
+        return False
+    return control.get("role") == "tab" or control.find_parent([*HEADINGS, "dt", "summary"])
+
+
+def _open_forms(body: Any, losses: Losses) -> None:
+    """Remove each form but one that encloses the page, as those of ASP.NET do."""
+    num_characters = _count_text(body) or 1
+    for form in body.find_all("form"):
+        if form.decomposed:
+            continue
+        encloses = form.find(["h1", "h2", "main", "article"]) is not None
+        if encloses or _count_text(form) / num_characters > MIN_FORM_SHARE:
+            form.name = "div"
+        else:
+            _remove(form, "forms and buttons", losses)
+
+
+def _remove_furniture(body: Any, losses: Losses) -> None:
+    furniture = Furniture(
+        num_prose_characters=_count_prose(body),
+        has_headline_in_content=_has_headline_in_content(body),
+    )
+    for element in body.find_all(True):
+        # An element inside one that was removed is gone already.
+        if element.decomposed or element is body:
+            continue
+        kind = describe_furniture(element, furniture)
+        if kind:
+            _remove(element, kind, losses)
+
+
+def _has_headline_in_content(body: Any) -> bool:
+    """Whether a first heading stands outside the page's head, which then is the site's own."""
+    for headline in body.find_all("h1"):
+        header = headline.find_parent("header")
+        is_inside = header is None or header.find_parent(["main", "article"]) is not None
+        if is_inside and headline.get_text(strip=True):
+            return True
+    return False
+
+
+def _choose_root(body: Any) -> Any:
+    """The innermost element that is marked as the content and holds most of the page's text."""
+    root = body
+    for find in (_find_main, _find_articles, _find_named):
+        candidate, min_share = find(root)
+        if candidate is None or not _holds_headline(candidate, root):
+            continue
+        if _count_prose(candidate) >= min_share * max(1, _count_prose(root)):
+            root = candidate
+    return root
+
+
+def _holds_headline(candidate: Any, root: Any) -> bool:
+    headline = root.find("h1")
+    return headline is None or candidate.find("h1") is not None
+
+
+def _find_main(root: Any) -> tuple[Any, float]:
+    candidates = [*root.find_all("main"), *root.find_all(attrs={"role": "main"})]
+    return max(candidates, key=_count_text, default=None), MIN_MAIN_SHARE
+
+
+def _find_articles(root: Any) -> tuple[Any, float]:
+    """The article, or the element that holds all of them."""
+    articles = root.find_all("article")
+    if not articles:
+        return None, MIN_MAIN_SHARE
+    largest = max(articles, key=_count_prose)
+    others = sum(map(_count_prose, articles)) - _count_prose(largest)
+    if others > MIN_MAIN_SHARE * _count_prose(largest):
+        return _common_parent(articles), MIN_MAIN_SHARE
+    return largest, MIN_NAMED_SHARE
+
+
+def _common_parent(elements: list[Any]) -> Any:
+    parent = elements[0].parent
+    while not all(any(above is parent for above in element.parents) for element in elements):
+        parent = parent.parent
+    return parent
+
+
+def _find_named(root: Any) -> tuple[Any, float]:
+    """The innermost <div> with a name such as `content` that holds enough of the text."""
+    num_characters = max(1, _count_prose(root))
+    best = None
+    for element in root.find_all(["div", "section", "td"]):
+        names = [str(element.get("id") or ""), *(element.get("class") or [])]
+        if not any(CONTENT_NAMES.match(name.lower()) for name in names):
+            continue
+        if not _holds_headline(element, root):
+            continue
+        if _count_prose(element) >= MIN_NAMED_SHARE * num_characters:
+            best = element
+    return best, MIN_NAMED_SHARE
+
+
+def _remove_menus(content: Any, is_explicit: bool) -> Losses:
+    """Remove menus, and lists and tables without text. Inner elements go first."""
+    losses: Losses = Counter()
+    kept_lists: set[int] = set()
+    for element in reversed(content.find_all(BLOCKS)):
+        if element.decomposed:
+            continue
+        if element.name in LISTS_AND_TABLES and not element.get_text(strip=True):
+            if element.find("img") is None:
+                element.decompose()
+        elif is_menu(element, is_explicit, kept_lists):
+            _remove(element, "navigation", losses)
+    return losses
