@@ -20,6 +20,7 @@ RST = "text/x-rst"
 PLAIN = "text/plain"
 CSV = "text/csv"
 MAIL = "message/rfc822"
+MSG = "application/vnd.ms-outlook"
 MDX = "text/mdx"
 NOTEBOOK = "application/x-ipynb+json"
 JSON = "application/json"
@@ -67,6 +68,7 @@ UNREAD_STARTS = {
 }
 PLAIN_SUFFIXES = (".txt", ".log", ".text")
 OFFICE_FOLDERS = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
+OUTLOOK_STREAM = "__properties_version1.0".encode("utf-16-le")  # of a saved message
 OLE2_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ZIP_START = b"PK\x03\x04"
 HTML_START = re.compile(r"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!doctype\s+html|<html[\s>])")
@@ -104,6 +106,8 @@ def detect_media_type(content: bytes, name: str, hint: str | None = None) -> str
     for start, reason in UNREAD_STARTS.items():
         if content.startswith(start):
             raise Unreadable(reason)
+    if content.startswith(OLE2_START) and OUTLOOK_STREAM in content:
+        return MSG
     if content.startswith(OLE2_START):
         raise Unreadable(
             "an Office file from before 2007, or one with a password: "

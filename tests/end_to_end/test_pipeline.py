@@ -400,14 +400,14 @@ def test_a_refused_candidate_is_not_exported_and_the_reason_is_shown(workspace: 
 
 
 def test_documents_that_fail_validation_stop_the_run_before_chunk(workspace: Path) -> None:
-    change(workspace, {"validate.max_characters": 2000})
+    change(workspace, {"validate.min_median_characters": 1_000_000})
 
     call = dvc(workspace, "repro")
 
     assert call.returncode != 0
     assert executed_stages(call)[-1] in ("chunk", "base")
     assert "length in characters" in call.stdout + call.stderr
-    change(workspace, {"validate.max_characters": 400000})
+    change(workspace, {"validate.min_median_characters": 100})
 
 
 def test_fine_tuning_killed_in_the_middle_continues_from_its_checkpoint(workspace: Path) -> None:
