@@ -3,6 +3,8 @@
 import re
 from typing import Any, NamedTuple
 
+from pipelines.corpus.text_counts import TextCounts
+
 NAVIGATION = "navigation"
 FOOTERS = "heads and footers"
 NOTICES = "notices and sharing"
@@ -19,12 +21,16 @@ NAMES = {
             "nav", "navbar", "navigation", "navigator", "breadcrumb", "breadcrumbs", "crumbs",
             "sidebar", "sidenav", "toc", "tableofcontents", "toplang", "bottomlang", "quickview",
             "skip", "skiplink", "menu", "menubar", "pager", "pagination", "paginator",
-            "prevnext", "related", "topnav", "subnav", "leftnav", "rightnav", "pagenav",
+            "prevnext", "related", "relatives", "topnav", "subnav", "leftnav", "rightnav",
+            "pagenav", "navheader", "navfooter", "navpath", "jump", "noprint", "catlinks",
         ),
         NAVIGATION,
     ),
     **dict.fromkeys(
-        ("footer", "colophon", "masthead", "topbar", "copyright", "header", "byline", "edit"),
+        (
+            "footer", "printfooter", "colophon", "masthead", "topbar", "copyright", "header",
+            "byline", "edit", "editsection",
+        ),
         FOOTERS,
     ),
     **dict.fromkeys(
@@ -32,12 +38,29 @@ NAMES = {
             "cookie", "cookies", "consent", "gdpr", "share", "sharing", "social", "newsletter",
             "subscribe", "subscription", "ads", "advert", "advertisement", "sponsor", "sponsors",
             "promo", "popup", "modal", "toast", "feedback", "rating", "announcement",
-            "headerlink", "anchorlink", "toolbar", "tooltip",
+            "headerlink", "anchorlink", "toolbar", "tooltip", "votes", "likes", "votecell",
         ),
         NOTICES,
     ),
     **dict.fromkeys(("comments", "comment", "disqus", "respond", "giscus"), COMMENTS),
 }  # fmt: skip
+# Names of what is not printed, or only read aloud.
+UNPRINTED_NAMES = {
+    "d-print-none", "no-print", "noprint", "hidden-print", "print-hidden", "visually-hidden",
+    "sr-only", "screen-reader-text", "a11y", "skip-link",
+}  # fmt: skip
+HIDDEN = "hidden marks"
+# What a theme puts before a name, and what it puts after it.
+PREFIXES = {"mw", "wp", "md", "td", "bd", "vp", "wy", "pst", "theme", "js", "site", "page"}
+SUFFIXES = {"link", "links", "list", "container", "wrapper", "inner", "area", "section", "box"}
+# Short lines that say what the site is, not what the page says.
+FURNITURE_TEXT = re.compile(
+    r"(?i)(?:was this (?:page|article|section|topic)?\s*helpful|did you find this|"
+    r"last (?:updated?|modified|edited|reviewed)\b|this page was last|edit (?:this page|on git)|"
+    r"(?:proudly )?powered by |built with |made with |back to top$|skip to |created by .* last )"
+)
+MAX_FURNITURE_TEXT = 120
+SITE_WORDS = {"site", "page", "main", "global", "mobile", "top", "app"}
 # Of these, only the whole name counts, or it is prose often enough: `post-comment-form`.
 PAGE_HEAD_NAMES = {"header", "masthead", "banner", "topbar"}
 # `has-sidebar`, `with-toc`, `no-footer` tell of something else.
@@ -55,14 +78,14 @@ MIN_PROSE_CHARACTERS = 150  # outside of links; with more, a menu is no menu
 INTRODUCTIONS = ("p", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "div", "blockquote")
 
 
-class Furniture(NamedTuple):
+class Page(NamedTuple):
     """What must be known of the whole page to judge one element."""
 
+    counts: TextCounts
     num_prose_characters: int
-    has_headline_in_content: bool
 
 
-def describe_furniture(element: Any, page: Furniture) -> str | None:
+def describe_furniture(element: Any, page: Page) -> str | None:
     """The kind of furniture that an element is; None for content."""
     role = ROLES.get(str(element.get("role", "")).lower())
     if role and not _is_most_of_page(element, page):
@@ -73,10 +96,18 @@ def describe_furniture(element: Any, page: Furniture) -> str | None:
         return None if _belongs_to_text(element) else FOOTERS
     if element.name == "aside":
         return _describe_aside(element, page)
-    kind = _describe_by_name(element, page)
-    if kind is not None:
-        return kind
-    return _describe_page_head(element, page)
+    kind = _describe_by_name(element, page) or _describe_by_text(element, page)
+    return kind or _describe_page_head(element, page)
+
+
+def _describe_by_text(element: Any, page: Page) -> str | None:
+    """The kind of a short line such as "Last updated on ..."."""
+    if element.name not in ("p", "div", "li", "small", "h2", "h3", "h4", "address", "details"):
+        return None
+    if not 0 < page.counts.total(element) < MAX_FURNITURE_TEXT or element.find_parent("pre"):
+        return None
+    text = element.get_text(" ", strip=True)
+    return FOOTERS if FURNITURE_TEXT.match(text) else None
 
 
 def _belongs_to_text(footer: Any) -> bool:
@@ -86,12 +117,12 @@ def _belongs_to_text(footer: Any) -> bool:
     return bool(NOTE_NAMES & set(_words(footer)))
 
 
-def _describe_aside(element: Any, page: Furniture) -> str | None:
+def _describe_aside(element: Any, page: Page) -> str | None:
     """A note between paragraphs is content; a column beside the text is not."""
     words = set(_words(element))
     if words & NOTE_NAMES or str(element.get("role", "")).startswith(("doc-", "note")):
         return None
-    if _is_mostly_links(element):
+    if page.counts.link_share(element) > MAX_LINK_TEXT_SHARE:
         return NAVIGATION
     if element.find(class_="sidebar-title") is not None:
         return None
@@ -101,30 +132,43 @@ def _describe_aside(element: Any, page: Furniture) -> str | None:
     return None if stands_in_text else NAVIGATION
 
 
-def _describe_by_name(element: Any, page: Furniture) -> str | None:
+def _describe_by_name(element: Any, page: Page) -> str | None:
     """The kind that class and id name, unless what the element holds speaks against it."""
     if element.name not in NAMED_ELEMENTS:
         return None
-    kind = _named_kind(element)
-    if kind is None or _is_titled_by_its_id(element) or _is_most_of_page(element, page):
+    if set(_names(element)) & UNPRINTED_NAMES and not _has_prose(element, page):
+        return HIDDEN
+    kind = _kind_of_names(_class_names(element))
+    if kind is None and not _is_titled_by_its_id(element):
+        kind = _kind_of_names(_id_names(element))
+    if kind is None or _is_most_of_page(element, page):
+        return None
+    if element.name == "table" and element.find("th") is not None:
         return None
     if element.find("h1") is not None or element.name in HEADINGS:
         return None
     if element.get("role") == "tablist" or element.find(class_="sidebar-title") is not None:
         return None
-    if kind in (NAVIGATION, NOTICES) and _has_prose(element):
+    if kind in (NAVIGATION, NOTICES) and _has_prose(element, page):
         return kind if _is_exact(element) else None
     return kind
 
 
-def _named_kind(element: Any) -> str | None:
-    for name in _names(element):
+def _kind_of_names(names: list[str]) -> str | None:
+    """The kind that the first or the last word of a name says, but for its theme's affixes."""
+    for name in names:
         words = name.split("-")
-        if CONDITIONS & set(words[:1]) or CONDITIONS & {"has", "with", "no"} & set(words):
+        if {"has", "with", "no"} & set(words) or words[0] in CONDITIONS or words[-1] == "title":
             continue
-        kind = NAMES.get(words[-1]) or NAMES.get(words[0])
+        if words[-1] in PAGE_HEAD_NAMES:  # judged by what it holds
+            continue
+        while len(words) > 1 and words[0] in PREFIXES:
+            words = words[1:]
+        while len(words) > 1 and words[-1] in SUFFIXES:
+            words = words[:-1]
         if words[-1] in PAGE_HEAD_NAMES or (words[0] in PAGE_HEAD_NAMES and len(words) > 1):
             continue
+        kind = NAMES.get(words[-1]) or NAMES.get(words[0])
         if kind:
             return kind
     return None
@@ -137,10 +181,18 @@ def _is_exact(element: Any) -> bool:
 
 def _names(element: Any) -> list[str]:
     """Id and classes in lower case, their words joined by hyphens; `siteFooter` has two."""
+    return [*_id_names(element), *_class_names(element)]
+
+
+def _id_names(element: Any) -> list[str]:
+    identifier = _hyphenate(str(element.get("id") or ""))
+    return [identifier] if identifier else []
+
+
+def _class_names(element: Any) -> list[str]:
     classes: Any = element.get("class") or []
-    names = [str(element.get("id") or "")]
-    names += classes.split() if isinstance(classes, str) else classes
-    return [_hyphenate(name) for name in names if name]
+    names = classes.split() if isinstance(classes, str) else classes
+    return list(filter(None, map(_hyphenate, names)))
 
 
 def _hyphenate(name: str) -> str:
@@ -154,70 +206,75 @@ def _words(element: Any) -> list[str]:
 
 def _is_titled_by_its_id(element: Any) -> bool:
     """Whether the id is made of the heading, as in <section id="share"><h2>Share</h2>."""
+    if element.name == "section" and element.find(HEADINGS) is not None:
+        return True
     identifier = re.sub(r"-\d+$", "", _hyphenate(str(element.get("id") or "")))
     heading = element.find(HEADINGS)
     if not identifier or heading is None:
         return False
     title = _hyphenate(heading.get_text(" ", strip=True).strip("¶# "))
-    return title == identifier or title.startswith(f"{identifier}-") or identifier in title
+    return title == identifier or title.startswith(f"{identifier}-")
 
 
-def _is_most_of_page(element: Any, page: Furniture) -> bool:
+def _is_most_of_page(element: Any, page: Page) -> bool:
     if page.num_prose_characters == 0:
         return False
-    return _count_prose(element) / page.num_prose_characters > MIN_PROSE_SHARE
+    return page.counts.prose(element) / page.num_prose_characters > MIN_PROSE_SHARE
 
 
-def _has_prose(element: Any) -> bool:
-    return _count_prose(element) > MIN_PROSE_CHARACTERS
+def _has_prose(element: Any, page: Page) -> bool:
+    return page.counts.prose(element) > MIN_PROSE_CHARACTERS
 
 
-def _describe_page_head(element: Any, page: Furniture) -> str | None:
+def _describe_page_head(element: Any, page: Page) -> str | None:
     """A page head is furniture unless it holds the page's first heading."""
-    is_head = element.name == "header"
-    if element.name == "div":
-        is_head = any(name.split("-")[-1] in PAGE_HEAD_NAMES for name in _names(element))
+    is_head = element.name == "header" or (element.name == "div" and _is_named_head(element))
     if not is_head or _is_most_of_page(element, page):
         return None
-    is_inside = element.find_parent(["main", "article"]) is not None
-    if is_inside:
+    if element.find_parent(["main", "article"]) is not None:
         return None if element.find(HEADINGS) is not None else FOOTERS
+    if element.find(class_="headertitle") is not None:  # Doxygen's
+        return None
     headline = element.find("h1")
-    if headline is None or page.has_headline_in_content and element.name == "header":
-        return FOOTERS
-    return None
+    return FOOTERS if headline is None or _is_logo(headline, page) else None
 
 
-def _count_prose(element: Any) -> int:
-    """Characters that are not in links."""
-    linked = (len(link.get_text("", strip=True)) for link in element.find_all("a"))
-    return len(element.get_text("", strip=True)) - sum(linked)
+def _is_named_head(element: Any) -> bool:
+    """Whether a <div> is called the head of a page, unlike `table-header` or `callout-header`."""
+    for name in _names(element):
+        words = name.split("-")
+        if words[-1] in PAGE_HEAD_NAMES and (len(words) == 1 or words[0] in SITE_WORDS):
+            return True
+    return False
 
 
-def _is_mostly_links(element: Any) -> bool:
-    num_characters = len(element.get_text("", strip=True))
-    if not num_characters:
-        return False
-    return 1 - _count_prose(element) / num_characters > MAX_LINK_TEXT_SHARE
+def _is_logo(headline: Any, page: Page) -> bool:
+    """Whether a heading is the site's name: a link, with other headings of level 1 after it."""
+    is_link = page.counts.link_share(headline) > MAX_LINK_TEXT_SHARE
+    return is_link and headline.find_next("h1") is not None
 
 
-def is_menu(element: Any, is_explicit: bool, kept_lists: set[int]) -> bool:
+def is_menu(element: Any, counts: TextCounts, is_explicit: bool) -> bool:
     """Whether an element is a menu, a table of contents, a list of languages.
 
-    Most of its text is link text, and it is not a list or table that the text introduces. Those
-    are added to `kept_lists`, by which their parents stay too.
+    Most of its text is link text, and it is not a list or table that the text introduces.
+    `is_explicit`: the page itself marks the content that the element is in.
     """
-    links = element.find_all("a")
-    if len(links) < MIN_MENU_LINKS or element.find(["h1", "h2", "pre", "code"]):
+    if not is_link_list(element, counts) or element.find(["h1", "h2", "pre", "code"]):
         return False
-    if not _is_mostly_links(element):
+    targets = [str(link.get("href") or "#") for link in element.find_all("a")]
+    if all(target.startswith("#") for target in targets):
+        return True  # a table of contents of this page
+    if not _is_list(element) or not (is_explicit or _follows_headline(element)):
+        return True
+    return not _is_introduced(element)
+
+
+def is_link_list(element: Any, counts: TextCounts) -> bool:
+    """Whether an element is made of links."""
+    if counts.link_share(element) <= MAX_LINK_TEXT_SHARE:
         return False
-    if any(id(inner) in kept_lists for inner in element.find_all(True)):
-        return False
-    if _is_list(element) and (is_explicit or _follows_headline(element)) and _is_introduced(element):
-        kept_lists.add(id(element))
-        return False
-    return True
+    return len(element.find_all("a", limit=MIN_MENU_LINKS)) == MIN_MENU_LINKS
 
 
 def _is_list(element: Any) -> bool:

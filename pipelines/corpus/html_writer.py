@@ -83,6 +83,12 @@ class Writer(MarkdownConverter):  # type: ignore[misc]  # the library has no typ
         item: str = super().convert_li(element, text, parent_tags)
         return item
 
+    def convert_label(self, element: Any, text: str, parent_tags: set[str]) -> str:
+        """The label of a tab or a field, apart from the next one."""
+        return f" {text.strip()} " if text.strip() else ""
+
+    convert_button = convert_label
+
     def convert_summary(self, element: Any, text: str, parent_tags: set[str]) -> str:
         return f"\n\n**{text.strip()}**\n\n" if text.strip() else ""
 

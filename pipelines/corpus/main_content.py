@@ -9,8 +9,9 @@ import re
 from collections import Counter
 from typing import Any
 
-from pipelines.corpus.furniture import Furniture, describe_furniture, is_menu
+from pipelines.corpus.furniture import Page, describe_furniture, is_link_list, is_menu
 from pipelines.corpus.parts import TOO_DEEP, Unreadable
+from pipelines.corpus.text_counts import TextCounts
 
 MAX_DEPTH = 200  # nested elements; real pages have tens
 MIN_CONTENT_CHARACTERS = 40
@@ -41,14 +42,15 @@ def extract_content(soup: Any) -> tuple[Any, Losses]:
         raise Unreadable(TOO_DEEP)
     losses: Losses = Counter()
     body = soup.body or soup
-    _remove_never_text(body, losses)
-    _open_forms(body, losses)
-    _remove_furniture(body, losses)
-    content = _choose_root(body)
-    losses["outside the main content"] += _count_text(body) - _count_text(content)
-    content_with_menus = str(content) if _count_text(content) else ""
-    menu_losses = _remove_menus(content, is_explicit=content is not body)
-    if content_with_menus and _count_text(content) < MIN_CONTENT_CHARACTERS:
+    counts = TextCounts(body)
+    _remove_never_text(body, counts, losses)
+    _open_forms(body, counts, losses)
+    _remove_furniture(body, counts, losses)
+    content = _choose_root(body, counts)
+    losses["outside the main content"] += counts.total(body) - counts.total(content)
+    content_with_menus = str(content) if counts.total(content) else ""
+    menu_losses = _remove_menus(content, counts, is_explicit=content is not body)
+    if content_with_menus and counts.total(content) < MIN_CONTENT_CHARACTERS:
         return _parse_again(content_with_menus), losses
     return content, losses + menu_losses
 
@@ -67,86 +69,69 @@ def _measure_depth(soup: Any) -> int:
     return max(depths.values())
 
 
-def _count_text(element: Any) -> int:
-    return len(element.get_text("", strip=True))
+def _remove(element: Any, kind: str, counts: TextCounts, losses: Losses) -> None:
+    losses[kind] += counts.remove(element)
 
 
-def _count_prose(element: Any) -> int:
-    """Characters that are not in links."""
-    return _count_text(element) - sum(map(_count_text, element.find_all("a")))
-
-
-def _remove(element: Any, kind: str, losses: Losses) -> None:
-    losses[kind] += len(element.get_text(" ", strip=True))
-    element.decompose()
-
-
-def _remove_never_text(body: Any, losses: Losses) -> None:
+def _remove_never_text(body: Any, counts: TextCounts, losses: Losses) -> None:
     """Remove scripts and the like; a control stays if it names what is below it."""
     for element in body.find_all(NEVER_TEXT):
         if not element.decomposed:
-            _remove(element, "scripts and styles", losses)
+            losses["scripts and styles"] += len(element.get_text())
+            counts.remove(element)
     for element in body.find_all(attrs={"aria-hidden": "true"}):
         if not element.decomposed and element.name in ("a", "span", "i", "button"):
-            _remove(element, "hidden marks", losses)
+            _remove(element, "hidden marks", counts, losses)
     for element in body.find_all(CONTROLS):
-        if element.decomposed or _names_what_follows(element):
+        if element.decomposed or _names_what_follows(element, counts):
             continue
-        _remove(element, "forms and buttons", losses)
+        if element.find(BLOCKS) is not None:
+            element.name = "div"  # a box that opens on a click
+            continue
+        _remove(element, "forms and buttons", counts, losses)
 
 
-def _names_what_follows(control: Any) -> bool:
+def _names_what_follows(control: Any, counts: TextCounts) -> bool:
     """Whether a button is a heading that opens its section, or the tab of a panel."""
     if control.name != "button":
         return False
-    return control.get("role") == "tab" or control.find_parent([*HEADINGS, "dt", "summary"])
+    heading = control.find_parent([*HEADINGS, "dt", "summary"])
+    is_heading = heading is not None and counts.total(heading) == counts.total(control)
+    return is_heading or control.get("role") == "tab"
 
 
-def _open_forms(body: Any, losses: Losses) -> None:
+def _open_forms(body: Any, counts: TextCounts, losses: Losses) -> None:
     """Remove each form but one that encloses the page, as those of ASP.NET do."""
-    num_characters = _count_text(body) or 1
+    num_characters = counts.total(body) or 1
     for form in body.find_all("form"):
         if form.decomposed:
             continue
         encloses = form.find(["h1", "h2", "main", "article"]) is not None
-        if encloses or _count_text(form) / num_characters > MIN_FORM_SHARE:
+        if encloses or counts.total(form) / num_characters > MIN_FORM_SHARE:
             form.name = "div"
         else:
-            _remove(form, "forms and buttons", losses)
+            _remove(form, "forms and buttons", counts, losses)
 
 
-def _remove_furniture(body: Any, losses: Losses) -> None:
-    furniture = Furniture(
-        num_prose_characters=_count_prose(body),
-        has_headline_in_content=_has_headline_in_content(body),
-    )
+def _remove_furniture(body: Any, counts: TextCounts, losses: Losses) -> None:
+    page = Page(counts, counts.prose(body))
     for element in body.find_all(True):
         # An element inside one that was removed is gone already.
         if element.decomposed or element is body:
             continue
-        kind = describe_furniture(element, furniture)
+        kind = describe_furniture(element, page)
         if kind:
-            _remove(element, kind, losses)
+            _remove(element, kind, counts, losses)
 
 
-def _has_headline_in_content(body: Any) -> bool:
-    """Whether a first heading stands outside the page's head, which then is the site's own."""
-    for headline in body.find_all("h1"):
-        header = headline.find_parent("header")
-        is_inside = header is None or header.find_parent(["main", "article"]) is not None
-        if is_inside and headline.get_text(strip=True):
-            return True
-    return False
-
-
-def _choose_root(body: Any) -> Any:
+def _choose_root(body: Any, counts: TextCounts) -> Any:
     """The innermost element that is marked as the content and holds most of the page's text."""
     root = body
     for find in (_find_main, _find_articles, _find_named):
-        candidate, min_share = find(root)
+        candidate, min_share = find(root, counts)
         if candidate is None or not _holds_headline(candidate, root):
             continue
-        if _count_prose(candidate) >= min_share * max(1, _count_prose(root)):
+        if counts.prose(candidate) >= min_share * max(1, counts.prose(root)):
             root = candidate
     return root
 
@@ -156,19 +141,19 @@ def _holds_headline(candidate: Any, root: Any) -> bool:
     return headline is None or candidate.find("h1") is not None
 
 
-def _find_main(root: Any) -> tuple[Any, float]:
+def _find_main(root: Any, counts: TextCounts) -> tuple[Any, float]:
     candidates = [*root.find_all("main"), *root.find_all(attrs={"role": "main"})]
-    return max(candidates, key=_count_text, default=None), MIN_MAIN_SHARE
+    return max(candidates, key=counts.total, default=None), MIN_MAIN_SHARE
 
 
-def _find_articles(root: Any) -> tuple[Any, float]:
+def _find_articles(root: Any, counts: TextCounts) -> tuple[Any, float]:
     """The article, or the element that holds all of them."""
     articles = root.find_all("article")
     if not articles:
         return None, MIN_MAIN_SHARE
-    largest = max(articles, key=_count_prose)
-    others = sum(map(_count_prose, articles)) - _count_prose(largest)
-    if others > MIN_MAIN_SHARE * _count_prose(largest):
+    largest = max(articles, key=counts.prose)
+    rest = sum(map(counts.prose, articles)) - counts.prose(largest)
+    if rest > MIN_MAIN_SHARE * counts.prose(largest):
         return _common_parent(articles), MIN_MAIN_SHARE
     return largest, MIN_NAMED_SHARE
 
@@ -180,31 +165,31 @@ def _common_parent(elements: list[Any]) -> Any:
     return parent
 
 
-def _find_named(root: Any) -> tuple[Any, float]:
+def _find_named(root: Any, counts: TextCounts) -> tuple[Any, float]:
     """The innermost <div> with a name such as `content` that holds enough of the text."""
-    num_characters = max(1, _count_prose(root))
     best = None
     for element in root.find_all(["div", "section", "td"]):
+        if counts.prose(element) < MIN_NAMED_SHARE * max(1, counts.prose(root)):
+            continue
         names = [str(element.get("id") or ""), *(element.get("class") or [])]
-        if not any(CONTENT_NAMES.match(name.lower()) for name in names):
-            continue
-        if not _holds_headline(element, root):
-            continue
-        if _count_prose(element) >= MIN_NAMED_SHARE * num_characters:
+        is_named = any(CONTENT_NAMES.match(name.lower()) for name in names)
+        if is_named and _holds_headline(element, root):
             best = element
     return best, MIN_NAMED_SHARE
 
 
-def _remove_menus(content: Any, is_explicit: bool) -> Losses:
+def _remove_menus(content: Any, counts: TextCounts, is_explicit: bool) -> Losses:
     """Remove menus, and lists and tables without text. Inner elements go first."""
     losses: Losses = Counter()
-    kept_lists: set[int] = set()
+    content_lists: set[int] = set()  # lists of links that are content, and what they are in
     for element in reversed(content.find_all(BLOCKS)):
-        if element.decomposed:
+        if element.decomposed or id(element) in content_lists:
             continue
-        if element.name in LISTS_AND_TABLES and not element.get_text(strip=True):
+        if element.name in LISTS_AND_TABLES and not counts.total(element):
             if element.find("img") is None:
-                element.decompose()
-        elif is_menu(element, is_explicit, kept_lists):
-            _remove(element, "navigation", losses)
+                counts.remove(element)
+        elif is_menu(element, counts, is_explicit):
+            _remove(element, "navigation", counts, losses)
+        elif element.name in LISTS_AND_TABLES and is_link_list(element, counts):
+            content_lists.update(map(id, element.parents))
     return losses

@@ -80,7 +80,8 @@ def _head(front_matter: FrontMatter) -> str:
 
 
 def _strip(text: str) -> str:
-    text = text.strip()
+    """The text with Unix line ends: to Markdown a lone carriage return ends a line too."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     if not text:
         raise Empty
     return text + "\n"

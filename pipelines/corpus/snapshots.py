@@ -50,6 +50,13 @@ def expand_variables(url: str, name: str) -> str:
     return re.sub(r"\$\{(\w+)\}", value, url)
 
 
+class FetchBounds(NamedTuple):
+    """What a fetch may take: bytes of one document, and web hosts beyond those of the source."""
+
+    max_bytes: int
+    allowed_hosts: tuple[str, ...] = ()
+
+
 class Validators(NamedTuple):
     """What a site said about a page, for a conditional request (RFC 9110, 8.8)."""
 
