@@ -35,7 +35,7 @@ def split_front_matter(text: str) -> FrontMatter | None:
     title = _first_value(fields, TITLE_KEYS)
     description = _first_value(fields, DESCRIPTION_KEYS)
     num_characters = len(match[2].strip()) - len(title or "") - len(description or "")
-    return FrontMatter(title, description, text[match.end() :], max(0, num_characters))
+    return FrontMatter(title, description, text[match.end() :].lstrip("\n"), max(0, num_characters))
 
 
 def _parse(source: str, fence: str) -> dict[Any, Any] | None:

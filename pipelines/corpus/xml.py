@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.corpus.parts import TOO_DEEP, ConvertedDocument, Part, Unreadable, assemble
+from pipelines.corpus.parts import ConvertedDocument, Part, Unreadable, assemble
 
-MAX_DEPTH = 200
 TITLES = {"title", "bridgehead", "heading", "head", "h"}
 LISTINGS = {
     "programlisting", "screen", "codeblock", "literallayout", "synopsis", "code-block", "pre",
@@ -14,7 +13,7 @@ LISTINGS = {
 # Elements within a line of text; any other that stands between words is taken for one too.
 BLOCKS = {
     "para", "p", "simpara", "formalpara", "t", "li", "listitem", "item", "entry", "td", "term",
-    "shortdesc", "note", "warning", "caution", "tip", "important", "row", "member", "step", "cmd",
+    "shortdesc", "note", "warning", "caution", "tip", "important", "member", "step", "cmd",
 }  # fmt: skip
 
 
@@ -25,12 +24,12 @@ def convert_xml(text: str) -> ConvertedDocument:
 
     try:
         root = ElementTree.fromstring(text.encode())
-    except (ElementTree.ParseError, ValueError) as error:
-        raise Unreadable(f"not XML: {error}") from error
     except DefusedXmlException as error:
         raise Unreadable(
             f"XML that defines entities ({type(error).__name__}): save it with them filled in"
         ) from error
+    except (ElementTree.ParseError, ValueError) as error:
+        raise Unreadable(f"not XML: {error}") from error
     if _name(root) == "svg":
         raise Unreadable("a picture (SVG)")
     return assemble(_parts(root, 0))
@@ -42,26 +41,33 @@ def _name(element: Any) -> str:
 
 
 def _parts(element: Any, level: int) -> Iterator[Part]:
-    if level > MAX_DEPTH:
-        raise Unreadable(TOO_DEEP)
+    """`level` is that of the titles of the sections around the element."""
     name = _name(element)
-    if name in TITLES and _words(element):
+    if name in TITLES:
         yield Part("heading", _words(element), max(1, level))
     elif name in LISTINGS:
         code = "".join(element.itertext()).strip("\n")
-        yield Part("text", f"````\n{code}\n````")
+        yield Part("text", f"````\n{code}\n````" if code.strip() else "")
     elif _is_data(element):
         yield Part("text", f"- {name}: {_words(element)}" if _words(element) else "")
     elif _is_paragraph(element):
         yield from _paragraph(element)
     else:
-        # The words of an element whose inner ones are blocks, such as those before a list.
-        yield Part("text", " ".join((element.text or "").split()))
-        for inner in element:
-            deeper = 1 if any(_name(child) in TITLES for child in inner) else 0
-            is_title = _name(inner) in TITLES
-            yield from _parts(inner, level + deeper if not is_title else max(1, level))
-            yield Part("text", " ".join((inner.tail or "").split()))
+        yield from _inner_parts(element, level)
+
+
+def _inner_parts(element: Any, level: int) -> Iterator[Part]:
+    """The parts of a section, with the words that stand between them."""
+    if any(_name(inner) in TITLES for inner in element):
+        level += 1
+    yield Part("text", _join_words(element.text))
+    for inner in element:
+        yield from _parts(inner, level)
+        yield Part("text", _join_words(inner.tail))
+
+
+def _join_words(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _words(element: Any) -> str:
@@ -75,11 +81,8 @@ def _is_data(element: Any) -> bool:
 
 def _is_paragraph(element: Any) -> bool:
     """Whether an element is a line of text with elements between its words."""
-    has_blocks = any(_name(inner) in BLOCKS | LISTINGS | TITLES for inner in element.iter())
-    inner_blocks = has_blocks and any(
-        _name(inner) in BLOCKS | LISTINGS | TITLES for inner in element.iter() if inner is not element
-    )
-    if inner_blocks:
+    names = {_name(inner) for child in element for inner in child.iter()}
+    if names & (BLOCKS | LISTINGS | TITLES):
         return False
     has_words = bool((element.text or "").strip())
     has_words = has_words or any((inner.tail or "").strip() for inner in element)
