@@ -69,9 +69,14 @@ def convert_mails(mails: list[Mail], read_file: ReadFile) -> ConvertedDocument:
     parts: list[Part] = []
     for mail in mails:
         parts += _mail_parts(mail, read_file, left_out, 1)
-    if not any(mail.subject or any(mail.texts) or mail.attachments or mail.mails for mail in mails):
+    if not any(map(_has_content, mails)):
         raise Empty
     return assemble(parts)._replace(left_out=left_out)
+
+
+def _has_content(mail: Mail) -> bool:
+    has_text = any(map(str.strip, mail.texts))
+    return bool(mail.subject or has_text or mail.attachments or mail.mails)
 
 
 def _split(content: bytes) -> list[bytes]:

@@ -39,7 +39,8 @@ class Layout(NamedTuple):
 def format_number(value: float, number_format: str) -> str:
     """A number as its format shows it: `15%`, `$12.5`, `00042`, `3 kg`."""
     layout = read_layout(number_format)
-    if layout.pattern and value >= 0 and value.is_integer() and value < MAX_INTEGER:
+    is_whole = float(value).is_integer() and 0 <= value < MAX_INTEGER
+    if layout.pattern and is_whole:
         return layout.prefix + _fill_pattern(int(value), layout.pattern) + layout.suffix
     scaled_value = value * 100**layout.num_percents / 1000**layout.num_thousands
     sign = "-" if scaled_value < 0 else ""

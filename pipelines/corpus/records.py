@@ -5,6 +5,7 @@ A passage of such lines can be understood without the sheet's head.
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipelines.corpus.parts import Part
@@ -34,6 +35,14 @@ class Line(NamedTuple):
     text: str
 
 
+@dataclass
+class Names:
+    """Names of the columns; `line` is the head's own, for the case that no record has them."""
+
+    by_column: dict[int, str] = field(default_factory=dict)
+    line: Line | None = None
+
+
 def format_rows(rows: Iterable[SheetRow]) -> Iterator[Part]:
     """The parts of a sheet: captions around its tables, and `- column: value; ...` for each row.
 
@@ -43,19 +52,25 @@ def format_rows(rows: Iterable[SheetRow]) -> Iterator[Part]:
     blocks = list(_split_blocks(rows))
     width = max((len(row.cells) for block in blocks for row in block[:SAMPLE_ROWS]), default=0)
     lines: list[Line] = []
-    names: dict[int, str] = {}
+    names = Names()
     for block in blocks:
         if width > 1 and all(len(row.cells) == 1 for row in block):
             lines += map(_caption, block)
         else:
             names = _format_block(block, names, lines)
+    lines += filter(None, [names.line])
     if len(lines) <= ROWS_A_SECTION:
-        yield Part("text", "".join(line.text for line in lines))
+        yield _join(lines)
         return
     for start in range(0, len(lines), ROWS_A_SECTION):
         section = lines[start : start + ROWS_A_SECTION]
         yield Part("heading", f"Rows {section[0].number} to {section[-1].number}", 2)
-        yield Part("text", "".join(line.text for line in section))
+        yield _join(section)
+
+
+def _join(lines: list[Line]) -> Part:
+    text = "".join(line.text for line in lines)
+    return Part("text", re.sub(r"\n{3,}", "\n\n", text))
 
 
 def _split_blocks(rows: Iterable[SheetRow]) -> Iterator[list[SheetRow]]:
@@ -72,22 +87,20 @@ def _split_blocks(rows: Iterable[SheetRow]) -> Iterator[list[SheetRow]]:
         yield block
 
 
-def _format_block(
-    block: list[SheetRow], names: dict[int, str], lines: list[Line]
-) -> dict[int, str]:
+def _format_block(block: list[SheetRow], names: Names, lines: list[Line]) -> Names:
     """Add the lines of a block; returns the names of its columns, `names` if it has none."""
-    head = _find_head(block, is_first=not names)
+    head = _find_head(block, is_first=not names.by_column)
     records = block
     if head is not None:
-        names = _name_columns(block, head)
+        lines += filter(None, [names.line])
+        by_column = _name_columns(block, head)
         captions = block[: head - 1] if _groups_columns(block, head) else block[:head]
         lines += map(_caption, captions)
         records = block[head + 1 :]
+        names = Names(by_column, _bullet(block[head].number, by_column.values()))
     for row in records:
-        lines.append(_bullet(row.number, _format_pairs(names, row)))
-    if head is not None and not records:
-        lines.append(_bullet(block[head].number, names.values()))
-    return names
+        lines.append(_bullet(row.number, _format_pairs(names.by_column, row)))
+    return Names(names.by_column) if records else names
 
 
 def _caption(row: SheetRow) -> Line:

@@ -60,13 +60,13 @@ def test_an_input_that_bloats_crashes_hangs_leaves_or_raises_leaves_the_rest_unh
         "crashes": ("crash", None),
         "leaves": ("leave", 3),
         "raises": ("raise", "no key"),
-        "hangs": ("sleep", 60),
+        "hangs": ("sleep", 90),
         "computes": ("compute", 60),
         "z": ("double", 2),
     }
     start = time.monotonic()
-    outcomes = run_all(tasks, Limits(seconds=2, memory_bytes=1 << 30, clock_seconds=6))
-    assert time.monotonic() - start < 30
+    outcomes = run_all(tasks, Limits(seconds=2, memory_bytes=1 << 30, clock_seconds=20))
+    assert time.monotonic() - start < 60
     assert outcomes == {
         "a": (2, None),
         "z": (4, None),
@@ -74,7 +74,7 @@ def test_an_input_that_bloats_crashes_hangs_leaves_or_raises_leaves_the_rest_unh
         "crashes": (None, "crashed its reader (signal 11)"),
         "leaves": (None, "ended its reader (exit code 3)"),
         "raises": (None, "'no key'"),
-        "hangs": (None, "did not end within 6 s"),
+        "hangs": (None, "did not end within 20 s"),
         "computes": (None, "took more than 2 s of CPU time"),
     }
 
