@@ -160,7 +160,9 @@ def _kind_of_names(names: list[str]) -> str | None:
         words = name.split("-")
         if {"has", "with", "no"} & set(words) or words[0] in CONDITIONS or words[-1] == "title":
             continue
-        if words[-1] in PAGE_HEAD_NAMES:  # judged by what it holds
+        if words[-1] in PAGE_HEAD_NAMES:  # a head is judged by what it holds, a notice is not
+            if NAMES.get(words[0]) == NOTICES:
+                return NOTICES
             continue
         while len(words) > 1 and words[0] in PREFIXES:
             words = words[1:]

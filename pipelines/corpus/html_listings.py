@@ -14,6 +14,7 @@ NUMBER_CLASS = re.compile(
 )
 NUMBERS = re.compile(r"[\d\s.:]*")
 LINE_ELEMENTS = ["div", "li", "p", "tr"]
+FRAMES_OF_LINES = ["ol", "ul", "table", "tbody"]
 
 
 def join_listing_tables(body: Any) -> None:
@@ -44,7 +45,11 @@ def _is_number_cell(cell: Any) -> bool:
     if not NUMBERS.fullmatch(cell.get_text()):
         return False
     inner = cell.find(class_=NUMBER_CLASS)
-    if NUMBER_CLASS.search(_classes(cell)) or inner is not None or cell.has_attr("data-line-number"):
+    if (
+        NUMBER_CLASS.search(_classes(cell))
+        or inner is not None
+        or cell.has_attr("data-line-number")
+    ):
         return True
     return cell.find("pre") is not None
 
@@ -78,9 +83,11 @@ def split_listing_lines(listing: Any) -> None:
     for number in listing.find_all(["span", "td", "a"], class_=NUMBER_CLASS):
         if NUMBERS.fullmatch(number.get_text()):
             number.decompose()
-    for line in listing.find_all(LINE_ELEMENTS):
+    lines = listing.find_all(LINE_ELEMENTS)
+    for line in lines:
         following = line.next_sibling
-        is_last = following is None
-        breaks = not is_last and str(following).startswith("\n")
-        if not is_last and not breaks and not line.get_text().endswith("\n"):
+        breaks = following is None or str(following).startswith("\n")
+        if not breaks and not line.get_text().endswith("\n"):
             line.append("\n")
+    for frame in (*lines, *listing.find_all(FRAMES_OF_LINES)):
+        frame.unwrap()

@@ -144,7 +144,7 @@ def _line(cells: list[str]) -> str:
 
 
 def unfold(table: Table, text_of: Callable[[Any], str]) -> Any:
-    """The cells one after another as blocks; in a table with a head, each after its column's name."""
+    """The cells one after another as blocks, each after its column's name if there is a head."""
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup("", "lxml")
@@ -159,7 +159,8 @@ def unfold(table: Table, text_of: Callable[[Any], str]) -> Any:
                 continue
             seen.add(id(cell.element))
             name = head[column] if column < len(head) else ""
-            if name and cell.element.get_text(strip=True):
+            has_text = cell.element.get_text(strip=True) or cell.element.find("finished")
+            if name and has_text:
                 paragraph = soup.new_tag("p")
                 paragraph.string = f"{name}:"
                 division.append(paragraph)

@@ -115,6 +115,8 @@ DIVISIONS = (
     "address", "aside", "center", "details", "dialog", "dir", "fieldset", "figcaption", "figure",
     "footer", "form", "header", "hgroup", "legend", "main", "menu", "nav", "caption", "search",
 )  # fmt: skip
+
+
 def write_markdown(body: Any) -> tuple[str, dict[str, int]]:
     """The element as Markdown, and the characters that were left out by kind."""
     _clean(body)

@@ -22,7 +22,9 @@ COMMENT = re.compile(r"\{/\*.*?\*/\}", re.DOTALL)
 BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
 ATTRIBUTE = rf"[\w:-]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|{BRACES}))?"
 # Of the two alternatives the first is a code span, in which a tag is text.
-TAG = re.compile(rf"(?P<code>`+)[^`]*(?P=code)|<(?:/?[A-Z][\w.]*(?:\s+(?:{ATTRIBUTE}|{BRACES}))*\s*/?|/?)>")
+TAG = re.compile(
+    rf"(?P<code>`+)[^`]*(?P=code)|<(?:/?[A-Z][\w.]*(?:\s+(?:{ATTRIBUTE}|{BRACES}))*\s*/?|/?)>"
+)
 LABEL = re.compile(
     r"\b(?:title|label|header|heading|summary|description|caption|question)\s*=\s*"
     r"\{?(?:\"([^\"]+)\"|'([^']+)'|`([^`]+)`)\}?"

@@ -100,9 +100,7 @@ class LenientOptions:
     options: dict[str, Any]
 
     def run(self) -> Any:
-        self.options = {
-            name: value for name, value in self.options.items() if value is not IGNORED
-        }
+        self.options = {name: value for name, value in self.options.items() if value is not IGNORED}
         return super().run()  # type: ignore[misc]  # the directive's
 
 
@@ -159,9 +157,7 @@ class SphinxDirective(Directive):
 
     def _parse(self, content: StringList) -> list[Any]:
         container = nodes.container()
-        self.state.nested_parse(
-            content, self.content_offset, container, match_titles=True
-        )
+        self.state.nested_parse(content, self.content_offset, container, match_titles=True)
         children: list[Any] = container.children
         return children
 
@@ -322,9 +318,7 @@ def sphinx_markup() -> Iterator[None]:
             return SphinxDirective, []
         return _accept_any_option(directive), messages
 
-    def lenient_role(
-        name: str, language: Any, line: int, reporter: Any
-    ) -> tuple[Any, list[Any]]:
+    def lenient_role(name: str, language: Any, line: int, reporter: Any) -> tuple[Any, list[Any]]:
         if not name or name.lower() in OWN_ROLES:
             return find_role(name, language, line, reporter)
         role, messages = find_role(name, language, line, reporter)

@@ -24,7 +24,11 @@ def read_ours(html: str) -> str:
 def read_trafilatura(html: str) -> str:
     trafilatura = pytest.importorskip("trafilatura")
     text = trafilatura.extract(
-        html, output_format="markdown", favor_recall=True, include_tables=True, include_comments=False
+        html,
+        output_format="markdown",
+        favor_recall=True,
+        include_tables=True,
+        include_comments=False,
     )
     return text or ""
 
