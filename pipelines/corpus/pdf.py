@@ -5,16 +5,17 @@ finds, in a fiftieth of pdfminer's time, and it knows forms inside of pages, let
 lines from right to left.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
 
 from pipelines.corpus.parts import ConvertedDocument, Empty, Part, Unreadable, assemble
-from pipelines.corpus.pdf_hyphens import count_words, join_hyphens
+from pipelines.corpus.pdf_hyphens import CUT_WORD, count_words, join_hyphens
 from pipelines.corpus.pdf_layout import Block, order_blocks
 from pipelines.corpus.pdf_lines import Segment
 from pipelines.corpus.pdf_pages import Page, read_pages
-from pipelines.corpus.pdf_running import find_running
+from pipelines.corpus.pdf_running import Sheet, find_running
 
 HEADING_RATIO = 1.15  # to the font size of the body text
 MAX_HEADING_CHARACTERS = 160
@@ -27,13 +28,14 @@ def convert_pdf(content: bytes, max_pages: int) -> ConvertedDocument:
     """The text of a PDF. Raises Unreadable if it is encrypted, damaged, too long or only images."""
     title, pages = read_pages(content, max_pages)
     _check_text(pages)
-    body_size = _body_size(pages)
-    max_size = body_size * HEADING_RATIO
-    running = find_running([page.sheet for page in pages], max_size)
-    blocks = [_blocks(page, repeated) for page, repeated in zip(pages, running, strict=True)]
+    sheets = [page.sheet for page in pages]
+    running = find_running(sheets, _body_size(sheets, set()) * HEADING_RATIO)
+    max_body_size = _body_size(sheets, set().union(*running)) * HEADING_RATIO
+    blocks = list(map(_blocks, pages, running))
+    _join_words(blocks)
     left_out = _left_out(pages, running)
     try:
-        document = assemble(_parts(_join_words(blocks), max_size))
+        document = assemble(_parts(blocks, max_body_size))
     except Empty as error:
         kinds = ", ".join(f"{kind}: {count}" for kind, count in left_out.items())
         raise Unreadable(f"its pages show no text that is kept ({kinds})") from error
@@ -60,61 +62,69 @@ def _check_text(pages: list[Page]) -> None:
         )
 
 
-def _body_size(pages: list[Page]) -> float:
+def _body_size(sheets: list[Sheet], running: set[Segment]) -> float:
     """The font size of the most characters."""
     num_characters: Counter[float] = Counter()
-    for page in pages:
-        for segment in page.sheet.segments:
+    for segment in itertools.chain.from_iterable(sheet.segments for sheet in sheets):
+        if segment not in running:
             num_characters[segment.size] += len(segment.text)
     return num_characters.most_common(1)[0][0] if num_characters else 0.0
 
 
 def _blocks(page: Page, running: set[Segment]) -> list[Block]:
     """Paragraphs and tables in reading order; text at another angle, never a heading, is last."""
-    sheet = page.sheet
-    body = [segment for segment in sheet.segments if segment not in running]
-    turned = [segment for segment in sheet.turned_segments if segment not in running]
-    turned_blocks = [block._replace(size=0.0) for block in order_blocks(turned, [])]
-    return order_blocks(body, page.tables) + turned_blocks
+    body = _without(page.sheet.segments, running)
+    blocks = order_blocks(body, page.tables)
+    for group in page.sheet.turned_groups:
+        for block in order_blocks(_without(group, running), []):
+            blocks.append(block._replace(size=0.0))
+    return blocks
 
 
-def _join_words(pages: list[list[Block]]) -> list[list[Block]]:
-    """The blocks with the words in one piece that the end of a line or page cuts."""
-    words = count_words(block.text for blocks in pages for block in blocks)
-    joined_pages: list[list[Block]] = []
+def _without(segments: list[Segment], running: set[Segment]) -> list[Segment]:
+    return [segment for segment in segments if segment not in running]
+
+
+def _join_words(pages: list[list[Block]]) -> None:
+    """Write the words in one piece that the end of a line, column or page cuts."""
+    positions: list[tuple[list[Block], int]] = []
     for blocks in pages:
-        blocks = list(blocks)
-        if blocks and joined_pages and joined_pages[-1] and END_OF_CUT_WORD.search(
-            joined_pages[-1][-1].text
-        ):
-            pass
-        joined_pages.append([
-            block._replace(text=join_hyphens(block.text, words)) for block in blocks
-        ])
-    return joined_pages
+        positions += [(blocks, index) for index in range(len(blocks))]
+    for (last_blocks, last_index), (blocks, index) in itertools.pairwise(positions):
+        last = last_blocks[last_index]
+        block = blocks[index]
+        if CUT_WORD.search(last.text) and _is_continued(last, block):
+            tail, *rest = block.text.split(maxsplit=1)
+            last_blocks[last_index] = last._replace(text=f"{last.text}\n{tail}")
+            blocks[index] = block._replace(text="".join(rest))
+    words = count_words(blocks[index].text for blocks, index in positions)
+    for blocks, index in positions:
+        text = join_hyphens(blocks[index].text, words)
+        blocks[index] = blocks[index]._replace(text=text)
 
 
 def _parts(pages: list[list[Block]], max_body_size: float) -> Iterator[Part]:
     """Blocks as parts; a font larger than the body's makes a heading, the largest the highest."""
     sizes = {block.size for blocks in pages for block in blocks if block.size > max_body_size}
     heading_sizes = sorted(sizes, reverse=True)
-    last_block = None
+    last = None
     for blocks in pages:
         yield Part("page")
-        for number, block in enumerate(blocks):
+        for block in blocks:
             if block.size in heading_sizes and _is_short_text(block.text):
                 yield Part("heading", block.text, heading_sizes.index(block.size) + 1)
-            elif number == 0 and last_block and _is_continued(last_block, block):
+            elif last and _is_continued(last, block):
                 yield Part("continuation", block.text)
             else:
                 yield Part("text", block.text)
-            last_block = block
+            last = block
 
 
-def _is_continued(last: Block, first: Block) -> bool:
-    """Whether the sentence at the end of a page goes on at the beginning of the next."""
-    is_same_font = last.size == first.size > 0
-    return is_same_font and first.text[0].islower() and not SENTENCE_END.search(last.text)
+def _is_continued(last: Block, block: Block) -> bool:
+    """Whether the sentence at the end of a column or page goes on at the top of the next."""
+    is_same_font = last.size == block.size > 0
+    is_cut = block.text[:1].islower() and not SENTENCE_END.search(last.text)
+    return is_same_font and is_cut and block.box.top < last.box.bottom
 
 
 def _is_short_text(text: str) -> bool:
@@ -126,12 +136,11 @@ def _left_out(pages: list[Page], running: list[set[Segment]]) -> dict[str, int]:
     num_characters = sum(page.num_characters for page in pages)
     num_pictures = sum(page.is_picture for page in pages)
     num_text_pages = max(1, len(pages) - num_pictures)
-    counts = {
-        "running heads and page numbers": sum(
-            len(segment.text) for segments in running for segment in segments
-        ),
-        "characters outside the page": sum(page.num_outside for page in pages),
-        "characters that their font does not name": sum(page.num_unknown for page in pages),
-        "pages that are pictures": num_pictures * num_characters // num_text_pages,
-    }
-    return {kind: count for kind, count in counts.items() if count}
+    counts: Counter[str] = Counter()
+    for segment in itertools.chain.from_iterable(running):
+        counts["running heads and page numbers"] += len(segment.text)
+    for page in pages:
+        counts["characters outside the page"] += page.num_outside
+        counts["characters that their font does not name"] += page.num_unknown
+    counts["pages that are pictures"] = num_pictures * num_characters // num_text_pages
+    return dict(+counts)  # without zeros
