@@ -8,7 +8,7 @@ import socket
 import urllib.request
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 REMEDY = "if it may be fetched from, add it to fetch.allowed_hosts in params.yaml"
 
@@ -69,7 +69,7 @@ class HostRule:
 
 def is_below(url: str, folder: str) -> bool:
     """Whether the URL is below the folder, also for a server that resolves its dots."""
-    path = urllib.request.unquote(urlsplit(url).path)
+    path = unquote(urlsplit(url).path)
     return url.startswith(folder) and ".." not in path.split("/")
 
 

@@ -7,6 +7,7 @@ its form alone only if few things but telephone numbers have that form; any othe
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from pipelines.corpus.placeholders import is_placeholder_phone
@@ -39,6 +40,10 @@ GROUPS = re.compile(
     rf"){END}"
 )
 BARE = re.compile(rf"{START}\d{{7,12}}{END}")
+
+# The digit before an area code, or an area code in parentheses; at least nine digits in all. With
+# dots it may be a version.
+NATIONAL_START = re.compile(r"(?=(?:[^\d.]*\d){9})(?:0[1-9]\d*[ -]\d|\(\d{2,5}\) ?\d+[ -]\d)")
 
 # Words that mean nothing but a telephone; the number may follow directly.
 PHONE_WORD = (
@@ -107,7 +112,7 @@ def find_phones(text: str) -> Iterator[Phone]:
     for match in AMERICAN.finditer(text):
         yield _judge(text, match, "its North American form")
     for match in GROUPS.finditer(text):
-        yield _judge(text, match, None)
+        yield _judge(text, match, "a country's form" if _has_national_form(text, match) else None)
     for match in BARE.finditer(text):
         yield _judge(text, match, None)
 
@@ -144,11 +149,40 @@ def _has_country(number: str) -> bool:
     return phonenumbers.is_valid_number(parsed) and (is_written_with_plus or has_groups)
 
 
+def _has_national_form(text: str, match: re.Match[str]) -> bool:
+    """Whether it begins like a national number, and stands in no row of numbers."""
+    start, end = match.span()
+    is_in_row = re.search(r"[\d)] ?$", text[max(0, start - 2) : start]) or re.match(
+        r" ?[\d(]", text[end : end + 2]
+    )
+    has_prefix = NATIONAL_START.match(match[0])
+    return not is_in_row and has_prefix is not None and _is_grouped_as_somewhere(match[0])
+
+
+@lru_cache(maxsize=4096)
+def _is_grouped_as_somewhere(number: str) -> bool:
+    """Whether it is in use in a country, and its digits are grouped as they are written there."""
+    import phonenumbers
+
+    groups = re.findall(r"\d+", number)
+    for region in phonenumbers.SUPPORTED_REGIONS:
+        try:
+            parsed = phonenumbers.parse(number, region)
+        except phonenumbers.NumberParseException:
+            continue
+        if not phonenumbers.is_valid_number_for_region(parsed, region):
+            continue
+        form = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
+        if re.findall(r"\d+", form) == groups:
+            return True
+    return False
+
+
 def _is_possible(text: str, match: re.Match[str]) -> bool:
     """Whether it has the digits of a telephone number and is neither a date nor an example."""
     number = re.split(r"(?i:,? ?(?:x|ext))", match[0])[0]
     digits = re.sub(r"\D", "", number)
-    if len(digits) not in NUM_DIGITS or is_placeholder_phone(digits):
+    if len(digits) not in NUM_DIGITS or is_placeholder_phone(number):
         return False
     if DATES.fullmatch(number) or UNIT.match(text, match.end()):
         return False

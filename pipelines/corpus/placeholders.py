@@ -6,10 +6,10 @@ Documentation uses them in place of real ones, so they are never personal.
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-# Numbers reserved for fiction: 555 in North America, and what the British, French, German and
-# Australian regulators set aside.
+# Numbers of nobody: 555-0100 to 555-0199 and the inquiries 555-1212 in North America, and what the
+# British, French, German and Australian regulators set aside for fiction.
 FICTIONAL_PHONES = re.compile(
-    r"1?[2-9]\d\d555\d{4}|555\d{4}"
+    r"(?:1?[2-9]\d\d)?555(?:01\d\d|1212)"
     r"|(?:44|0)0?(?:7700900\d{3}|2079460\d{3}|1[1-9]1?4960\d{3}|1632960\d{3})"
     r"|(?:33|0)0?(?:19900|26191|35301|46571|53649|63998)\d{4}"
     r"|(?:49|0)0?(?:3023125|6990009|4066969|221471|8999998)\d{2,4}"
@@ -40,11 +40,15 @@ NO_STATION = re.compile(r"00005e0053|01005e|3333|0180c2|0242")
 PATTERNED_MACS = ("012345", "123456", "001122", "112233", "aabbcc", "deadbeef", "fedcba")
 
 
-def is_placeholder_phone(digits: str) -> bool:
-    """Whether these digits are counted out, repeated, or a number for fiction."""
+def is_placeholder_phone(number: str) -> bool:
+    """Whether its digits are counted out, repeated, or set aside for fiction.
+
+    Counted digits must be in one block: 555-123-4567 is also written for a real number.
+    """
+    digits = re.sub(r"\D", "", number)
     if len(set(digits)) <= 2:
         return True
-    if any(run in digits for run in COUNTING):
+    if any(run in number for run in COUNTING):
         return True
     return FICTIONAL_PHONES.fullmatch(digits) is not None
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipelines import files
 from pipelines.config.ingest import GitSource
 from pipelines.corpus.problems import source_error
-from pipelines.corpus.snapshots import Row, expand_variables, make_row
+from pipelines.corpus.snapshots import FetchBounds, Row, expand_variables, make_row
 from pipelines.system import git
 from pipelines.system.paths import state_folder
 
@@ -35,7 +35,7 @@ class Commit(NamedTuple):
     folders: set[str]
 
 
-def read_repository(source: GitSource, max_bytes: int) -> Iterator[Row]:
+def read_repository(source: GitSource, bounds: FetchBounds) -> Iterator[Row]:
     """Files that match the globs, sorted by path; a symbolic link has the content of its file.
 
     Raises UserError if the repository or the revision cannot be had, or if nothing matches.
@@ -51,7 +51,7 @@ def read_repository(source: GitSource, max_bytes: int) -> Iterator[Row]:
         revision = f"{source.repository} at {source.revision}"
         raise source_error(source.name, f"no file of {revision} matches {source.globs}")
     for blob in blobs:
-        yield from _read_blob(source, mirror, content, blob, max_bytes)
+        yield from _read_blob(source, mirror, content, blob, bounds.max_bytes)
 
 
 def _read_blob(

@@ -35,12 +35,12 @@ def test_params_yaml_of_this_repository_is_valid_and_every_section_is_found_by_i
 
 def test_the_sections_are_listed_in_the_order_of_the_file() -> None:
     names = params.load(ROOT / "params.yaml").names()
-    assert names[:4] == ["engine", "ingest", "redact", "validate"]
+    assert names[:4] == ["engine", "ingest", "fetch", "redact"]
     assert sorted(names) == sorted(params.section_models())
 
 
 def test_an_unknown_section_is_named_with_the_existing_ones() -> None:
-    message = "params.yaml has no section `trian`; its sections are engine, ingest, redact, "
+    message = "params.yaml has no section `trian`; its sections are engine, ingest, fetch, redact, "
     with pytest.raises(UserError, match=message):
         params.load(ROOT / "params.yaml").named("trian")
 

@@ -23,6 +23,10 @@ def numbers(text: str) -> list[str]:
         ("(905) 674-3793, ext. 12", "(905) 674-3793, ext. 12"),
         ("the number 905-674-3793.", "905-674-3793"),
         ("345.899.3560", "345.899.3560"),
+        ("the surgery, 020 7183 8750, is open", "020 7183 8750"),
+        ("clinique 01 84 17 61 18", "01 84 17 61 18"),
+        ("(11) 96123-8306", "(11) 96123-8306"),
+        ("Call 555-123-4567, or 212-555-5555.", "555-123-4567, 212-555-5555"),
         ("Phone:\n60-56-85-91\n", "60-56-85-91"),
         ("| Telephone | 0490 75 40 81 |", "0490 75 40 81"),
         ('{"phoneNumber": "9498777106"}', "9498777106"),
@@ -41,7 +45,7 @@ def numbers(text: str) -> list[str]:
     ],
 )
 def test_a_number_counts_by_its_form_or_by_what_stands_beside_it(text: str, expected: str) -> None:
-    assert numbers(text) == [expected]
+    assert ", ".join(numbers(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,6 +74,8 @@ def test_a_number_counts_by_its_form_or_by_what_stands_beside_it(text: str, expe
         "index 0000000000..6f4c627b6e",
         "0000 0001 0002 0003, 00000000 00000010",
         "200-300-4000 items, 512 512 4096",
+        "dump 01 84 17 61 18 22 5f and 0e 01 84 17 61 18 40 07",
+        "modes 0644 0755, dates 02 11 2024, versions 01.02.03.04.05",
         "phone: 555-0123, (555) 555-5555, +1 206 555 0100, +447700 900123, tel 1234567890",
         "The port range is 10000-20000 for each call.",
         "fax 0000000, mobile: 9999999999",
@@ -82,5 +88,5 @@ def test_other_digits_are_left_alone(text: str) -> None:
 
 
 def test_the_reason_names_the_label_and_no_digit() -> None:
-    (phone,) = find_phones("mobile phone no.: 0490 75 40 81")
+    (phone,) = find_phones("mobile phone no.: 60-56-85-91")
     assert phone.why == "beside 'phone no'"

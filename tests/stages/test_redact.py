@@ -73,7 +73,7 @@ def test_personal_data_is_replaced_and_the_report_has_counts_and_no_value() -> N
 
 
 def test_each_replacement_is_listed_with_its_place_and_reason_and_without_its_value() -> None:
-    text = "# Contacts\n\n| Reception | phone: 0490 75 40 81 |\n| Host | 84.17.61.18 |\n"
+    text = "# Contacts\n\n| Reception | phone: 60-56-85-91 |\n| Host | 84.17.61.18 |\n"
     run_stage({"PHONE_NUMBER": "mask", "IP_ADDRESS": "remove"}, document("a", text))
     assert list(files.read(OUTPUTS.redactions, REDACTIONS)) == [
         {
