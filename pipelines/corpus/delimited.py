@@ -82,8 +82,8 @@ def _split_line(line: str, delimiter: str) -> list[str]:
     while position <= len(line):
         match = field.match(line, position)
         assert match is not None  # its second alternative may be empty
-        quoted = match[1]
-        fields.append(match[2] if quoted is None else quoted.replace('""', '"'))
+        content = match[1]
+        fields.append(match[2] if content is None else content.replace('""', '"'))
         position = match.end() + 1
     return fields
 

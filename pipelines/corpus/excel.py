@@ -77,7 +77,7 @@ def _sheet_parts(root: Any, workbook: Workbook) -> Iterator[Part]:
 def _read_strings(package: Package, path: str) -> list[str]:
     """The strings that cells refer to by number."""
     strings = []
-    for strings_path in package.related(path, "sharedStrings"):
+    for strings_path in package.parts_of_kind(path, "sharedStrings"):
         for element in package.parse(strings_path):
             strings.append(_read_string(element))
     return strings
@@ -99,7 +99,7 @@ def _read_formats(package: Package, path: str) -> list[str]:
     from openpyxl.styles.numbers import BUILTIN_FORMATS
 
     formats: list[str] = []
-    for styles_path in package.related(path, "styles"):
+    for styles_path in package.parts_of_kind(path, "styles"):
         root = package.parse(styles_path)
         own_formats = {}
         for element in descendants(root, "numFmt"):
@@ -252,7 +252,7 @@ def _surrounding_parts(package: Package, path: str) -> Iterator[Part]:
     notes = list(_read_notes(package, path))
     if notes:
         yield Part("text", "\n".join(["Notes:", "", *notes]))
-    for drawing_path in package.related(path, "drawing"):
+    for drawing_path in package.parts_of_kind(path, "drawing"):
         for paragraph in descendants(package.parse(drawing_path), "p"):
             text = "".join(run.text or "" for run in descendants(paragraph, "t"))
             yield Part("text", text)
@@ -260,7 +260,7 @@ def _surrounding_parts(package: Package, path: str) -> Iterator[Part]:
 
 def _read_notes(package: Package, path: str) -> Iterator[str]:
     for kind, name in (("threadedComment", "text"), ("comments", "t")):
-        for notes_path in package.related(path, kind):
+        for notes_path in package.parts_of_kind(path, kind):
             for element in descendants(package.parse(notes_path), "threadedComment", "comment"):
                 text = "".join(part.text or "" for part in descendants(element, name))
                 if text.strip() and not text.startswith(THREAD):

@@ -8,7 +8,7 @@ from email.parser import BytesParser
 from typing import Any, NamedTuple
 
 from pipelines.corpus.mail_body import (
-    UNDECODED,
+    REPLACEMENT,
     choose_body,
     decode_header_text,
     decode_text,
@@ -22,7 +22,7 @@ HEADERS = ("From", "To", "Cc", "Date")
 MAX_ATTACHMENTS = 100  # of a mail that are read; the others are named
 START_OF_MAIL = re.compile(rb"(?m)(?:\A|(?<=\n\n)|(?<=\n\r\n))From [^\n]+\n(?=[A-Za-z-]+:)")
 SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature")
-ENCRYPTED = ("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
+CIPHERS = ("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime")
 HEADER_ERRORS = (
     AttributeError,
     IndexError,
@@ -131,8 +131,8 @@ def _header(message: Message, name: str) -> str:
     try:
         value = str(message[name] or "")
     except HEADER_ERRORS:
-        value = UNDECODED
-    if UNDECODED not in value:
+        value = REPLACEMENT
+    if REPLACEMENT not in value:
         return value
     raw_values = [str(raw) for key, raw in message.raw_items() if key.lower() == name.lower()]
     return decode_header_text(raw_values[0])
@@ -141,7 +141,7 @@ def _header(message: Message, name: str) -> str:
 def _read_part(part: Any, mail: Mail) -> None:
     """Add what a part of a message has: texts, attachments, or parts of its own."""
     kind = part.get_content_type()
-    if kind in ENCRYPTED:
+    if kind in CIPHERS:
         mail.attachments.append(Attachment(_name(part), problem="is encrypted: save it decrypted"))
     elif kind == "message/rfc822":
         mail.mails.extend(map(read_message, _children(part)))

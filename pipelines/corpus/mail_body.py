@@ -10,7 +10,7 @@ from pipelines.corpus.main_content import NEVER_TEXT
 from pipelines.corpus.parts import Unreadable
 
 MIN_TEXT_SHARE = 0.5  # of the HTML version's words, below which the plain text stands for nothing
-UNDECODED = "\ufffd"  # stands for bytes that the parser of headers could not decode
+REPLACEMENT = "\ufffd"  # stands for bytes that the parser of headers could not decode
 INVISIBLE = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNORECASE)
 
 

@@ -93,10 +93,9 @@ def _first_section(number_format: str) -> str:
 
 def _digit_pattern(patterns: list[str]) -> str:
     """The pattern of a format of fixed digits; empty for one of a quantity."""
-    joined = "".join(patterns)
     digits = patterns[::2]
     is_fixed = all(re.fullmatch("0+", text) for text in digits)
-    return joined if is_fixed and len("".join(digits)) > 1 else ""
+    return "".join(patterns) if is_fixed and len("".join(digits)) > 1 else ""
 
 
 def _fill_pattern(value: int, pattern: str) -> str:

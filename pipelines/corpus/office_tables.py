@@ -37,7 +37,7 @@ def format_cells(rows: list[list[Cell]], num_heads: int) -> str:
     head = list(map(_visible, grid[0]))
     if num_heads > 1:
         head = _join_head(grid[:num_heads])
-    body = [[_visible(slot) for slot in row] for row in grid[num_heads:]]
+    body = [list(map(_visible, row)) for row in grid[num_heads:]]
     return format_table([head, *body])
 
 

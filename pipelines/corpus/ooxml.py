@@ -78,7 +78,7 @@ class Package:
             relations[element.get("Id") or ""] = Relation(kind, target, is_external)
         return relations
 
-    def related(self, path: str, kind: str) -> list[str]:
+    def parts_of_kind(self, path: str, kind: str) -> list[str]:
         """The paths of the parts to which a part has relations of this kind, if they are there."""
         paths = []
         for relation in self.relations(path).values():
@@ -88,14 +88,14 @@ class Package:
 
     def main_path(self) -> str:
         """The path of the document, presentation or workbook. Raises Unreadable if it has none."""
-        paths = self.related("", "officeDocument")
+        paths = self.parts_of_kind("", "officeDocument")
         if not paths:
             raise Unreadable("a damaged file: the package names no main document")
         return paths[0]
 
     def title(self) -> str | None:
         """The title among the document's properties; None if it is missing or blank."""
-        for path in self.related("", "core-properties"):
+        for path in self.parts_of_kind("", "core-properties"):
             for element in self.parse(path):
                 if name_of(element) == "title" and (element.text or "").strip():
                     return str(element.text).strip()

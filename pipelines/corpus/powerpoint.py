@@ -76,7 +76,7 @@ def _slide_parts(slide: Slide) -> Iterator[Part]:
     for text in texts:
         yield Part("text", text)
     yield from _read_notes(slide)
-    for path in slide.package.related(slide.path, "comments"):
+    for path in slide.package.parts_of_kind(slide.path, "comments"):
         root = slide.package.parse(path)
         words = (element.text or "" for element in descendants(root, "text", "t"))
         slide.left_out[COMMENTS] += sum(map(len, words))
@@ -84,7 +84,7 @@ def _slide_parts(slide: Slide) -> Iterator[Part]:
 
 def _read_notes(slide: Slide) -> Iterator[Part]:
     """What the speaker says."""
-    for path in slide.package.related(slide.path, "notesSlide"):
+    for path in slide.package.parts_of_kind(slide.path, "notesSlide"):
         for shape in descendants(slide.package.parse(path), "sp"):
             if _placeholder(shape)[0] not in FURNITURE:
                 yield Part("text", _read_body(child(shape, "txBody")))
@@ -94,7 +94,7 @@ def _find_frames(package: Package, path: str) -> dict[str, Box]:
     """Positions of placeholders in a slide's layout and master, by index and by type."""
     frames: dict[str, Box] = {}
     for kind in ("slideLayout", "slideMaster"):
-        paths = package.related(path, kind)
+        paths = package.parts_of_kind(path, kind)
         if not paths:
             return frames
         path = paths[0]
@@ -170,9 +170,10 @@ def _stated_box(shape: Any) -> Box | None:
         offset = child(frame, "off")
         size = child(frame, "ext")
         if offset is not None and size is not None:
-            left = _length(offset.get("x"))
+            x_start = _length(offset.get("x"))
             top = _length(offset.get("y"))
-            return Box(left, top, left + _length(size.get("cx")), top + _length(size.get("cy")))
+            x_end = x_start + _length(size.get("cx"))
+            return Box(x_start, top, x_end, top + _length(size.get("cy")))
     return None
 
 

@@ -9,9 +9,9 @@ TOLERANCE = 0.01  # of the page's extent by which boxes may overlap and still st
 class Box(NamedTuple):
     """Where a shape lies, in any unit; `top` is less than `bottom`."""
 
-    left: float
+    x_start: float
     top: float
-    right: float
+    x_end: float
     bottom: float
 
 
@@ -29,9 +29,9 @@ def sort_boxes(boxes: Sequence[Box | None]) -> list[int]:
     The page is cut recursively at its widest gap (Nagy and Seth 1984), between columns before
     rows if both are as wide. Boxes that no gap separates are read from top to bottom.
     """
-    placed = [index for index, box in enumerate(boxes) if box is not None]
-    known = {index: box for index, box in enumerate(boxes) if box is not None}
-    order = _sort(placed, known)
+    positions = [index for index, box in enumerate(boxes) if box is not None]
+    boxes_by_index = {index: box for index, box in enumerate(boxes) if box is not None}
+    order = _sort(positions, boxes_by_index)
     return order + [index for index, box in enumerate(boxes) if box is None]
 
 
@@ -43,14 +43,16 @@ def _sort(indices: list[int], boxes: dict[int, Box]) -> list[int]:
         group = pending.pop()
         cut = _best_cut(group, boxes) if len(group) > 1 else None
         if cut is None:
-            order += sorted(group, key=lambda index: (boxes[index].top, boxes[index].left))
+            order += sorted(group, key=lambda index: (boxes[index].top, boxes[index].x_start))
         else:
             pending += [cut.second, cut.first]
     return order
 
 
 def _best_cut(group: list[int], boxes: dict[int, Box]) -> Cut | None:
-    beside = _widest_cut(group, lambda index: boxes[index].left, lambda index: boxes[index].right)
+    beside = _widest_cut(
+        group, lambda index: boxes[index].x_start, lambda index: boxes[index].x_end
+    )
     below = _widest_cut(group, lambda index: boxes[index].top, lambda index: boxes[index].bottom)
     if beside is None or below is None:
         return beside or below
@@ -61,13 +63,13 @@ def _widest_cut(
     group: list[int], start: Callable[[int], float], end: Callable[[int], float]
 ) -> Cut | None:
     """The cut at the widest gap in one direction; None if the boxes overlap throughout."""
-    ordered = sorted(group, key=start)
-    extent = max(map(end, group)) - start(ordered[0])
+    sorted_group = sorted(group, key=start)
+    extent = max(map(end, group)) - start(sorted_group[0])
     best: Cut | None = None
-    reach = end(ordered[0])
-    for position in range(1, len(ordered)):
-        gap = start(ordered[position]) - reach
+    reach = end(sorted_group[0])
+    for position in range(1, len(sorted_group)):
+        gap = start(sorted_group[position]) - reach
         if gap >= -TOLERANCE * extent and (best is None or gap > best.gap):
-            best = Cut(gap, ordered[:position], ordered[position:])
-        reach = max(reach, end(ordered[position]))
+            best = Cut(gap, sorted_group[:position], sorted_group[position:])
+        reach = max(reach, end(sorted_group[position]))
     return best

@@ -3,14 +3,14 @@
 import re
 
 # Scripts without blanks between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
-UNSPACED = (
+SCRIPTS_WITHOUT_BLANKS = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\uff66-\uff9f\U00020000-\U0003ffff"
 )
 CHARACTERS_A_WORD = 2  # of these scripts, about: 1.5 in Chinese, 4 in Thai
-UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
-WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+CHARACTER_WITHOUT_BLANKS = re.compile(f"[{SCRIPTS_WITHOUT_BLANKS}]")
+WORD = re.compile(rf"[{SCRIPTS_WITHOUT_BLANKS}]|[^\W{SCRIPTS_WITHOUT_BLANKS}]+")
 
 
 def split_words(text: str) -> list[str]:
@@ -20,7 +20,7 @@ def split_words(text: str) -> list[str]:
 
 def count_words(text: str) -> int:
     """Words and numbers; rules and other marks are none."""
-    spaced_text, num_characters = UNSPACED_CHARACTER.subn(" ", text)
+    spaced_text, num_characters = CHARACTER_WITHOUT_BLANKS.subn(" ", text)
     num_spaced_words = 0
     for word in spaced_text.split():
         num_spaced_words += any(map(str.isalnum, word))

@@ -14,12 +14,12 @@ from pipelines.corpus.office_tables import Cell, format_cells
 from pipelines.corpus.ooxml import Package, attribute, child, count_characters, name_of
 from pipelines.corpus.parts import ConvertedDocument, Empty, Part, Unreadable, assemble
 from pipelines.corpus.word_styles import Numbering, Style
-from pipelines.corpus.word_text import DELETED, LEFT_OUT, PROPERTIES, Reading, read_text
+from pipelines.corpus.word_text import DELETIONS, LEFT_OUT, PROPERTIES, Reading, read_text
 
 FOOTERS = "heads and footers"
 COMMENTS = "comments"
 CONTENTS = "table of contents"
-EMBEDDED = "embedded documents"
+EMBEDDED_FILES = "embedded documents"
 MAX_COLUMNS = 100  # that a cell spans; Word allows 63
 CODE_STYLE = re.compile(r"(?i)\b(code|preformatted|listing|verbatim|console)\b")
 BULLET_STYLE = re.compile(r"(?i)list (bullet|number)")
@@ -53,18 +53,18 @@ def convert_docx(content: bytes) -> ConvertedDocument:
     if body is None:
         raise Unreadable("a damaged file: the document has no body")
     try:
-        converted = assemble(_parts(_read_blocks(body, document), document))
+        result = assemble(_parts(_read_blocks(body, document), document))
     except Empty:
         _refuse_embedded(package, path)
         raise
     _count_surroundings(document.reading)
     left_out = {kind: number for kind, number in document.reading.left_out.items() if number}
-    return converted._replace(title=package.title() or converted.title, left_out=left_out)
+    return result._replace(title=package.title() or result.title, left_out=left_out)
 
 
 def _find_notes(reading: Reading) -> None:
     for kind in ("footnote", "endnote"):
-        for path in reading.package.related(reading.path, f"{kind}s"):
+        for path in reading.package.parts_of_kind(reading.path, f"{kind}s"):
             for note in reading.package.parse(path):
                 reading.notes[kind, attribute(note, "id") or ""] = note
 
@@ -73,14 +73,14 @@ def _count_surroundings(reading: Reading) -> None:
     """Count what stands around the text and is not read."""
     kinds = {"header": FOOTERS, "footer": FOOTERS, "comments": COMMENTS}
     for kind, name in kinds.items():
-        for path in reading.package.related(reading.path, kind):
+        for path in reading.package.parts_of_kind(reading.path, kind):
             reading.left_out[name] += count_characters(reading.package.parse(path))
-    for path in reading.package.related(reading.path, "aFChunk"):
-        reading.left_out[EMBEDDED] += len(reading.package.read(path))
+    for path in reading.package.parts_of_kind(reading.path, "aFChunk"):
+        reading.left_out[EMBEDDED_FILES] += len(reading.package.read(path))
 
 
 def _refuse_embedded(package: Package, path: str) -> None:
-    if package.related(path, "aFChunk"):
+    if package.parts_of_kind(path, "aFChunk"):
         raise Unreadable(
             "has its text in an embedded file, which only Word unfolds: open it in Word and save it"
         )
@@ -205,7 +205,7 @@ def _members(element: Any, name: str, document: Document) -> Iterator[Any]:
         part_name = name_of(part)
         if part_name == name:
             if name == "tr" and child(part, "trPr", "del") is not None:
-                document.reading.left_out[DELETED] += count_characters(part)
+                document.reading.left_out[DELETIONS] += count_characters(part)
             else:
                 yield part
         elif part_name not in PROPERTIES and part_name not in LEFT_OUT:

@@ -107,7 +107,7 @@ def format_number(number: int, form: str) -> str:
 def read_styles(package: Package, path: str) -> dict[str, Style]:
     """The styles of a document by their ids. A style without a name goes by its id."""
     styles = {}
-    for styles_path in package.related(path, "styles"):
+    for styles_path in package.parts_of_kind(path, "styles"):
         for element in package.parse(styles_path):
             key = attribute(element, "styleId")
             if name_of(element) != "style" or key is None:
@@ -152,7 +152,7 @@ def read_numbering(package: Package, path: str, styles: dict[str, Style]) -> Num
     """The lists of a document."""
     numbering = Numbering()
     links: dict[str, str] = {}  # abstract id -> the style whose list it takes
-    for numbering_path in package.related(path, "numbering"):
+    for numbering_path in package.parts_of_kind(path, "numbering"):
         for element in package.parse(numbering_path):
             if name_of(element) == "abstractNum":
                 key = attribute(element, "abstractNumId") or ""
@@ -164,8 +164,8 @@ def read_numbering(package: Package, path: str, styles: dict[str, Style]) -> Num
                 _read_list(element, numbering)
     for key, link in links.items():
         number_id = styles[link].number_id if link in styles else None
-        linked = numbering.lists.get(number_id or "")
-        numbering.levels[key] = numbering.levels.get(linked or "", numbering.levels[key])
+        target = numbering.lists.get(number_id or "")
+        numbering.levels[key] = numbering.levels.get(target or "", numbering.levels[key])
     return numbering
 
 

@@ -22,12 +22,12 @@ from pipelines.corpus.ooxml import (
     read_drawing,
 )
 
-DELETED = "deleted text"
+DELETIONS = "deleted text"
 HIDDEN = "hidden text"
 READINGS = "phonetic guides"
 PICTURES = "pictures"
 SYMBOLS = "symbols without a character"
-LEFT_OUT = {"del": DELETED, "moveFrom": DELETED, "rt": READINGS}
+LEFT_OUT = {"del": DELETIONS, "moveFrom": DELETIONS, "rt": READINGS}
 PROPERTIES = frozenset(
     [
         "pPr",
