@@ -60,16 +60,20 @@ UNREAD_SUFFIXES = {
     ".rtf": "RTF: save it as docx",
     ".svg": "a picture (SVG)",
 }
+OLE2_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 UNREAD_STARTS = {
     b"version https://git-lfs.github.com/spec/": (
         "a Git LFS pointer, not the file: run `git lfs pull` in its repository"
     ),
     b"{\\rtf": "RTF: save it as docx",
+    OLE2_START: (
+        "an Office file from before 2007, or one with a password: "
+        "save it as docx, pptx or xlsx without a password"
+    ),
 }
 PLAIN_SUFFIXES = (".txt", ".log", ".text")
 OFFICE_FOLDERS = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
 OUTLOOK_STREAM = "__properties_version1.0".encode("utf-16-le")  # of a saved message
-OLE2_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ZIP_START = b"PK\x03\x04"
 HTML_START = re.compile(r"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!doctype\s+html|<html[\s>])")
 XML_START = re.compile(r"\s*<\?xml\s")
@@ -103,16 +107,9 @@ def detect_media_type(content: bytes, name: str, hint: str | None = None) -> str
         return PDF
     if content.startswith(ZIP_START):
         return _detect_archive_type(content)
-    for start, reason in UNREAD_STARTS.items():
-        if content.startswith(start):
-            raise Unreadable(reason)
     if content.startswith(OLE2_START) and OUTLOOK_STREAM in content:
         return MSG
-    if content.startswith(OLE2_START):
-        raise Unreadable(
-            "an Office file from before 2007, or one with a password: "
-            "save it as docx, pptx or xlsx without a password"
-        )
+    _refuse_by_start(content)
     sample = decode(content)[:SAMPLE_CHARACTERS]
     suffix = PurePosixPath(name).suffix.lower()
     if HTML_START.match(sample):
@@ -121,14 +118,17 @@ def detect_media_type(content: bytes, name: str, hint: str | None = None) -> str
         raise Unreadable(UNREAD_SUFFIXES[suffix])
     if suffix in MAIL_SUFFIXES and _has_mail_headers(sample):
         return MAIL
-    if hint in TEXTS:
-        return str(hint)
-    if suffix in SUFFIXES:
-        return SUFFIXES[suffix]
-    return _detect_by_sample(content, sample, suffix)
+    stated_type = hint if hint in TEXTS else SUFFIXES.get(suffix)
+    return stated_type or _detect_by_sample(sample, suffix)
 
 
-def _detect_by_sample(content: bytes, sample: str, suffix: str) -> str:
+def _refuse_by_start(content: bytes) -> None:
+    for start, reason in UNREAD_STARTS.items():
+        if content.startswith(start):
+            raise Unreadable(reason)
+
+
+def _detect_by_sample(sample: str, suffix: str) -> str:
     """The type of a text whose name says nothing.
 
     Rows of a database and of a data set have no suffix: their texts are often fragments of HTML.

@@ -139,19 +139,25 @@ def _describe_by_name(element: Any, page: Page) -> str | None:
     if set(_names(element)) & UNPRINTED_NAMES and not _has_prose(element, page):
         return HIDDEN
     kind = _kind_of_names(_class_names(element))
-    if kind is None and not _is_titled_by_its_id(element):
+    if kind is None:
         kind = _kind_of_names(_id_names(element))
-    if kind is None or _is_most_of_page(element, page):
-        return None
+        if kind is not None and _is_titled_by_its_id(element):
+            return None
+    return None if kind is None or _holds_content(element, kind, page) else kind
+
+
+def _holds_content(element: Any, kind: str, page: Page) -> bool:
+    """Whether an element is content though it is called furniture."""
+    if _is_most_of_page(element, page) or element.name in HEADINGS:
+        return True
+    if element.get("role") == "tablist" or element.find("h1") is not None:
+        return True
+    if element.find(class_="sidebar-title") is not None:
+        return True
     if element.name == "table" and element.find("th") is not None:
-        return None
-    if element.find("h1") is not None or element.name in HEADINGS:
-        return None
-    if element.get("role") == "tablist" or element.find(class_="sidebar-title") is not None:
-        return None
-    if kind in (NAVIGATION, NOTICES) and _has_prose(element, page):
-        return kind if _is_exact(element) else None
-    return kind
+        return True
+    is_prose = kind in (NAVIGATION, NOTICES) and _has_prose(element, page)
+    return is_prose and not _is_exact(element)
 
 
 def _kind_of_names(names: list[str]) -> str | None:

@@ -20,7 +20,7 @@ FRAMES_OF_LINES = ["ol", "ul", "table", "tbody"]
 def join_listing_tables(body: Any) -> None:
     """Replace each table that is a listing with line numbers by the listing alone."""
     for table in body.find_all("table"):
-        if table.decomposed or table.find("table") or not _is_listing(table):
+        if table.find("table") or not _is_listing(table):
             continue
         lines = [text for row in table.find_all("tr") for text in _code_texts(row)]
         code = "\n".join(text.strip("\n") for text in lines)

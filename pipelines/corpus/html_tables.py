@@ -36,23 +36,23 @@ def read_table(element: Any) -> Table:
     num_head_rows = _count_head_rows(rows)
     filled_rows = _fill_spans(rows)
     cells = element.find_all(["td", "th"])
-    has_blocks = any(map(_has_blocks, cells))
-    has_head = element.find("th") is not None
-    arranges = len(cells) == 1 or has_blocks or any(map(_has_paragraphs, cells))
+    has_blocks = _has_blocks(element)
+    has_head = any(cell.name == "th" for cell in cells)
+    arranges = not has_head and (len(cells) == 1 or has_blocks or any(map(_has_paragraphs, cells)))
     role = str(element.get("role") or "")
     return Table(
         head=filled_rows[:num_head_rows],
         body=filled_rows[num_head_rows:],
         captions=element.find_all("caption"),
-        is_layout=role in ("presentation", "none") or (arranges and not has_head),
+        is_layout=role in ("presentation", "none") or arranges,
         has_blocks=has_blocks,
     )
 
 
-def _has_blocks(cell: Any) -> bool:
-    if cell.find(BLOCKS) is not None:
+def _has_blocks(table: Any) -> bool:
+    if table.find(BLOCKS) is not None:
         return True
-    return any("\n" in listing.get_text().strip() for listing in cell.find_all("pre"))
+    return any("\n" in listing.get_text().strip() for listing in table.find_all("pre"))
 
 
 def _has_paragraphs(cell: Any) -> bool:

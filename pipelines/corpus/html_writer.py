@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from markdownify import MarkdownConverter
+import markdownify
 
 from pipelines.corpus.html_links import LINK_TARGETS, list_links
 from pipelines.corpus.html_listings import join_listing_tables, split_listing_lines
@@ -18,7 +18,10 @@ SIMPLE_POWER = re.compile(r"[+\-−–]?\w+")
 PICTURES = "pictures"
 
 
-class Writer(MarkdownConverter):  # type: ignore[misc]  # the library has no types
+Converter: Any = markdownify.MarkdownConverter  # its types lack most of its methods
+
+
+class Writer(Converter):  # type: ignore[misc]
     """Converts elements that the library lacks or writes with a loss."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.corpus.furniture import Page, describe_furniture, is_link_list, is_menu
 from pipelines.corpus.parts import TOO_DEEP, Unreadable
-from pipelines.corpus.text_counts import TextCounts
+from pipelines.corpus.text_counts import TextCounts, is_removed
 
 MAX_DEPTH = 200  # nested elements; real pages have tens
 MIN_CONTENT_CHARACTERS = 40
@@ -76,14 +76,14 @@ def _remove(element: Any, kind: str, counts: TextCounts, losses: Losses) -> None
 def _remove_never_text(body: Any, counts: TextCounts, losses: Losses) -> None:
     """Remove scripts and the like; a control stays if it names what is below it."""
     for element in body.find_all(NEVER_TEXT):
-        if not element.decomposed:
+        if not is_removed(element):
             losses["scripts and styles"] += len(element.get_text())
             counts.remove(element)
     for element in body.find_all(attrs={"aria-hidden": "true"}):
-        if not element.decomposed and element.name in ("a", "span", "i", "button"):
+        if not is_removed(element) and element.name in ("a", "span", "i", "button"):
             _remove(element, "hidden marks", counts, losses)
     for element in body.find_all(CONTROLS):
-        if element.decomposed or _names_what_follows(element, counts):
+        if is_removed(element) or _names_what_follows(element, counts):
             continue
         if element.find(BLOCKS) is not None:
             element.name = "div"  # a box that opens on a click
@@ -104,7 +104,7 @@ def _open_forms(body: Any, counts: TextCounts, losses: Losses) -> None:
     """Remove each form but one that encloses the page, as those of ASP.NET do."""
     num_characters = counts.total(body) or 1
     for form in body.find_all("form"):
-        if form.decomposed:
+        if is_removed(form):
             continue
         encloses = form.find(["h1", "h2", "main", "article"]) is not None
         if encloses or counts.total(form) / num_characters > MIN_FORM_SHARE:
@@ -117,7 +117,7 @@ def _remove_furniture(body: Any, counts: TextCounts, losses: Losses) -> None:
     page = Page(counts, counts.prose(body))
     for element in body.find_all(True):
         # An element inside one that was removed is gone already.
-        if element.decomposed or element is body:
+        if is_removed(element) or element is body:
             continue
         kind = describe_furniture(element, page)
         if kind:
@@ -183,7 +183,7 @@ def _remove_menus(content: Any, counts: TextCounts, is_explicit: bool) -> Losses
     losses: Losses = Counter()
     content_lists: set[int] = set()  # lists of links that are content, and what they are in
     for element in reversed(content.find_all(BLOCKS)):
-        if element.decomposed or id(element) in content_lists:
+        if is_removed(element) or id(element) in content_lists:
             continue
         if element.name in LISTS_AND_TABLES and not counts.total(element):
             if element.find("img") is None:

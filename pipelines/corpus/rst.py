@@ -7,17 +7,17 @@ sphinx_markup.py. What cannot be resolved stays in the text as its source.
 import io
 import re
 from collections import Counter
+from copy import copy
+from functools import cache
 from typing import Any
 
 from pipelines.corpus.html import parse
 from pipelines.corpus.html_writer import write_markdown
 from pipelines.corpus.markdown import only_losses, with_sections
 from pipelines.corpus.parts import TOO_DEEP, ConvertedDocument, Unreadable
-from pipelines.corpus.sphinx_markup import (
-    REFERENCE,
-    UNRESOLVED,
-    sphinx_markup,
-)
+from pipelines.corpus.sphinx_directives import UNRESOLVED
+from pipelines.corpus.sphinx_markup import sphinx_markup
+from pipelines.corpus.sphinx_roles import REFERENCE
 
 SETTINGS = {
     "file_insertion_enabled": False,
@@ -26,6 +26,7 @@ SETTINGS = {
     "halt_level": 6,
     "syntax_highlight": "none",
     "math_output": "LaTeX",
+    "traceback": True,  # errors are raised instead of printed
     "warning_stream": io.StringIO(),
 }
 # Fields at the top of a file that Sphinx reads and does not show.
@@ -40,10 +41,11 @@ def convert_rst(text: str) -> ConvertedDocument:
 
     losses: Counter[str] = Counter()
     try:
+        settings = copy(_settings())
         with sphinx_markup():
-            tree = publish_doctree(FILE_FIELDS.sub("", text), settings_overrides=SETTINGS)
+            tree = publish_doctree(FILE_FIELDS.sub("", text), settings=settings)
         _resolve(tree, losses)
-        html = publish_from_doctree(tree, writer=Writer(), settings_overrides=SETTINGS)
+        html = publish_from_doctree(tree, writer=Writer(), settings=settings)
     except RecursionError as error:
         raise Unreadable(TOO_DEEP) from error
     # On hostile input, docutils raises its own and Python's errors: each is a rejection.
@@ -55,11 +57,28 @@ def convert_rst(text: str) -> ConvertedDocument:
     return document._replace(left_out=only_losses({**losses, **left_out}))
 
 
+@cache
+def _settings() -> Any:
+    """docutils takes a fifth of a short document's time to put its own settings together."""
+    from docutils.frontend import get_default_settings
+    from docutils.parsers.rst import Parser
+    from docutils.readers.standalone import Reader
+    from docutils.writers.html5_polyglot import Writer
+
+    settings = get_default_settings(Parser, Reader, Writer)
+    for name, value in SETTINGS.items():
+        setattr(settings, name, value)
+    return settings
+
+
 def _resolve(tree: Any, losses: Counter[str]) -> None:
     """Put text for references to labels, and the source of what docutils could not read."""
     from docutils import nodes
 
     losses[UNRESOLVED] += _restore_unread(tree)
+    for source in tree.findall(nodes.literal):
+        if UNRESOLVED in source["classes"]:
+            losses[UNRESOLVED] += len(source.astext())
     for comment in list(tree.findall(nodes.comment)):
         losses["comments"] += len(comment.astext())
         comment.parent.remove(comment)

@@ -3,6 +3,11 @@
 from typing import Any
 
 
+def is_removed(element: Any) -> bool:
+    """Whether an element is gone; bs4's own `decomposed` takes a tenth of a page's time."""
+    return "_decomposed" in vars(element)
+
+
 class TextCounts:
     """Characters of a tree's elements, kept up to date while elements are removed.
 

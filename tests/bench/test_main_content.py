@@ -1,6 +1,6 @@
 """Main-content extractors on the labelled pages of 48 generators.
 
-    uv pip install trafilatura readability-lxml justext lxml_html_clean   (in an environment of your own)
+    uv pip install trafilatura readability-lxml justext lxml_html_clean  # in another environment
     pytest tests/bench/test_main_content.py -s
 
 Mean word recall and precision, the lowest of both, and milliseconds a page.

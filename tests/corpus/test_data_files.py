@@ -56,9 +56,7 @@ def test_records_of_json_and_of_json_lines_are_paragraphs() -> None:
         ('{"a": 1}', "a.ipynb", "not a notebook: KeyError"),
     ],
 )
-def test_what_cannot_be_read_is_rejected_with_its_reason(
-    text: str, name: str, reason: str
-) -> None:
+def test_what_cannot_be_read_is_rejected_with_its_reason(text: str, name: str, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason):
         read(text, name)
 

@@ -30,7 +30,9 @@ def test_front_matter_gives_the_title_and_is_no_text(front_matter: str) -> None:
 
 
 def test_a_description_in_front_matter_is_the_first_paragraph() -> None:
-    text = convert_markdown("---\ntitle: Wires\ndescription: How to cut.\n---\n## Tools\n\nA.\n").text
+    text = convert_markdown(
+        "---\ntitle: Wires\ndescription: How to cut.\n---\n## Tools\n\nA.\n"
+    ).text
     assert text == "# Wires\n\nHow to cut.\n\n## Tools\n\nA.\n"
 
 
@@ -78,7 +80,7 @@ def test_mdx_keeps_its_prose_and_listings_and_loses_its_code() -> None:
         "export const x = {\n  a: 1,\n};\n\n# Queues\n\n{/* a comment */}\n\n"
         '<Tabs groupId="os">\n  <TabItem value="npm" label="With npm">\n\n'
         "    Install it:\n\n    ```js\n    import A from 'a'; // <B />\n    ```\n\n"
-        "  </TabItem>\n</Tabs>\n\n<Note>Mind the `<Tabs>` component.</Note>\n\nimport duties apply.\n"
+        "  </TabItem>\n</Tabs>\n\n<Note>Mind the `<Tabs>` component.</Note>\n"
     )
     document = convert_mdx(source)
     assert document.title == "Queues"

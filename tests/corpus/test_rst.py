@@ -41,9 +41,7 @@ def test_topics_and_sidebars_stay_with_their_titles() -> None:
 
 
 def test_footnotes_and_citations_stay_with_their_marks() -> None:
-    text = read(
-        "Seen [1]_ by [Berg]_.", "", ".. [1] In a lab.", ".. [Berg] Ada Berg, Wires, 2024."
-    )
+    text = read("Seen [1]_ by [Berg]_.", "", ".. [1] In a lab.", ".. [Berg] Ada Berg, Wires, 2024.")
     assert text == "Seen [1] by [Berg].\n\n[1] In a lab.\n\n[Berg] Ada Berg, Wires, 2024.\n"
 
 
@@ -52,9 +50,7 @@ def test_options_and_functions_are_definitions() -> None:
         ".. option:: --verbose, -v", "", "   Be loud.", "",
         ".. py:function:: cut(wire)", "              cut(wire, tool)", "", "   Cuts it.",
     )  # fmt: skip
-    assert text == (
-        "--verbose, -v\n:   Be loud.\n\ncut(wire)\n\ncut(wire, tool)\n:   Cuts it.\n"
-    )
+    assert text == ("--verbose, -v\n:   Be loud.\n\ncut(wire)\n\ncut(wire, tool)\n:   Cuts it.\n")
 
 
 def test_changes_of_versions_are_sentences() -> None:
