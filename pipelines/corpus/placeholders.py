@@ -4,7 +4,7 @@ Documentation uses them in place of real ones, so they are never personal.
 """
 
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 # Numbers of nobody: 555-0100 to 555-0199 and the inquiries 555-1212 in North America, and what the
 # British, French, German and Australian regulators set aside for fiction.
@@ -15,6 +15,7 @@ FICTIONAL_PHONES = re.compile(
     r"|(?:49|0)0?(?:3023125|6990009|4066969|221471|8999998)\d{2,4}"
     r"|(?:61|0)0?(?:491570|255501|355501|755501|855501)\d{2,4}"
 )
+DIGITS = "01234567890123456789"
 COUNTING = ("0123456", "1234567", "2345678", "3456789", "4567890", "9876543", "8765432")
 # Routed, but no person's: public name servers, the block 1.2.3.0/24, which is not assigned because
 # everybody writes it, the IPv6 test network of before 2006, and the IPv6 block for documentation
@@ -29,12 +30,6 @@ PUBLIC_NETWORKS = tuple(
         ),
     )
 )  # fmt: skip
-PATTERNED_ADDRESSES = {
-    ip_address("11.22.33.44"),
-    ip_address("12.34.56.78"),
-    ip_address("123.45.67.89"),
-    ip_address("111.222.33.44"),
-}
 # First bytes for documentation (RFC 7042), multicast (IPv4, IPv6, bridges) and containers.
 NO_STATION = re.compile(r"00005e0053|01005e|3333|0180c2|0242")
 PATTERNED_MACS = ("012345", "123456", "001122", "112233", "aabbcc", "deadbeef", "fedcba")
@@ -55,9 +50,15 @@ def is_placeholder_phone(number: str) -> bool:
 
 def is_placeholder_ip(address: IPv4Address | IPv6Address) -> bool:
     """Whether a routed address is a name server's, or one that is written for any."""
-    is_public = any(address in network for network in PUBLIC_NETWORKS)
-    has_equal_parts = address.version == 4 and len(set(address.packed)) == 1
-    return is_public or has_equal_parts or address in PATTERNED_ADDRESSES
+    if any(address in network for network in PUBLIC_NETWORKS):
+        return True
+    if isinstance(address, IPv6Address):
+        return False
+    parts = str(address).split(".")
+    digits = "".join(parts)
+    is_counted = digits in DIGITS or digits in DIGITS[::-1]  # 12.34.56.78
+    num_repeated = sum(len(part) > 1 and len(set(part)) == 1 for part in parts)  # 111.22.33.45
+    return is_counted or num_repeated >= 3 or len(set(parts)) == 1
 
 
 def is_placeholder_mac(digits: str) -> bool:
