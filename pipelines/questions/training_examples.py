@@ -11,6 +11,7 @@ from pipelines.config.examples import ExamplesConfig
 from pipelines.questions import wording
 from pipelines.questions.faq import Topic
 from pipelines.questions.prompts import completion
+from pipelines.runtime.passage_search import complete_text
 from pipelines.runtime.rendering import ModelInput
 
 MAX_ROUNDS = 20  # variants tried per question of a small topic: short questions have hardly any
@@ -113,7 +114,8 @@ def passages_of_topics(
     """For each topic the chunks of its page that share the most words with the answer."""
     by_page: dict[str, list[str]] = {}
     for row in chunks:
-        by_page.setdefault(row["uri"], []).append(row["text"])
+        text = complete_text(row["text"], row["table_head"])
+        by_page.setdefault(row["uri"], []).append(text)
     passages = {}
     for topic in topics:
         texts = by_page.get(topic.page or "", [])

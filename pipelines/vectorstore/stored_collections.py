@@ -160,6 +160,7 @@ def _properties() -> "list[Property]":
         Property(name="uri", data_type=DataType.TEXT, **as_a_whole),
         Property(name="title", data_type=DataType.TEXT),
         Property(name="headings", data_type=DataType.TEXT_ARRAY),
+        Property(name="table_head", data_type=DataType.TEXT),
         Property(name="text", data_type=DataType.TEXT),
         Property(name="start", data_type=DataType.INT),
         Property(name="end", data_type=DataType.INT),
@@ -178,7 +179,12 @@ def claim(client: "WeaviateClient", name: str) -> str:
     Returns the mark, for `finish`.
     """
     mark = f"{UNFINISHED_MARK} {secrets.token_hex(6)}"
-    client.collections.use(name).config.update(description=mark)
+    config = client.collections.use(name).config
+    config.update(description=mark)
+    present = {item.name for item in config.get(simple=True).properties}
+    for item in _properties():  # a collection may be older than a property
+        if item.name not in present:
+            config.add_property(item)
     for entry in client.alias.list_all().values():
         if entry.collection == name and entry.alias.startswith(CONTENT):
             client.alias.delete(alias_name=entry.alias)

@@ -124,6 +124,7 @@ def chunk(number: int, text: str) -> dict[str, Any]:
         "uri": f"handbook/{number}.md",
         "title": "T",
         "headings": ["T", f"H{number}"],
+        "table_head": None,
         "text": text,
         "start": 10 * number,
         "end": 10 * number + len(text),

@@ -133,6 +133,7 @@ def chunk(uri: str, text: str) -> dict[str, Any]:
         "title": "",
         "text": text,
         "headings": [],
+        "table_head": None,
         "start": 0,
         "end": 1,
         "pages": [],

@@ -32,6 +32,7 @@ def test_the_receipt_opens_the_collection_and_a_second_run_writes_the_same_recei
         "uri": "book/a.md",
         "title": "A",
         "headings": [],
+        "table_head": None,
         "start": 0,
         "end": 5,
         "pages": [],
