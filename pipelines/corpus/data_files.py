@@ -102,6 +102,6 @@ def convert_yaml(text: str) -> ConvertedDocument:
         return with_sections(text)
     fence = "`" * 4
     document = with_sections(f"{fence}yaml\n{text.strip()}\n{fence}")
-    shortened, num_picture_characters = drop_embedded_pictures(document.text)
+    text_without_pictures, num_picture_characters = drop_embedded_pictures(document.text)
     left_out = {PICTURES: num_picture_characters} if num_picture_characters else {}
-    return document._replace(text=shortened, left_out=left_out)
+    return document._replace(text=text_without_pictures, left_out=left_out)

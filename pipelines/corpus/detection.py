@@ -85,7 +85,7 @@ FRAGMENT_START = re.compile(
 FRAGMENT_END = re.compile(r"(?i)(?:</[a-z][a-z0-9]*\s*>|<br\s*/?>|<img\s[^<>]*>|-->)\s*\Z")
 # In a text that begins otherwise, so many of these make it a fragment: "Hi<br>, I <b>need</b> ...".
 FRAGMENT_TAG = re.compile(
-    r"(?i)</(?:p|div|h[1-6]|ul|ol|li|table|tr|td|b|strong|em|i|a|span|code)>|<br\s*/?>|<p>|<hr\s*/?>"
+    r"(?i)</(?:p|div|h[1-6]|ul|ol|li|table|tr|td|b|strong|em|i|a|span|code)>|<[bh]r\s*/?>|<p>"
 )
 MIN_FRAGMENT_TAGS = 3
 MAIL_HEADERS = re.compile(

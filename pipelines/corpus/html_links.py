@@ -44,10 +44,10 @@ def list_links(body: Any) -> int:
 def _insert_before(heading: Any, targets: dict[str, str]) -> None:
     if not targets:
         return
-    place = heading
-    while place.parent is not None and place.parent.name in FRAMES_OF_HEADINGS:
-        place = place.parent
-    place.insert_before(_link_list(targets))
+    frame = heading
+    while frame.parent is not None and frame.parent.name in FRAMES_OF_HEADINGS:
+        frame = frame.parent
+    frame.insert_before(_link_list(targets))
 
 
 def _link_list(targets: dict[str, str]) -> Any:

@@ -88,7 +88,11 @@ def _fill_spans(rows: list[Any]) -> list[list[Cell | None]]:
                     grid[number + below][column + beside] = Cell(element, beside > 0)
             column += width
     num_columns = max((max(row, default=-1) + 1 for row in grid), default=0)
-    return [[row.get(column) for column in range(num_columns)] for row in grid]
+    return [_row_cells(row, num_columns) for row in grid]
+
+
+def _row_cells(row: dict[int, Cell], num_columns: int) -> list[Cell | None]:
+    return [row.get(column) for column in range(num_columns)]
 
 
 def _span(element: Any, name: str) -> int:
@@ -106,7 +110,7 @@ def format_cells(table: Table, text_of: Callable[[Cell], str]) -> str:
     A head of several rows becomes one: each column is named by all that stand above it. In the
     body, a cell that spans columns stands in the first of them.
     """
-    body = [[_body_text(cell, text_of) for cell in row] for row in table.body]
+    body = (_row_texts(row, text_of) for row in table.body)
     filled_rows = list(filter(any, body))
     head = _join_head(table.head, text_of)
     if not filled_rows and not any(head):
@@ -119,6 +123,10 @@ def format_cells(table: Table, text_of: Callable[[Cell], str]) -> str:
 
 def _body_text(cell: Cell | None, text_of: Callable[[Cell], str]) -> str:
     return "" if cell is None or cell.is_copy else text_of(cell)
+
+
+def _row_texts(row: list[Cell | None], text_of: Callable[[Cell], str]) -> list[str]:
+    return [_body_text(cell, text_of) for cell in row]
 
 
 def _join_head(rows: list[list[Cell | None]], text_of: Callable[[Cell], str]) -> list[str]:
@@ -139,8 +147,8 @@ def _join_head(rows: list[list[Cell | None]], text_of: Callable[[Cell], str]) ->
 
 
 def _line(cells: list[str]) -> str:
-    escaped = (cell.replace("\\|", "|").replace("|", "\\|") for cell in cells)
-    return "| " + " | ".join(escaped) + " |"
+    safe_cells = (cell.replace("\\|", "|").replace("|", "\\|") for cell in cells)
+    return "| " + " | ".join(safe_cells) + " |"
 
 
 def unfold(table: Table, text_of: Callable[[Any], str]) -> Any:
@@ -152,12 +160,12 @@ def unfold(table: Table, text_of: Callable[[Any], str]) -> Any:
     division.extend(_as_divisions(table.captions))
     head = [] if table.is_layout else _join_head(table.head, lambda cell: text_of(cell.element))
     rows = table.head + table.body if table.is_layout else table.body
-    seen: set[int] = set()
+    written_cells: set[int] = set()
     for row in rows:
         for column, cell in enumerate(row):
-            if cell is None or id(cell.element) in seen:
+            if cell is None or id(cell.element) in written_cells:
                 continue
-            seen.add(id(cell.element))
+            written_cells.add(id(cell.element))
             name = head[column] if column < len(head) else ""
             has_text = cell.element.get_text(strip=True) or cell.element.find("finished")
             if name and has_text:

@@ -157,9 +157,9 @@ def _write_tables(body: Any, writer: Writer) -> None:
         if table.is_layout or table.has_blocks:
             element.replace_with(unfold(table, writer.cell_text))
             continue
-        finished = _new_element(element, "finished")
-        finished["markdown"] = _format_table(table, writer)
-        element.replace_with(finished)
+        replacement = _new_element("finished")
+        replacement["markdown"] = _format_table(table, writer)
+        element.replace_with(replacement)
 
 
 def _format_table(table: Table, writer: Writer) -> str:
@@ -176,7 +176,7 @@ def _format_table(table: Table, writer: Writer) -> str:
     return "\n\n".join(filter(None, [*captions, rows]))
 
 
-def _new_element(beside: Any, name: str) -> Any:
+def _new_element(name: str) -> Any:
     from bs4 import BeautifulSoup
 
     return BeautifulSoup("", "lxml").new_tag(name)

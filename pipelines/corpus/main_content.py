@@ -160,9 +160,13 @@ def _find_articles(root: Any, counts: TextCounts) -> tuple[Any, float]:
 
 def _common_parent(elements: list[Any]) -> Any:
     parent = elements[0].parent
-    while not all(any(above is parent for above in element.parents) for element in elements):
+    while not all(_is_inside(element, parent) for element in elements):
         parent = parent.parent
     return parent
+
+
+def _is_inside(element: Any, parent: Any) -> bool:
+    return any(above is parent for above in element.parents)
 
 
 def _find_named(root: Any, counts: TextCounts) -> tuple[Any, float]:

@@ -63,8 +63,8 @@ def drop_embedded_pictures(text: str) -> tuple[str, int]:
     """
     if "data:" not in text:
         return text, 0
-    shortened = DATA_URI.sub(r"\1", text)
-    return shortened, len(text) - len(shortened)
+    remainder = DATA_URI.sub(r"\1", text)
+    return remainder, len(text) - len(remainder)
 
 
 def _head(front_matter: FrontMatter) -> str:

@@ -77,21 +77,21 @@ def _labels(tag: re.Match[str]) -> str:
     if tag["code"]:
         return tag[0]
     labels = []
-    for quoted in LABEL.findall(tag[0]):
-        labels.append("**" + " ".join("".join(quoted).split()) + "**")
+    for texts in LABEL.findall(tag[0]):
+        labels.append("**" + " ".join("".join(texts).split()) + "**")
     return "\n\n" + " ".join(labels) + "\n\n" if labels else ""
 
 
 def _dedent_enclosed(block: str) -> str:
     """The lines between two tags of components without the indentation that they share."""
     result: list[str] = []
-    enclosed: list[str] = []
+    inner_lines: list[str] = []
     for line in block.splitlines(keepends=True):
         if COMPONENT_LINE.match(line):
-            result.append(dedent("".join(enclosed)))
+            result.append(dedent("".join(inner_lines)))
             result.append(line.lstrip())
-            enclosed = []
+            inner_lines = []
         else:
-            enclosed.append(line)
-    result.append(dedent("".join(enclosed)))
+            inner_lines.append(line)
+    result.append(dedent("".join(inner_lines)))
     return "".join(result)

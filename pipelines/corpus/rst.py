@@ -15,7 +15,7 @@ from pipelines.corpus.html import parse
 from pipelines.corpus.html_writer import write_markdown
 from pipelines.corpus.markdown import only_losses, with_sections
 from pipelines.corpus.parts import TOO_DEEP, ConvertedDocument, Unreadable
-from pipelines.corpus.sphinx_directives import UNRESOLVED
+from pipelines.corpus.sphinx_directives import OPEN_REFERENCES
 from pipelines.corpus.sphinx_markup import sphinx_markup
 from pipelines.corpus.sphinx_roles import REFERENCE
 
@@ -75,10 +75,10 @@ def _resolve(tree: Any, losses: Counter[str]) -> None:
     """Put text for references to labels, and the source of what docutils could not read."""
     from docutils import nodes
 
-    losses[UNRESOLVED] += _restore_unread(tree)
+    losses[OPEN_REFERENCES] += _restore_unread(tree)
     for source in tree.findall(nodes.literal):
-        if UNRESOLVED in source["classes"]:
-            losses[UNRESOLVED] += len(source.astext())
+        if OPEN_REFERENCES in source["classes"]:
+            losses[OPEN_REFERENCES] += len(source.astext())
     for comment in list(tree.findall(nodes.comment)):
         losses["comments"] += len(comment.astext())
         comment.parent.remove(comment)

@@ -13,7 +13,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-UNRESOLVED = "unresolved directives"
+OPEN_REFERENCES = "unresolved directives"
 VERSION_CHANGES = {
     "versionadded": "Added in version {}",
     "versionchanged": "Changed in version {}",
@@ -52,7 +52,7 @@ OBJECTS = {
 }  # fmt: skip
 HTTP_VERBS = {"get", "post", "put", "delete", "patch", "head", "options", "any"}
 NAMED_LANGUAGE = ("code-block", "sourcecode", "code", "code-tab")  # its argument is no code
-TITLED = {"seealso": "See also", "todo": "Todo", "centered": "", "rubric": "", "acks": ""}
+BOX_TITLES = {"seealso": "See also", "todo": "Todo", "centered": "", "rubric": "", "acks": ""}
 OPTION_LINE = re.compile(r"^:([\w][\w. +-]*):(?:\s+(.*))?$")
 
 
@@ -127,7 +127,7 @@ class SphinxDirective(Directive):
     def _name_source(self, block: Block) -> list[Any]:
         """The line that names what is elsewhere, then what the directive says itself."""
         source = f".. {self.name}:: {' '.join(block.arguments)}".rstrip()
-        line = nodes.paragraph("", "", nodes.literal("", source, classes=[UNRESOLVED]))
+        line = nodes.paragraph("", "", nodes.literal("", source, classes=[OPEN_REFERENCES]))
         return [line, *self._parse(block.content)]
 
     def _change(self, block: Block) -> list[Any]:
@@ -202,9 +202,9 @@ class SphinxDirective(Directive):
 
     def _container(self, block: Block) -> list[Any]:
         """Tabs, cards, boxes, notes: their title in bold, then their content."""
-        title = TITLED.get(block.name, "")
+        title = BOX_TITLES.get(block.name, "")
         parts = [self._paragraph(title, is_strong=True)] if title else []
-        is_prose = block.name in TITLED
+        is_prose = block.name in BOX_TITLES
         for text in filter(None, (" ".join(block.arguments), block.options.get("title"))):
             parts.append(self._paragraph(text, is_strong=not is_prose))
         return [*parts, *self._parse(block.content)]

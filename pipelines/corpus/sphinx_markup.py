@@ -15,7 +15,7 @@ from pipelines.corpus.sphinx_roles import read_role
 
 directives: Any = _directives  # its functions are replaced, which their types forbid
 roles: Any = _roles
-IGNORED = object()  # an option that has no effect
+NO_EFFECT = object()  # an option that has no effect
 SILENT_IN_DOCUTILS = {"role", "default-role", "title", "meta"}
 
 
@@ -31,14 +31,14 @@ class AnyOption(dict[str, Any]):
 
 
 def _ignore(value: str | None) -> Any:
-    return IGNORED
+    return NO_EFFECT
 
 
 def _convert_or_ignore(convert: Any, value: str | None) -> Any:
     try:
         return convert(value)
     except (ValueError, TypeError):
-        return IGNORED
+        return NO_EFFECT
 
 
 class LenientOptions:
@@ -47,7 +47,9 @@ class LenientOptions:
     options: dict[str, Any]
 
     def run(self) -> Any:
-        self.options = {name: value for name, value in self.options.items() if value is not IGNORED}
+        self.options = {
+            name: value for name, value in self.options.items() if value is not NO_EFFECT
+        }
         return super().run()  # type: ignore[misc]  # the directive's
 
 

@@ -16,7 +16,7 @@ class TextCounts:
 
     def __init__(self, root: Any) -> None:
         self.totals: dict[int, int] = {}
-        self.linked: dict[int, int] = {}
+        self.link_totals: dict[int, int] = {}
         for text in root.find_all(string=True):
             num_characters = len(text.strip())
             if num_characters and type(text).__name__ == "NavigableString":
@@ -29,7 +29,7 @@ class TextCounts:
             key = id(element)
             self.totals[key] = self.totals.get(key, 0) + num_characters
             if is_linked:
-                self.linked[key] = self.linked.get(key, 0) + num_characters
+                self.link_totals[key] = self.link_totals.get(key, 0) + num_characters
             if element is root:
                 return
 
@@ -39,21 +39,21 @@ class TextCounts:
 
     def prose(self, element: Any) -> int:
         """Characters that are not in links."""
-        return self.total(element) - self.linked.get(id(element), 0)
+        return self.total(element) - self.link_totals.get(id(element), 0)
 
     def link_share(self, element: Any) -> float:
         """The share of its text that is in links."""
-        return self.linked.get(id(element), 0) / max(1, self.total(element))
+        return self.link_totals.get(id(element), 0) / max(1, self.total(element))
 
     def remove(self, element: Any) -> int:
         """Take the element out of its tree; returns the characters that it had."""
         num_characters = self.total(element)
-        num_linked = self.linked.get(id(element), 0)
+        num_linked = self.link_totals.get(id(element), 0)
         for parent in element.parents:
             key = id(parent)
             if key in self.totals:
                 self.totals[key] -= num_characters
-            if key in self.linked:
-                self.linked[key] -= num_linked
+            if key in self.link_totals:
+                self.link_totals[key] -= num_linked
         element.decompose()
         return num_characters
