@@ -179,12 +179,7 @@ def claim(client: "WeaviateClient", name: str) -> str:
     Returns the mark, for `finish`.
     """
     mark = f"{UNFINISHED_MARK} {secrets.token_hex(6)}"
-    config = client.collections.use(name).config
-    config.update(description=mark)
-    present = {item.name for item in config.get(simple=True).properties}
-    for item in _properties():  # a collection may be older than a property
-        if item.name not in present:
-            config.add_property(item)
+    client.collections.use(name).config.update(description=mark)
     for entry in client.alias.list_all().values():
         if entry.collection == name and entry.alias.startswith(CONTENT):
             client.alias.delete(alias_name=entry.alias)
