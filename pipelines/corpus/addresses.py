@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 
-from pipelines.corpus.placeholders import is_placeholder_ip, is_placeholder_mac
+from pipelines.corpus.placeholders import is_counted, is_placeholder_ip, is_placeholder_mac
 
 Span = tuple[int, int]
 
@@ -24,6 +24,11 @@ VERSION_WORD = re.compile(
 IP_WORD = re.compile(
     r"(?i:(?:\b|_)(?:ips?|ipv4|addr|address(?:es)?|ping|ssh|nameserver|gateway)\b[^.\n]{0,40})$"
 )
+MIN_CARD_DIGITS = 14  # that count without a word such as "card" before them
+CARD_WORD = re.compile(
+    r"(?i:\b(?:cards?|cc|credit|debit|visa|mastercard|maestro|amex|pan|payment|account)\b)"
+)
+CARD_GROUPS = re.compile(r"\d+|(?:\d{4}[ -]){2,4}\d{1,4}|\d{4}[ -]\d{6}[ -]\d{4,5}")
 URL_BEFORE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]*$", re.IGNORECASE)
 LOCAL_PART = re.compile(r"(?:(?<![\w=])[A-Za-z]')?[\w+.%-]*[\w+-]$")
 MESSAGE_ID = re.compile(
@@ -109,10 +114,17 @@ def _judge_email(text: str, start: int, end: int) -> Span | None:
 
 
 def _judge_card(text: str, start: int, end: int) -> Span | None:
-    """Digits that are no part of a fraction or a longer identifier."""
-    before = text[max(0, start - 1) : start]
+    """Digits in the groups of a card, and no part of a fraction or a longer identifier.
+
+    Luhn's digit is right in one of ten numbers, and most counters have 12 or 13 digits at times.
+    """
+    before = text[max(0, start - CONTEXT_CHARACTERS) : start]
+    number = text[start:end]
     is_part = re.search(r"[\w.-]$", before) or re.match(r"[\w-]|\.\d", text[end : end + 2])
-    return None if is_part else (start, end)
+    is_short = len(number) < MIN_CARD_DIGITS and not CARD_WORD.search(before)
+    if is_part or is_short or is_counted(number) or not CARD_GROUPS.fullmatch(number):
+        return None
+    return start, end
 
 
 JUDGES: dict[str, Callable[[str, int, int], Span | None]] = {

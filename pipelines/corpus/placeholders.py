@@ -32,7 +32,12 @@ PUBLIC_NETWORKS = tuple(
 )  # fmt: skip
 # First bytes for documentation (RFC 7042), multicast (IPv4, IPv6, bridges) and containers.
 NO_STATION = re.compile(r"00005e0053|01005e|3333|0180c2|0242")
-PATTERNED_MACS = ("012345", "123456", "001122", "112233", "aabbcc", "deadbeef", "fedcba")
+PATTERNED_MACS = ("012345", "123456", "001122", "112233", "aabbcc", "deadbeef", "fedcba", "654321")
+
+
+def is_counted(number: str) -> bool:
+    """Whether a block of its digits is counted out, upwards or downwards."""
+    return any(run in number for run in COUNTING)
 
 
 def is_placeholder_phone(number: str) -> bool:
@@ -41,9 +46,7 @@ def is_placeholder_phone(number: str) -> bool:
     Counted digits must be in one block: 555-123-4567 is also written for a real number.
     """
     digits = re.sub(r"\D", "", number)
-    if len(set(digits)) <= 2:
-        return True
-    if any(run in number for run in COUNTING):
+    if len(set(digits)) <= 2 or is_counted(number):
         return True
     return FICTIONAL_PHONES.fullmatch(digits) is not None
 

@@ -120,3 +120,12 @@ def test_a_fraction_or_a_part_of_an_identifier_is_no_card_number() -> None:
     assert judge("CREDIT_CARD", "score 0.4945160448551178", "4945160448551178") is None
     assert judge("CREDIT_CARD", "S-1-2-6789123486-799", "6789123486-799") is None
     assert judge("CREDIT_CARD", "4945160448551178-12", "4945160448551178") is None
+
+
+def test_a_card_number_is_grouped_like_one_and_a_short_one_stands_beside_a_word_for_cards() -> None:
+    assert judge("CREDIT_CARD", "4945 1604 4855 1178", "4945 1604 4855 1178")
+    assert judge("CREDIT_CARD", "3782-822463-10005", "3782-822463-10005")
+    assert judge("CREDIT_CARD", "billed for cc 503802053770", "503802053770")
+    assert judge("CREDIT_CARD", "job 503802053770", "503802053770") is None
+    assert judge("CREDIT_CARD", "cpu 10132153 290696 3084719", "10132153 290696") is None
+    assert judge("CREDIT_CARD", "--accounts card 567890123456", "567890123456") is None
