@@ -13,6 +13,7 @@ HYPHEN = "\x02"  # PDFium's sign for a hyphen at the end of a line
 BULLETS = {"\uf0b7": "•", "\uf0a7": "•", "\uf0d8": "•"}  # of Symbol and Wingdings, as Word writes
 # Ligatures and the forms in which Hebrew and Arabic letters are drawn; U+FEFF is none of them.
 PRESENTATION_FORMS = re.compile("[\ufb00-\ufdff\ufe70-\ufefc]")
+MAX_SKEW = 5  # degrees by which a page may lie askew in a scanner
 MAX_OVERLAP = 0.5  # of a character's height: that two lines of text may share
 
 
@@ -131,7 +132,11 @@ def _font(text_page: Any, index: int) -> Font:
     raw.FPDFText_GetMatrix(text_page, index, matrix)
     size = raw.FPDFText_GetFontSize(text_page, index) * math.hypot(matrix.c, matrix.d)
     angle = math.degrees(math.atan2(matrix.b, matrix.a))
-    return Font(round(size, 1), round(angle) % 360)
+    if not math.isfinite(size + angle):  # a damaged file
+        return Font(0.0, 0)
+    right_angle = 90 * round(angle / 90)
+    is_skewed = abs(angle - right_angle) <= MAX_SKEW
+    return Font(round(size, 1), (right_angle if is_skewed else round(angle)) % 360)
 
 
 def turn(box: tuple[float, float, float, float], angle: int) -> Box:

@@ -9,10 +9,11 @@ from pipelines.corpus.pdf_lines import join_glyphs
 from pipelines.corpus.pdf_running import Sheet
 
 PICTURE_SHARE = 0.5  # of a page's area that a picture covers if the page is one
+MAX_PICTURE_CHARACTERS = 30  # on a page that is a picture: a stamp such as the scanner's name
 
 
 class Page(NamedTuple):
-    """What is on a page. `is_picture`: it has no text, but a picture covers it."""
+    """What is on a page. `is_picture`: it has next to no text, but a picture covers it."""
 
     sheet: Sheet
     tables: list[Table]
@@ -104,7 +105,7 @@ def _read_groups(page: Any, groups: dict[int, list[Glyph]]) -> Page:
         num_characters=num_characters,
         num_unknown=num_unknown,
         num_outside=num_characters - num_visible,
-        is_picture=num_visible == 0 and _has_picture(page),
+        is_picture=num_visible <= MAX_PICTURE_CHARACTERS and _has_picture(page),
     )
 
 

@@ -104,6 +104,32 @@ def test_scanned_pages_are_a_rejection_that_counts_them_and_names_text_recogniti
         convert_pdf(content.getvalue(), max_pages=3)
 
 
+def test_a_scanned_page_on_which_only_a_stamp_is_text_is_a_scanned_page() -> None:
+    content = io.BytesIO()
+    canvas = Canvas(content, pagesize=A4)
+    canvas.drawImage(ImageReader(Image.new("L", (40, 60), 128)), 0, 0, *A4)
+    canvas.drawString(400, 20, "Scanned with a telephone")
+    canvas.save()
+    with pytest.raises(Unreadable, match="1 of its 1 pages are scanned pictures"):
+        convert_pdf(content.getvalue(), max_pages=3)
+
+
+def test_lines_that_lie_askew_are_one_text_with_those_that_do_not() -> None:
+    content = io.BytesIO()
+    canvas = Canvas(content, pagesize=A4)
+    for number, angle in enumerate([0, 1, -1, 2]):
+        canvas.saveState()
+        canvas.translate(72, 700 - number * 18)
+        canvas.rotate(angle)
+        canvas.drawString(0, 0, f"Line {number} of a scanned page.")
+        canvas.restoreState()
+    canvas.save()
+    lines = convert_pdf(content.getvalue(), max_pages=3).text.split("\n")
+    assert [line for line in lines if line] == [
+        f"Line {number} of a scanned page." for number in range(4)
+    ]
+
+
 def test_a_picture_among_pages_with_text_is_counted_as_left_out() -> None:
     content = io.BytesIO()
     canvas = Canvas(content, pagesize=A4)
