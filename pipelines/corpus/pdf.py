@@ -21,6 +21,7 @@ HEADING_RATIO = 1.15  # to the font size of the body text
 MAX_HEADING_CHARACTERS = 160
 MAX_UNKNOWN_SHARE = 0.1  # of the characters
 MAX_PICTURE_SHARE = 0.5  # of the pages
+MIN_CUT_WORDS = 3  # in a line whose sentence goes on in the next column or page; fewer are a label
 SENTENCE_END = re.compile(r"[.!?:;。！？؟।…][\"'”’»)\]]*$")
 
 
@@ -123,7 +124,9 @@ def _parts(pages: list[list[Block]], max_body_size: float) -> Iterator[Part]:
 def _is_continued(last: Block, block: Block) -> bool:
     """Whether the sentence at the end of a column or page goes on at the top of the next."""
     is_same_font = last.size == block.size > 0
-    is_cut = block.text[:1].islower() and not SENTENCE_END.search(last.text)
+    last_line = last.text.rpartition("\n")[2]
+    is_full = len(last_line.split()) >= MIN_CUT_WORDS and not SENTENCE_END.search(last_line)
+    is_cut = is_full and block.text[:1].islower()
     return is_same_font and is_cut and block.box.top < last.box.bottom
 
 

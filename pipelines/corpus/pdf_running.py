@@ -30,15 +30,18 @@ class Sheet(NamedTuple):
 def find_running(sheets: list[Sheet], max_size: float) -> list[set[Segment]]:
     """The segments of each page that others repeat, but for a number that counts the pages.
 
-    Those in a font larger than `max_size` are headings and stay.
+    Those in a font larger than `max_size` are headings and stay. Pages with no text between head
+    and foot do not count.
     """
     pages_of: dict[Key, set[int]] = defaultdict(set)
     keys_of_pages: list[dict[Segment, list[Key]]] = []
     for number, sheet in enumerate(sheets):
         keys = _candidates(number, sheet, max_size)
         keys_of_pages.append(keys)
+        has_body = any(segment not in keys for segment in sheet.segments)
         for key in itertools.chain.from_iterable(keys.values()):
-            pages_of[key].add(number)
+            if has_body:
+                pages_of[key].add(number)
     min_pages = min(MIN_PAGES, max(2, len(sheets)))
     repeated_keys = {key for key, pages in pages_of.items() if len(pages) >= min_pages}
     running = []

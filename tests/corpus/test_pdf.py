@@ -309,6 +309,17 @@ def test_lines_that_differ_in_more_than_a_page_number_are_no_running_heads() -> 
         assert f"Error E{1000 + page * page} means fire." in document.text
 
 
+def test_pages_that_hold_the_same_line_alone_keep_it() -> None:
+    content = io.BytesIO()
+    canvas = Canvas(content, pagesize=A4)
+    for _ in range(3):
+        canvas.drawString(72, 800, "potatoes")
+        canvas.showPage()
+    canvas.save()
+    text = convert_pdf(content.getvalue(), max_pages=9).text
+    assert text == "potatoes\n\npotatoes\n\npotatoes\n"
+
+
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_a_rotated_page_is_read_like_any_other(rotation: int) -> None:
     content = io.BytesIO()
