@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test demo serve airflow doctor lock clean
+.PHONY: help setup run adopt test demo serve airflow doctor lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
@@ -13,6 +13,9 @@ setup: ## install the environments and servers (under 2 s if nothing changed)
 
 run: setup ## set-up, then the whole pipeline, then a summary
 	@python -m pipelines run
+
+adopt: setup ## your documents instead of the sample's: make adopt FROM=folder-or-URL
+	@python -m pipelines adopt "$(FROM)"
 
 test: setup ## lint, types, import rules, style, tests
 	@infra/test
@@ -33,4 +36,4 @@ lock: setup ## pin pyproject.toml's groups into infra/requirements/*.txt
 	@$(PYTHON) infra/setup.py lock
 
 clean: ## remove the environments and .state/ (never data or models)
-	rm -rf .venv .venv-airflow .venv-triton .tools .state
+	rm -rf .venv .venv-airflow .venv-triton .venv-openvino .tools .state

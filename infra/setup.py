@@ -1,4 +1,4 @@
-"""Set up this clone: three environments, the servers, DeepSpeed's operator.
+"""Set up this clone: four environments, the servers, DeepSpeed's operator.
 
     python3 infra/setup.py            make or repair what is missing (`make setup`)
     python3 infra/setup.py airflow    only Airflow's environment (infra/airflow.Containerfile)
@@ -49,7 +49,7 @@ TEST_PROGRAMS = {
     },
     "infra/test -m images": {"buildah": "/usr/bin/buildah", "debootstrap": "/usr/sbin/debootstrap"},
 }
-GROUPS = ("pipeline", "airflow", "triton", "models", "dev")  # of pyproject.toml
+GROUPS = ("pipeline", "airflow", "triton", "openvino", "models", "dev")  # of pyproject.toml
 REMINDER_SECONDS = 30
 
 

@@ -262,6 +262,7 @@ def steps() -> list[Step]:
         ),
         # One environment at a time: at once, uv unpacks torch twice and nothing is shared.
         environment_step("triton", ".venv-triton", ("triton",), ("pipeline", "airflow")),
+        environment_step("openvino", ".venv-openvino", ("openvino",), ("pipeline", "triton")),
         Step(
             "tritonserver",
             digest(

@@ -19,7 +19,7 @@ from pipelines.system.engine import LOCAL
 BOOK = FilesSource(kind="files", name="book", path="data/raw/book", globs=["**/*"])
 ARTIFACTS = {
     name: Path(f"data/{name}.parquet")
-    for name in ("converted", "rejections", "documents", "chunks", "vectors")
+    for name in ("converted", "rejections", "documents", "chunks", "vectors", "redactions")
 }
 REPORTS = {
     name: Path(f"data/{name}.json")
@@ -60,7 +60,11 @@ def run_ingest(sources: IngestConfig, engine: EngineConfig = LOCAL) -> None:
 
 def run_redact(values: Params, engine: EngineConfig = LOCAL) -> None:
     config = redact.Config(redact=values.section(RedactConfig), engine=engine)
-    outputs = redact.Outputs(documents=ARTIFACTS["documents"], redaction=REPORTS["redaction"])
+    outputs = redact.Outputs(
+        documents=ARTIFACTS["documents"],
+        redactions=ARTIFACTS["redactions"],
+        redaction=REPORTS["redaction"],
+    )
     redact.run(config, redact.Inputs(converted=ARTIFACTS["converted"]), outputs)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pipelines import files, graph
+from pipelines.adoption import sets
 from pipelines.config import params
 from pipelines.config.base import BaseConfig
 from pipelines.config.encoder import EncoderConfig
@@ -20,24 +21,39 @@ from pipelines.config.examples import ExamplesConfig
 from pipelines.config.export import ExportConfig
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.gate import GateConfig
+from pipelines.config.generation import GenerationConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.params import Params
 from pipelines.config.redact import RedactConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.contracts.base_receipt import BaseReceipt
+from pipelines.contracts.documents import DOCUMENTS as DOCUMENTS_SCHEMA
 from pipelines.corpus import catalogue, pii
 from pipelines.corpus.catalogue import Catalogue
 from pipelines.decision import champions, gate_overrides, gate_settings, ledger, rules
+from pipelines.drafting import drafts
 from pipelines.errors import UserError, demand_none
-from pipelines.questions import consistency, mentions, prompts, reviews, scenarios
+from pipelines.questions import (
+    consistency,
+    evidence,
+    mentions,
+    prompts,
+    reading_set,
+    reviews,
+    scenarios,
+)
+from pipelines.questions import golden as golden_set
 from pipelines.questions.consistency import Questions
+from pipelines.questions.golden import Golden
 from pipelines.questions.mentions import Documents, Mention
 from pipelines.runtime import generation
-from pipelines.training import base_facts, base_sources, lengths
+from pipelines.training import answer_engine, base_facts, base_sources, lengths
 from pipelines.vectorstore import locate_encoder
 
+RAW = Path("data/raw")
 FAQ = Path("data/faq")
 GOLDEN = Path("data/golden")
+QA = Path("data/qa")
 PROMPTS = Path("data/prompts")
 SCENARIOS = Path("data/scenarios")
 OVERRIDES = Path("data/overrides.yaml")
@@ -58,7 +74,7 @@ class Result(NamedTuple):
 
 def run() -> None:
     """Print a line for each subject that is good. Raises UserError with all problems."""
-    questions = consistency.read(FAQ, GOLDEN)
+    questions = consistency.read(FAQ, GOLDEN, QA)
     problems: list[str] = []
     values = _attempt(params.load, problems)
     if values is None:
@@ -67,7 +83,7 @@ def run() -> None:
         print("params.yaml: good")
         for result in _results_by_params(values, questions):
             problems += _show(result)
-    for result in (_records(), _questions(questions)):
+    for result in (_adoption(), _records(), _questions(questions)):
         problems += _show(result)
     demand_none(dict.fromkeys(problems))
 
@@ -96,10 +112,12 @@ def _results_by_params(values: Params, questions: Questions) -> list[Result]:
     return [
         _stages(values),
         _sources(values, documents),
-        _pages(questions, documents),
+        _pages(values, questions, documents),
         _encoder(values.section(EncoderConfig)),
+        _evidence(questions, documents),
         *_base_and_lengths(values, questions),
         _prompts(values),
+        _engine(values),
         _training_questions(values, questions),
         _gate(values, questions),
     ]
@@ -143,9 +161,9 @@ def _sources(values: Params, documents: Catalogue) -> Result:
     return Result(problems, summary, gap)
 
 
-def _pages(questions: Questions, available: Catalogue) -> Result:
+def _pages(values: Params, questions: Questions, available: Catalogue) -> Result:
     documents = Documents(available.uris, available.reasons, available.unreadable_sources)
-    problems = mentions.problems(questions, documents)
+    problems = mentions.problems(questions, documents, reads=_shows_passages(values))
     pages: list[Mention] = []
     for name in scenarios.names(SCENARIOS):
         scenario = _attempt(partial(scenarios.load, SCENARIOS, name), problems)
@@ -155,7 +173,35 @@ def _pages(questions: Questions, available: Catalogue) -> Result:
     names = ", ".join(sorted(available.unreadable_sources))
     if names:
         return Result(problems, "", f"pages of {names}, whose documents cannot be listed")
-    return Result(problems, f"{FAQ}, {GOLDEN}, {SCENARIOS}: every page is a document")
+    return Result(problems, f"{FAQ}, {GOLDEN}, {QA}, {SCENARIOS}: every page is a document")
+
+
+def _shows_passages(values: Params) -> bool:
+    """Whether the template in use does; one that cannot be read is reported elsewhere."""
+    template = _attempt(partial(prompts.load, _template_path(values)), [])
+    return template is not None and template.shows_passages
+
+
+def _evidence(questions: Questions, available: Catalogue) -> Result:
+    """Whether the documents still say what questions about them quote."""
+    if not available.is_ingested or _has_newer_documents():
+        return Result([], "", f"the evidence in {QA}, until `ingest` and `redact` have run")
+    texts: dict[str, str] = {}
+    for batch in files.batches(DOCUMENTS, DOCUMENTS_SCHEMA, columns=["uri", "text"]):
+        for row in batch.to_pylist():
+            texts[row["uri"]] = row["text"]
+    problems = evidence.problems(questions.documents, texts)
+    count = evidence.count(questions.documents, texts)
+    return Result(problems, f"{QA}: the evidence of {count} questions stands in their documents")
+
+
+def _has_newer_documents() -> bool:
+    """Whether a document was written after the last `ingest` read them."""
+    ingested = DOCUMENTS.stat().st_mtime
+    for folder in (RAW, FAQ):
+        if any(path.stat().st_mtime > ingested for path in folder.rglob("*") if path.is_file()):
+            return True
+    return False
 
 
 def _encoder(config: EncoderConfig) -> Result:
@@ -247,21 +293,32 @@ def _prompts(values: Params) -> Result:
     return Result(problems, f"{PROMPTS}: good, {examples.template} is in use")
 
 
+def _engine(values: Params) -> Result:
+    problems: list[str] = []
+    choice = _attempt(partial(answer_engine.choose, values.section(GenerationConfig)), problems)
+    if choice is None:
+        return Result(problems, "")
+    problems += answer_engine.quantisation_problems(choice, values.section(ExportConfig))
+    return Result(problems, choice.reason)
+
+
 def _training_questions(values: Params, questions: Questions) -> Result:
     problems = consistency.training_problems(questions, values.section(ExamplesConfig))
     redactor = _attempt(partial(pii.load, values.section(RedactConfig)), problems)
     if redactor is not None:
         explain = partial(pii.personal_data_problem, redactor=redactor)
         problems += consistency.text_problems(questions, explain)
-    return Result(problems, f"{FAQ}: keeps the limits of `examples`, no golden question in it")
+    summary = f"{FAQ}, {QA}: keep the limits of `examples`, no golden question in training"
+    return Result(problems, summary)
 
 
 def _gate(values: Params, questions: Questions) -> Result:
     config = values.section(GateConfig)
     evaluate = values.section(EvaluateConfig)
     export = values.section(ExportConfig)
-    golden = questions.golden.questions
-    problems = gate_settings.problems(config, golden) if golden else []
+    problems: list[str] = []
+    golden = _golden_in_use(values, questions, problems)
+    problems += gate_settings.problems(config, golden) if golden else []
     problems += gate_settings.serving_problems(evaluate, export, golden)
     names = rules.names(config)
     today = datetime.date.today()
@@ -270,12 +327,44 @@ def _gate(values: Params, questions: Questions) -> Result:
     return Result(problems, f"params.yaml: gate: {len(golden)} golden questions are enough for it")
 
 
+def _golden_in_use(values: Params, questions: Questions, problems: list[str]) -> list[Golden]:
+    """Those that `evaluate` asks: about documents only if the template shows passages.
+
+    A reading set that is in use and unfit adds its problems.
+    """
+    template = _attempt(partial(prompts.load, _template_path(values)), [])
+    if template is None or template.refusal is None:
+        return questions.golden.questions
+    about_documents = golden_set.about_documents(questions.documents, template.refusal)
+    golden = [*questions.golden.questions, *about_documents]
+    if not values.section(ExamplesConfig).use_reading_set:
+        return golden
+    problems += reading_set.problems()
+    shipped = _attempt(reading_set.load, [])
+    return [*golden, *shipped.exam(template.refusal)] if shipped else golden
+
+
+def _adoption() -> Result:
+    """Whether an adoption was interrupted, and which set is in use."""
+    problems: list[str] = []
+    if sets.PLAN.exists():
+        problems.append(
+            f"{sets.SWITCH}: an adoption was interrupted: `python -m pipelines adopt` with the "
+            "same words, or with --back, finishes it"
+        )
+    state = _attempt(sets.current, problems)
+    if state is None or state.name == sets.SAMPLE:
+        return Result(problems, "")
+    return Result(problems, f"{sets.STATE}: {state.name} is adopted, the sample is aside")
+
+
 def _records() -> Result:
     """What people and the pipeline wrote, line after line; each line holds the digest before it."""
     problems: list[str] = []
     _attempt(partial(gate_overrides.read, OVERRIDES, "", datetime.date.today()), problems)
     events = _attempt(ledger.read, problems) or []
     _attempt(reviews.read, problems)
+    problems += drafts.problems()
     _attempt(partial(champions.read, CHAMPION), problems)
     return Result(problems, f"{OVERRIDES}: good; ledger: {len(events)} events, unbroken")
 
@@ -287,5 +376,7 @@ def _questions(questions: Questions) -> Result:
     return Result(
         problems,
         f"{FAQ}: {len(topics)} topics, {num_questions} questions; "
-        f"{GOLDEN}: {len(questions.golden.questions)} questions, in agreement",
+        f"{GOLDEN}: {len(questions.golden.questions)} questions, in agreement; "
+        f"{QA}: {len(questions.documents.training)} for training, "
+        f"{len(questions.documents.golden)} golden",
     )

@@ -7,6 +7,7 @@ import argparse
 
 from pipelines import files
 from pipelines.config import params
+from pipelines.config.fetch import FetchConfig
 from pipelines.config.ingest import IngestConfig, Source
 from pipelines.corpus.remote import fetch
 from pipelines.corpus.snapshots import is_remote, snapshot_path
@@ -24,7 +25,9 @@ def run(source: str | None) -> None:
 
     Raises UserError if there is no such source or if one cannot be read.
     """
-    config = params.load().section(IngestConfig)
+    values = params.load()
+    config = values.section(IngestConfig)
+    allowed_hosts = tuple(values.section(FetchConfig).allowed_hosts)
     remote_sources = [entry for entry in config.sources if is_remote(entry)]
     if source is None:
         chosen = remote_sources
@@ -37,16 +40,16 @@ def run(source: str | None) -> None:
             f"the remote sources are: {names}"
         )
     for entry in chosen:
-        _fetch(entry, config.limits.max_document_mib << 20)
+        _fetch(entry, config.limits.max_document_mib << 20, allowed_hosts)
     if not chosen:
         print("params.yaml: ingest.sources has no remote source: nothing to fetch")
 
 
-def _fetch(source: Source, max_bytes: int) -> None:
+def _fetch(source: Source, max_bytes: int, allowed_hosts: tuple[str, ...]) -> None:
     """Replace one snapshot and print whether it changed."""
     path = snapshot_path(source.name)
     old_digest = files.digest(path) if path.exists() else None
-    count = fetch(source, max_bytes)
+    count = fetch(source, max_bytes, allowed_hosts)
     is_same = files.digest(path) == old_digest
     change = "unchanged" if is_same else "changed: `dvc repro` reads them"
     print(f"{source.name}: {count} documents in {path} ({change})")

@@ -50,13 +50,19 @@ def run() -> int:
 def _require_possible_gate(values: "Params") -> None:
     """Raises UserError if no model could pass the gate, before one is trained for minutes."""
     from pipelines import graph
+    from pipelines.config.examples import ExamplesConfig
     from pipelines.config.gate import GateConfig
     from pipelines.decision import gate_settings
-    from pipelines.questions import golden
+    from pipelines.questions import golden, prompts, reading_set
 
-    if "gate" in graph.read():
-        questions = golden.load(Path("data/golden"))
-        demand_none(gate_settings.problems(values.section(GateConfig), questions))
+    if "gate" not in graph.read():
+        return
+    config = values.section(ExamplesConfig)
+    template = prompts.load(Path(f"data/prompts/{config.template}.yaml"))
+    questions = golden.load_all(Path("data/golden"), Path("data/qa"), template.refusal)
+    if config.use_reading_set:
+        questions += reading_set.load().exam(template.refusal or "")
+    demand_none(gate_settings.problems(values.section(GateConfig), questions))
 
 
 def _reproduce() -> int:

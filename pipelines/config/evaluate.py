@@ -16,6 +16,9 @@ class EvaluateConfig(Section):
         le=20,
         description="of these, shown in the prompt (if the template shows passages) and cited",
     )
+    max_prompt_tokens: int = Field(
+        ge=16, description="a longer prompt loses its last passages, never its question"
+    )
     max_new_tokens: int = Field(ge=1, description="tokens of the longest answer")
     batch_size: int = Field(ge=1, description="questions generated at once")
     precision: Literal["fp32", "weights"] = Field(

@@ -28,8 +28,35 @@ class ExamplesConfig(Section):
             "as long as there are different ones"
         ),
     )
+    max_examples: int = Field(
+        ge=1,
+        le=10_000,
+        description="questions taken of a topic, drawn at random; variants are made of them",
+    )
     num_passages: int = Field(
-        ge=0, le=20, description="passages of the supporting page, for templates that show passages"
+        ge=0,
+        le=20,
+        description="passages that a prompt shows, for templates that show passages: those that "
+        "retrieval finds for its question",
+    )
+    shuffled_share: float = Field(
+        ge=0,
+        le=1,
+        description="share of the prompts whose passages stand in random order, so that the first "
+        "is not always the right one",
+    )
+    left_out_share: float = Field(
+        ge=0,
+        le=1,
+        description="share of the questions about documents that are asked once more without the "
+        "passage that answers them, to teach refusing",
+    )
+    max_prompt_tokens: int = Field(
+        ge=16, description="a longer prompt loses its last passages, never its question"
+    )
+    use_reading_set: bool = Field(
+        description="true: also the sample's questions with their own passages (data/qa/reading), "
+        "which teach reading while few questions are about your documents",
     )
     validation_share: float = Field(
         gt=0, lt=0.5, description="share of each topic's questions held out for the loss curve"

@@ -8,14 +8,14 @@ from pipelines.config.section import Section
 
 
 class ParityConfig(Section):
-    """How close a quantised model must be to the unquantised one, on held-out questions."""
+    """How close quantised weights or engine openvino must be to transformers."""
 
-    num_prompts: int = Field(ge=1, description="held-out questions that both answer")
+    num_prompts: int = Field(ge=1, description="held-out questions for a quantised model")
+    num_engine_prompts: int = Field(ge=1, description="held-out questions for engine openvino")
     min_same_tokens: float = Field(
         ge=0,
         le=1,
-        description="share of tokens that are the same, each written after the unquantised "
-        "model's tokens before it",
+        description="share of tokens that are the same, each written after the same tokens",
     )
     min_same_answers: float = Field(
         ge=0, le=1, description="share of whole answers that are the same"
@@ -45,11 +45,12 @@ class ExportConfig(Section):
     """Backend, scheduling and limits of a release."""
 
     backend: Literal["python", "vllm"] = Field(
-        description="python: transformers in Triton's Python backend; vllm: vLLM, in NVIDIA's "
+        description="python: generation.engine in Triton's Python backend; vllm: vLLM, in NVIDIA's "
         "container image"
     )
     quantisation: Literal["none", "int8", "int4"] = Field(
-        description="of the language model's weights, when it is loaded; backend python"
+        description="of the language model's weights, when it is loaded; backend python, "
+        "engine transformers"
     )
     version: int = Field(ge=1, description="version folder of the models")
     max_batch_size: int = Field(ge=1, description="questions generated at once")
@@ -68,7 +69,7 @@ class ExportConfig(Section):
     )
     search_timeout_seconds: float = Field(gt=0, description="how long Weaviate may take")
     max_requests_at_once: int = Field(ge=1, le=1024, description="requests worked on side by side")
-    parity: ParityConfig = Field(description="what a quantised model must show")
+    parity: ParityConfig = Field(description="what a quantised model or engine openvino must show")
     vllm: VllmConfig = Field(description="settings of backend vllm")
 
     @model_validator(mode="after")

@@ -19,6 +19,10 @@ class FinetuneConfig(Section):
     lora_rank: int = Field(ge=1, le=1024, description="rank of LoRA's matrices")
     lora_alpha: int = Field(ge=1, description="LoRA's scale is lora_alpha / lora_rank")
     lora_dropout: float = Field(ge=0, lt=1, description="dropout before LoRA's matrices")
+    first_layer: int = Field(
+        ge=0,
+        description="lora leaves the layers below this one alone: their backward pass is saved",
+    )
     train_embeddings: bool = Field(
         description=(
             "train the token embeddings too: needed if the base model has seen little text"

@@ -11,6 +11,11 @@ from pipelines.config.section import Section
 
 RAW_FOLDER = ("data", "raw")
 PASSWORD = re.compile(r"//[^/@:]*:([^/@]+)@")
+# fsspec's protocols for files, memory and repositories of this machine, and for lists that name
+# such files.
+LOCAL_PROTOCOLS = (
+    "file", "local", "asynclocal", "memory", "git", "dvc", "data", "reference", "root", "generic",
+)  # fmt: skip
 VARIABLE = re.compile(r"\$\{\w+\}")
 SourceName = Annotated[
     str,
@@ -34,7 +39,10 @@ class FilesSource(Section):
     @field_validator("path")
     @classmethod
     def _check_path(cls, path: str) -> str:
-        if "://" in path:
+        if "://" in path or "::" in path:
+            problem = local_url_problem(path)
+            if problem:
+                raise ValueError(problem)
             return _without_password(path)
         parts = PurePosixPath(path).parts
         if parts[:2] != RAW_FOLDER or ".." in parts:
@@ -69,6 +77,13 @@ class PackagesSource(Section):
     )
 
 
+class FaqSource(Section):
+    """The topics of data/faq, so that canonical answers are retrieved like any other passage."""
+
+    kind: Literal["faq"] = Field(description="faq: the topics of data/faq that are no refusals")
+    name: SourceName
+
+
 class WebSource(Section):
     """Pages of one site, by its sitemap or by its links."""
 
@@ -76,8 +91,8 @@ class WebSource(Section):
     name: SourceName
     start: str = Field(
         pattern=r"^https?://[^/@]+(/.*)?$",
-        description="a sitemap (ends with .xml), or the page from which links are followed; "
-        "only URLs below its folder are read",
+        description="a sitemap (ends with .xml or .xml.gz), or the page from which links are "
+        "followed; only URLs below its folder are read",
     )
     max_pages: int = Field(ge=1, description="maximum number of pages")
     requests_per_second: float = Field(
@@ -136,9 +151,22 @@ class GitSource(Section):
 
 
 Source = Annotated[
-    FilesSource | PackagesSource | WebSource | SqlSource | HfSource | GitSource,
+    FilesSource | PackagesSource | FaqSource | WebSource | SqlSource | HfSource | GitSource,
     Field(discriminator="kind"),
 ]
+
+
+def local_url_problem(url: str) -> str | None:
+    """Why the URL is refused if it, or a part of a chain such as zip://*::PART, is no remote one.
+
+    Files of this machine come by data/raw alone, which `dvc.yaml` lists as a dependency.
+    """
+    for number, part in enumerate(url.split("::")):
+        protocol, separator, _ = part.partition("://")
+        is_wrapper = number == 0 and part.isidentifier()  # simplecache::https://...
+        if protocol.lower() in LOCAL_PROTOCOLS or not (separator or is_wrapper):
+            return f"{part} is on this machine: copy the files below data/raw, and name that folder"
+    return None
 
 
 def _without_password(url: str) -> str:
@@ -154,7 +182,7 @@ def _without_password(url: str) -> str:
 class Limits(Section):
     """What reading one document may take; a document that needs more is rejected."""
 
-    seconds: float = Field(gt=0, description="seconds to read one document")
+    seconds: float = Field(gt=0, description="seconds of CPU time to read one document")
     memory_mib: int = Field(
         ge=768,
         description="MiB of address space of a process that reads documents, libraries included",
@@ -167,9 +195,16 @@ class Limits(Section):
 class Quality(Section):
     """Rules for a document's text; a document that breaks one is rejected."""
 
-    min_words: int = Field(ge=1, description="words; a shorter document says nothing")
+    min_words: int = Field(
+        ge=1,
+        description="words; a shorter document says nothing. In scripts without blanks between "
+        "words, two characters count as one",
+    )
     min_letter_share: float = Field(
-        ge=0, le=1, description="letters among the characters; less is a dump of numbers or symbols"
+        ge=0,
+        le=1,
+        description="letters among the characters that are no digits, blanks, or marks of numbers "
+        "and tables; less is a dump of symbols",
     )
     max_repeated_line_share: float = Field(
         ge=0, le=1, description="characters in lines that occurred before; more is boilerplate"

@@ -20,7 +20,7 @@ from pipelines import config
 from pipelines.config.section import Section
 from pipelines.errors import UserError, invalid_yaml
 
-SOURCE_KINDS = ("files", "python_packages", "web", "sql", "hf", "git")
+SOURCE_KINDS = ("files", "faq", "python_packages", "web", "sql", "hf", "git")
 COMPARE = "`git diff params.yaml`"
 EXPONENT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 Location = tuple[str | int, ...]

@@ -9,8 +9,9 @@ class ValidateConfig(Section):
     """Bounds that Great Expectations checks over all documents."""
 
     min_documents: int = Field(ge=1, description="documents; fewer fail")
-    min_characters: int = Field(ge=1, description="characters of the shortest document")
-    max_characters: int = Field(ge=1, description="characters of the longest document")
+    min_median_characters: int = Field(
+        ge=1, description="characters that half of the documents must have at least"
+    )
     languages: list[str] = Field(
         min_length=1, description="ISO 639-1 codes that documents may be in"
     )

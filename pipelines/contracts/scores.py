@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 CANDIDATE = "candidate"
 BASE = "base"
 FREQUENT = "most_frequent"
+NEAREST = "nearest_sentence"
 CHAMPION = "champion"
 
 

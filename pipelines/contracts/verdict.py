@@ -4,7 +4,8 @@
  "reason": "accepted: all 21 rules passed; exact match 0.81 [0.76, 0.85]",
  "rules": [{"name": "floor exact_match", "passed": true, "observed": "0.81 [0.76, 0.85]",
             "expected": "lower end >= 0.6", "num_rows": 0, "examples": []}],
- "overrides": []}
+ "overrides": [],
+ "not_judged": ["whether retrieval finds the right page: no golden question names a page"]}
 """
 
 from pydantic import BaseModel, ConfigDict
@@ -25,7 +26,10 @@ class Override(BaseModel):
 
 
 class Verdict(BaseModel):
-    """The gate's decision; `overrides` are those that were needed."""
+    """The gate's decision; `overrides` are those that were needed.
+
+    `not_judged`: what nobody has written golden questions about, so that no rule looked at it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,3 +38,4 @@ class Verdict(BaseModel):
     reason: str
     rules: list[Check]
     overrides: list[Override]
+    not_judged: list[str] = []

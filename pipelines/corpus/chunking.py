@@ -1,30 +1,27 @@
 """Cuts a document into passages by headings, code fences, tables and sentences, measured in tokens.
 
-Blocks (a paragraph, list, fence or table) stay whole if they fit. A passage is always one span of
-the document's text.
+Blocks (a paragraph, list item, fence or row of a table) stay whole if they fit. A passage is always
+one span of the document's text.
 """
 
 import bisect
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipelines.corpus.markdown_blocks import Block, Outline, Span, outline, tile
+from pipelines.corpus.token_ruler import Ruler
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9`\"'(\[])|\n")
-
-
-class Span(NamedTuple):
-    """Characters [start, end) of a document's text."""
-
-    start: int
-    end: int
-
-    def text_of(self, text: str) -> str:
-        return text[self.start : self.end]
+SENTENCE_END = re.compile(
+    r"(?<=[.!?…؟۔।])[”’»]*\s+(?=[A-Z0-9`\"'(\[]|[^\x00-\x7f])"
+    r"|[。！？｡．]+[」』）】》〉”’]*\s*"  # no blank need stand after these
+    r"|\n"
+)
+MAX_HEAD_SHARE = 0.5  # of a passage; the head of a table that is longer is not repeated
 
 
 @dataclass(frozen=True)
@@ -40,84 +37,97 @@ class Sizes:
     max_characters: int
 
 
+class Passage(NamedTuple):
+    """A span. `table_head` names the columns if it begins among the rows of a table."""
+
+    span: Span
+    table_head: str | None
+
+
+class TableHead(NamedTuple):
+    """The line that names the columns of a table, and the rows below it."""
+
+    text: str
+    num_tokens: int
+    rows: Span
+
+
 @dataclass(frozen=True)
-class Ruler:
-    """Counts the encoder's tokens in any span of one text, which is tokenized once.
+class Cutter:
+    """What limits the passages of one text: their sizes, the head of a table included."""
 
-    `token_starts` is where each token begins (one character may give several), `word_starts` where
-    each word does.
-    """
+    ruler: Ruler
+    sizes: Sizes
+    heads: list[TableHead]  # in the order of their rows
 
-    token_starts: list[int]
-    word_starts: list[int]
+    def head_at(self, position: int) -> TableHead | None:
+        """The head of the table among whose rows a character stands."""
+        number = bisect.bisect_right(self.heads, position, key=lambda head: head.rows.start)
+        head = self.heads[number - 1] if number else None
+        return head if head and position < head.rows.end else None
 
-    @classmethod
-    def of(cls, text: str, tokenizer: "Tokenizer") -> "Ruler":
-        encoding = tokenizer.encode(text, add_special_tokens=False)
-        token_starts = [start for start, _ in encoding.offsets]
-        word_starts = []
-        previous_word = None
-        for number, (start, word) in enumerate(zip(token_starts, encoding.word_ids, strict=True)):
-            if number == 0 or word != previous_word:
-                word_starts.append(start)
-            previous_word = word
-        return cls(token_starts, word_starts)
+    def max_tokens(self, start: int) -> int:
+        """Of a passage that begins here."""
+        head = self.head_at(start)
+        return self.sizes.max_tokens - (head.num_tokens if head else 0)
 
-    def count_tokens(self, span: Span) -> int:
-        """The number of tokens that begin inside the span."""
-        first = bisect.bisect_left(self.token_starts, span.start)
-        return bisect.bisect_left(self.token_starts, span.end) - first
-
-    def fits(self, span: Span, sizes: Sizes) -> bool:
+    def fits(self, span: Span) -> bool:
         """Whether the span is small enough for a passage."""
-        if span.end - span.start > sizes.max_characters:
+        if span.end - span.start > self.sizes.max_characters:
             return False
-        return self.count_tokens(span) <= sizes.max_tokens
+        return self.ruler.count_tokens(span) <= self.max_tokens(span.start)
 
-    def cut(self, span: Span, sizes: Sizes) -> Iterator[Span]:
+    def cut(self, span: Span) -> Iterator[Span]:
         """The span in pieces that fit, cut between words; overlong words, between tokens."""
         start = span.start
-        while not self.fits(Span(start, span.end), sizes):
-            end = self._last_cut(start, sizes)
+        while not self.fits(Span(start, span.end)):
+            max_tokens = self.max_tokens(start)
+            end = self.ruler.last_cut(start, max_tokens, self.sizes.max_characters)
             yield Span(start, end)
             start = end
         yield Span(start, span.end)
 
-    def _last_cut(self, start: int, sizes: Sizes) -> int:
-        """The last character at which a piece that starts at `start` may end."""
-        first_token = bisect.bisect_left(self.token_starts, start)
-        limit = start + sizes.max_characters
-        if first_token + sizes.max_tokens < len(self.token_starts):
-            limit = min(limit, self.token_starts[first_token + sizes.max_tokens])
-        word = self.word_starts[bisect.bisect_right(self.word_starts, limit) - 1]
-        has_token = first_token < len(self.token_starts)
-        if word > start and not (has_token and word <= self.token_starts[first_token]):
-            return word
-        return max(limit, start + 1)
-
 
 def cut_text(
     text: str, sections: list[dict[str, Any]], tokenizer: "Tokenizer", sizes: Sizes
-) -> list[Span]:
+) -> list[Passage]:
     """The passages of a text in order. They cover every character but white space between them."""
+    outlines = [outline(text, section) for section in _section_spans(text, sections)]
     ruler = Ruler.of(text, tokenizer)
+    cutter = Cutter(ruler, sizes, _table_heads(outlines, tokenizer, sizes))
     spans: list[Span] = []
-    for section in _section_spans(text, sections):
+    for section in outlines:
         pieces: list[Span] = []
-        for block in _blocks(text, section):
-            pieces += _split_block(text, block, ruler, sizes)
-        passages = _pack(pieces, ruler, sizes)
-        if spans and passages and _should_join(spans[-1], passages[0], ruler, sizes):
-            passages[0] = Span(spans.pop().start, passages[0].end)
-        spans += passages
-    return list(_strip_all(text, spans))
+        for block in section.blocks:
+            pieces += _split_block(text, block, cutter)
+        section_spans = _pack(pieces, cutter)
+        if spans and section_spans and _should_join(spans[-1], section_spans[0], cutter):
+            section_spans[0] = Span(spans.pop().start, section_spans[0].end)
+        spans += section_spans
+    passages = []
+    for span in _strip_all(text, spans):
+        head = cutter.head_at(span.start)
+        passages.append(Passage(span, head.text if head else None))
+    return passages
 
 
-def _should_join(last: Span, following: Span, ruler: Ruler, sizes: Sizes) -> bool:
+def _table_heads(outlines: list[Outline], tokenizer: "Tokenizer", sizes: Sizes) -> list[TableHead]:
+    """The heads that leave enough room for rows."""
+    heads = []
+    for section in outlines:
+        for table in section.tables:
+            encoding = tokenizer.encode(table.head, add_special_tokens=False)
+            is_short = len(table.head) <= MAX_HEAD_SHARE * sizes.max_characters
+            if is_short and len(encoding.ids) <= MAX_HEAD_SHARE * sizes.max_tokens:
+                heads.append(TableHead(table.head, len(encoding.ids), table.rows))
+    return heads
+
+
+def _should_join(last: Span, following: Span, cutter: Cutter) -> bool:
     """Whether the last passage of a section is too short to stand alone and fits into the next."""
-    if ruler.count_tokens(last) >= sizes.min_tokens:
+    if cutter.ruler.count_tokens(last) >= cutter.sizes.min_tokens:
         return False
-    return ruler.fits(Span(last.start, following.end), sizes)
+    return cutter.fits(Span(last.start, following.end))
 
 
 def find_headings(sections: list[dict[str, Any]], span: Span) -> list[str]:
@@ -150,50 +160,32 @@ def _section_spans(text: str, sections: list[dict[str, Any]]) -> list[Span]:
     starts = {0}
     for section in sections:
         starts.add(section["start"])
-    return _tile(sorted(starts), len(text))
+    return tile(sorted(starts), len(text))
 
 
-def _tile(starts: list[int], end: int) -> list[Span]:
-    """The spans from each start to the next and from the last one to `end`; empty ones left out."""
-    pairs = itertools.pairwise([*starts, end])
-    return [Span(start, stop) for start, stop in pairs if start < stop]
+def _split_block(text: str, block: Block, cutter: Cutter) -> Iterator[Span]:
+    """The block whole if it fits, else the blocks inside, or its sentences or lines."""
+    if cutter.fits(block.span):
+        yield block.span
+    elif block.children:
+        for child in block.children:
+            yield from _split_block(text, child, cutter)
+    else:
+        for sentence in tile(_sentence_starts(text, block.span), block.span.end):
+            yield from cutter.cut(sentence)
 
 
-def _blocks(text: str, section: Span) -> list[Span]:
-    """The spans of Markdown's top-level blocks, which tile the section.
-
-    A block is a heading, paragraph, list, fence or table.
-    """
-    from markdown_it import MarkdownIt
-
-    body = section.text_of(text)
-    line_starts = [0, *(match.end() for match in re.finditer("\n", body))]
-    starts = {0}
-    for token in MarkdownIt("commonmark").enable("table").parse(body):
-        if token.level == 0 and token.map and token.map[0] < len(line_starts):
-            starts.add(line_starts[token.map[0]])
-    starts_in_text = [section.start + start for start in sorted(starts)]
-    return _tile(starts_in_text, section.end)
-
-
-def _split_block(text: str, block: Span, ruler: Ruler, sizes: Sizes) -> Iterator[Span]:
-    """The block whole if it fits, else its sentences or lines, cut if they are too long."""
-    if ruler.fits(block, sizes):
-        yield block
-        return
-    starts = [block.start]
-    for match in SENTENCE_END.finditer(block.text_of(text)):
-        start = block.start + match.end()
-        if start < block.end:
+def _sentence_starts(text: str, span: Span) -> list[int]:
+    """Where the sentences and lines of a span begin."""
+    starts = [span.start]
+    for match in SENTENCE_END.finditer(text, span.start, span.end):
+        start = match.end()
+        if start < span.end and (match[0].endswith("\n") or not text[start].islower()):
             starts.append(start)
-    for sentence in _tile(starts, block.end):
-        if ruler.fits(sentence, sizes):
-            yield sentence
-        else:
-            yield from ruler.cut(sentence, sizes)
+    return starts
 
 
-def _pack(pieces: list[Span], ruler: Ruler, sizes: Sizes) -> list[Span]:
+def _pack(pieces: list[Span], cutter: Cutter) -> list[Span]:
     """Consecutive pieces joined while they fit.
 
     Each further passage begins with the last pieces of the one before, as overlap.
@@ -201,45 +193,39 @@ def _pack(pieces: list[Span], ruler: Ruler, sizes: Sizes) -> list[Span]:
     passages: list[Span] = []
     group: list[Span] = []
     for piece in pieces:
-        if group and not ruler.fits(Span(group[0].start, piece.end), sizes):
+        if group and not cutter.fits(Span(group[0].start, piece.end)):
             passages.append(Span(group[0].start, group[-1].end))
-            group = _overlap(group, piece, ruler, sizes)
+            group = _overlap(group, piece, cutter)
         group.append(piece)
     if group:
         passages.append(Span(group[0].start, group[-1].end))
     return passages
 
 
-def _overlap(group: list[Span], piece: Span, ruler: Ruler, sizes: Sizes) -> list[Span]:
+def _overlap(group: list[Span], piece: Span, cutter: Cutter) -> list[Span]:
     """The end of `group` that is repeated before `piece`.
 
     Whole pieces, or the last words of a piece that is too long.
     """
+    ruler = cutter.ruler
     end = group[-1].end
-    max_tokens = min(sizes.overlap_tokens, sizes.max_tokens - ruler.count_tokens(piece))
+    max_tokens = cutter.sizes.overlap_tokens
     repeated_pieces: list[Span] = []
     for candidate in reversed(group):
-        if ruler.count_tokens(Span(candidate.start, end)) > max_tokens:
-            break
-        if piece.end - candidate.start > sizes.max_characters:
+        num_tokens = ruler.count_tokens(Span(candidate.start, end))
+        if num_tokens > max_tokens or not cutter.fits(Span(candidate.start, piece.end)):
             break
         repeated_pieces.insert(0, candidate)
-    if repeated_pieces or max_tokens <= 0 or ruler.count_tokens(group[-1]) <= max_tokens:
+    if repeated_pieces or cutter.head_at(piece.start):
         return repeated_pieces
-    start = _start_of_last_words(end, max_tokens, ruler)
-    if start is None or piece.end - start > sizes.max_characters:
+    room = cutter.sizes.max_tokens - ruler.count_tokens(piece)
+    max_tokens = min(max_tokens, room)
+    if max_tokens <= 0 or ruler.count_tokens(group[-1]) <= max_tokens:
+        return []
+    start = ruler.start_of_last_words(end, max_tokens)
+    if start is None or not cutter.fits(Span(start, piece.end)):
         return []
     return [Span(start, end)]
-
-
-def _start_of_last_words(end: int, max_tokens: int, ruler: Ruler) -> int | None:
-    """Where the words before `end` begin that have `max_tokens` at most; None if there are none."""
-    num_tokens = bisect.bisect_left(ruler.token_starts, end)
-    last_token_without_room = ruler.token_starts[num_tokens - max_tokens - 1]
-    number = bisect.bisect_right(ruler.word_starts, last_token_without_room)
-    if number == len(ruler.word_starts) or ruler.word_starts[number] >= end:
-        return None
-    return ruler.word_starts[number]
 
 
 def _strip_all(text: str, spans: list[Span]) -> Iterator[Span]:

@@ -20,8 +20,15 @@ RST = "text/x-rst"
 PLAIN = "text/plain"
 CSV = "text/csv"
 MAIL = "message/rfc822"
+MSG = "application/vnd.ms-outlook"
+MDX = "text/mdx"
+NOTEBOOK = "application/x-ipynb+json"
+JSON = "application/json"
+JSON_LINES = "application/x-ndjson"
+YAML = "application/yaml"
+XML = "application/xml"
 
-TEXTS = {MARKDOWN, RST, HTML, PLAIN, CSV, MAIL}
+TEXTS = {MARKDOWN, RST, HTML, PLAIN, CSV, MAIL, MDX, NOTEBOOK, JSON, JSON_LINES, YAML, XML}
 SUFFIXES = {
     ".md": MARKDOWN,
     ".markdown": MARKDOWN,
@@ -32,11 +39,55 @@ SUFFIXES = {
     ".csv": CSV,
     ".tsv": CSV,
     ".eml": MAIL,
+    ".mdx": MDX,
+    ".ipynb": NOTEBOOK,
+    ".json": JSON,
+    ".geojson": JSON,
+    ".jsonld": JSON,
+    ".jsonl": JSON_LINES,
+    ".ndjson": JSON_LINES,
+    ".yaml": YAML,
+    ".yml": YAML,
+    ".xml": XML,
+    ".dita": XML,
+    ".ditamap": XML,
+    ".dbk": XML,
 }
-OFFICE_FOLDERS = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
+# Texts that would be read as nonsense: no reader in Python that is kept up to date.
+UNREAD_SUFFIXES = {
+    ".adoc": "AsciiDoc: convert it to HTML with `asciidoctor -b html5`",
+    ".asciidoc": "AsciiDoc: convert it to HTML with `asciidoctor -b html5`",
+    ".rtf": "RTF: save it as docx",
+    ".svg": "a picture (SVG)",
+}
 OLE2_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+UNREAD_STARTS = {
+    b"version https://git-lfs.github.com/spec/": (
+        "a Git LFS pointer, not the file: run `git lfs pull` in its repository"
+    ),
+    b"{\\rtf": "RTF: save it as docx",
+    OLE2_START: (
+        "an Office file from before 2007, or one with a password: "
+        "save it as docx, pptx or xlsx without a password"
+    ),
+}
+PLAIN_SUFFIXES = (".txt", ".log", ".text")
+OFFICE_FOLDERS = {"word/": DOCX, "ppt/": PPTX, "xl/": XLSX}
+OUTLOOK_STREAM = "__properties_version1.0".encode("utf-16-le")  # of a saved message
 ZIP_START = b"PK\x03\x04"
 HTML_START = re.compile(r"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!doctype\s+html|<html[\s>])")
+XML_START = re.compile(r"\s*<\?xml\s")
+# A text that begins with an element of HTML and ends with one, as rows of a database have it.
+FRAGMENT_START = re.compile(
+    r"(?i)\s*<(?:p|div|h[1-6]|ul|ol|dl|table|section|article|blockquote|pre|span|br|hr|b|strong|"
+    r"em|i|u|a|font|center|figure|img|details|!--)(?:\s[^<>]*)?/?>"
+)
+FRAGMENT_END = re.compile(r"(?i)(?:</[a-z][a-z0-9]*\s*>|<br\s*/?>|<img\s[^<>]*>|-->)\s*\Z")
+# In a text that begins otherwise, so many of these make it a fragment: "Hi<br>, I <b>need</b> ...".
+FRAGMENT_TAG = re.compile(
+    r"(?i)</(?:p|div|h[1-6]|ul|ol|li|table|tr|td|b|strong|em|i|a|span|code)>|<[bh]r\s*/?>|<p>"
+)
+MIN_FRAGMENT_TAGS = 3
 MAIL_HEADERS = re.compile(
     r"(?im)^(received|return-path|message-id|mime-version|from|to|subject|date|delivered-to):\s?\S"
 )
@@ -56,18 +107,47 @@ def detect_media_type(content: bytes, name: str, hint: str | None = None) -> str
         return PDF
     if content.startswith(ZIP_START):
         return _detect_archive_type(content)
-    if content.startswith(OLE2_START):
-        raise Unreadable(
-            "an Office file from before 2007, or one with a password: "
-            "save it as docx, pptx or xlsx without a password"
-        )
+    if content.startswith(OLE2_START) and OUTLOOK_STREAM in content:
+        return MSG
+    _refuse_by_start(content)
     sample = decode(content)[:SAMPLE_CHARACTERS]
     suffix = PurePosixPath(name).suffix.lower()
     if HTML_START.match(sample):
         return HTML
+    if suffix in UNREAD_SUFFIXES:
+        raise Unreadable(UNREAD_SUFFIXES[suffix])
     if suffix in MAIL_SUFFIXES and _has_mail_headers(sample):
         return MAIL
-    return hint if hint in TEXTS else SUFFIXES.get(suffix, PLAIN)
+    stated_type = hint if hint in TEXTS else SUFFIXES.get(suffix)
+    return stated_type or _detect_by_sample(sample, suffix)
+
+
+def _refuse_by_start(content: bytes) -> None:
+    for start, reason in UNREAD_STARTS.items():
+        if content.startswith(start):
+            raise Unreadable(reason)
+
+
+def _detect_by_sample(sample: str, suffix: str) -> str:
+    """The type of a text whose name says nothing.
+
+    Rows of a database and of a data set have no suffix: their texts are often fragments of HTML.
+    """
+    if XML_START.match(sample):
+        return XML
+    if suffix in PLAIN_SUFFIXES or suffix[1:].isalpha():
+        return PLAIN
+    return HTML if _is_fragment(sample, is_whole=len(sample) < SAMPLE_CHARACTERS) else PLAIN
+
+
+def _is_fragment(sample: str, is_whole: bool) -> bool:
+    """Whether a text is HTML without the page's frame, rather than a text about HTML."""
+    if FRAGMENT_START.match(sample) and (FRAGMENT_END.search(sample) or not is_whole):
+        return True
+    without_code = re.sub(r"`[^`]*`", "", sample)
+    if without_code != sample:
+        return False  # Markdown: elements in it are quoted, or stay as they are
+    return len(FRAGMENT_TAG.findall(sample)) >= MIN_FRAGMENT_TAGS
 
 
 def _has_mail_headers(sample: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipelines.corpus.detection import decode
-from pipelines.corpus.markup import convert_html
+from pipelines.corpus.html import convert_html
+from pipelines.corpus.nesting import as_parts
 from pipelines.corpus.parts import ConvertedDocument, Empty, Part, Unreadable, assemble
 
 
@@ -71,15 +72,4 @@ def _chapter_parts(contents: list[bytes]) -> Iterator[Part]:
             continue
         except Unreadable as error:
             raise Unreadable(f"chapter {number}: {error}") from error
-        yield from _split(chapter)
-
-
-def _split(chapter: ConvertedDocument) -> Iterator[Part]:
-    """A chapter as parts again, so that the book's sections are counted from its own start."""
-    sections = chapter.sections
-    end_of_preface = sections[0]["start"] if sections else len(chapter.text)
-    yield Part("text", chapter.text[:end_of_preface])
-    for section in sections:
-        _, _, body = chapter.text[section["start"] : section["end"]].partition("\n")
-        yield Part("heading", section["heading"], section["level"])
-        yield Part("text", body)
+        yield from as_parts(chapter)

@@ -1,24 +1,52 @@
 """Converts a document of any known media type to Markdown or plain text with sections and pages."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-from pipelines.corpus import detection, epub, mail, markup, office, pdf
+from pipelines.corpus import (
+    data_files,
+    delimited,
+    detection,
+    epub,
+    excel,
+    html,
+    mail,
+    markdown,
+    mdx,
+    notebooks,
+    ooxml,
+    outlook,
+    pdf,
+    powerpoint,
+    rst,
+    word,
+    xml,
+)
 from pipelines.corpus.parts import TOO_DEEP, ConvertedDocument, Unreadable
 
 TEXT_READERS: dict[str, Callable[[str], ConvertedDocument]] = {
-    detection.MARKDOWN: markup.convert_markdown,
-    detection.RST: markup.convert_rst,
-    detection.HTML: markup.convert_html,
-    detection.PLAIN: markup.convert_plain_text,
+    detection.MARKDOWN: markdown.convert_markdown,
+    detection.RST: rst.convert_rst,
+    detection.HTML: html.convert_html,
+    detection.PLAIN: markdown.convert_plain_text,
+    detection.MDX: mdx.convert_mdx,
+    detection.NOTEBOOK: notebooks.convert_notebook,
+    detection.JSON: data_files.convert_json,
+    detection.JSON_LINES: data_files.convert_json_lines,
+    detection.YAML: data_files.convert_yaml,
+    detection.XML: xml.convert_xml,
 }
 BYTE_READERS: dict[str, Callable[[bytes], ConvertedDocument]] = {
-    detection.DOCX: office.convert_docx,
-    detection.PPTX: office.convert_pptx,
-    detection.XLSX: office.convert_xlsx,
+    detection.DOCX: word.convert_docx,
+    detection.PPTX: powerpoint.convert_pptx,
+    detection.XLSX: excel.convert_xlsx,
     detection.EPUB: epub.convert_epub,
+    detection.CSV: delimited.convert_csv,
+}
+MAIL_READERS: dict[str, Callable[[bytes, mail.ReadFile], ConvertedDocument]] = {
     detection.MAIL: mail.convert_mail,
-    detection.CSV: office.convert_csv,
+    detection.MSG: outlook.convert_msg,
 }
 ARCHIVES = (detection.DOCX, detection.PPTX, detection.XLSX, detection.EPUB)
 UTF8_NAMES = ("utf-8", "utf8")
@@ -35,12 +63,18 @@ def convert(content: bytes, media_type: str, bounds: Bounds) -> ConvertedDocumen
     """Text with sections and pages. Raises Unreadable with the reason if there is none."""
     if media_type in TEXT_READERS:
         text = _decode(content, is_html=media_type == detection.HTML)
-        return TEXT_READERS[media_type](text)
+        try:
+            return TEXT_READERS[media_type](text)
+        except RecursionError as error:
+            raise Unreadable(TOO_DEEP) from error
     if media_type == detection.PDF:
         return pdf.convert_pdf(content, bounds.max_pages)
     try:
         if media_type in ARCHIVES:
-            office.check_archive(content, bounds.max_unpacked_bytes)
+            ooxml.check_archive(content, bounds.max_unpacked_bytes)
+        if media_type in MAIL_READERS:
+            read_file = partial(_read_attachment, bounds=bounds)
+            return MAIL_READERS[media_type](content, read_file)
         return BYTE_READERS[media_type](content)
     except (Unreadable, MemoryError):
         raise
@@ -50,6 +84,11 @@ def convert(content: bytes, media_type: str, bounds: Bounds) -> ConvertedDocumen
         # The readers' libraries raise their own and Python's errors on damaged files. Each is a
         # rejection with its text.
         raise Unreadable(f"a damaged file: {type(error).__name__}: {str(error)[:200]}") from error
+
+
+def _read_attachment(content: bytes, name: str, bounds: Bounds) -> ConvertedDocument:
+    """The text of a file in a mail. Raises Unreadable."""
+    return convert(content, detection.detect_media_type(content, name), bounds)
 
 
 def _decode(content: bytes, is_html: bool) -> str:

@@ -1,8 +1,9 @@
 """Takes documents into the corpus: read what is new, judge it, leave out near-duplicates.
 
 What was read of a document is cached by the digest of its content (system/cache.py), so an
-unchanged document is not read again. Memory holds one line for each document (uri, keys,
-signature); texts stay in the cache and come from there a few at a time.
+unchanged document is not read again, unless it was too slow, out of memory or crashed its reader.
+Memory holds one line for each document (uri, keys, signature); texts stay in the cache and come
+from there a few at a time.
 """
 
 import os
@@ -18,7 +19,9 @@ from pipelines.config.ingest import IngestConfig, Quality
 from pipelines.corpus import reading, workers
 from pipelines.corpus.duplicates import Candidate, find_aliases
 from pipelines.corpus.formats import Bounds
+from pipelines.corpus.quality_rules import broken_rule
 from pipelines.corpus.reading import Task
+from pipelines.corpus.reading_code import CODE, LIBRARIES, PRELOAD
 from pipelines.corpus.sources import SourceDocument
 from pipelines.files import text_digest
 from pipelines.system import cache
@@ -28,51 +31,8 @@ from pipelines.system.engine import LOCAL, Work, work
 MIB = 1 << 20
 DOCUMENTS_A_BATCH = 64  # in memory at once
 BATCH_BYTES = 8 * MIB
+CLOCK_FACTOR = 10  # times ingest.limits.seconds that may pass, so that a busy machine rejects none
 TASKS_A_CALL = 16  # documents that a node of a cluster reads at a time
-# What the result of reading depends on: another version of any of these reads all documents again.
-CODE = (
-    "detection.py",
-    "epub.py",
-    "formats.py",
-    "mail.py",
-    "markup.py",
-    "office.py",
-    "parts.py",
-    "pdf.py",
-    "reading.py",
-    "workers.py",
-)
-LIBRARIES = (
-    "beautifulsoup4",
-    "charset-normalizer",
-    "datasketch",
-    "docutils",
-    "ftfy",
-    "lxml",
-    "markdown-it-py",
-    "markdownify",
-    "openpyxl",
-    "pdfminer.six",
-    "pdfplumber",
-    "puremagic",
-    "py3langid",
-    "python-docx",
-    "python-pptx",
-)
-PRELOAD = (  # what most documents need
-    "bs4",
-    "datasketch",
-    "ftfy.badness",
-    "lxml.html",
-    "markdown_it",
-    "markdownify",
-    "pipelines.corpus.preload",
-)
-SHARES = {
-    "repeated_line_share": "of its characters are in lines that occurred before",
-    "replacement_share": "of its characters are replacement characters",
-    "mojibake_share": "of its characters look wrongly decoded",
-}
 Row = dict[str, Any]
 
 
@@ -95,13 +55,21 @@ class Intake:
     rejections: list[Row] = field(default_factory=list)  # of contracts/documents.py
     aliases: dict[str, list[str]] = field(default_factory=dict)  # uri -> uris of its duplicates
     num_read: int = 0  # documents that the cache did not have
+    failures: dict[str, str] = field(default_factory=dict)  # key -> problem that may pass later
 
 
 def cache_kind(config: IngestConfig) -> str:
-    """Names this reading in the cache: other code, limits or libraries read again."""
+    """Names this reading in the cache: other code, bounds or libraries read again.
+
+    The limits of time and memory are no part of it, since what exceeds them is not cached.
+    """
     folder = Path(__file__).parent
     code = [folder / name for name in CODE]
-    return cache.kind_of("read", code, config.limits.model_dump_json(), LIBRARIES)
+    return cache.kind_of("read", code, repr(_bounds(config)), LIBRARIES)
+
+
+def _bounds(config: IngestConfig) -> Bounds:
+    return Bounds(config.limits.max_pages, config.limits.max_unpacked_mib * MIB)
 
 
 def take_in(
@@ -112,12 +80,16 @@ def take_in(
 ) -> Intake:
     """Read, judge and compare every (source name, document)."""
     intake = Intake()
-    bounds = Bounds(config.limits.max_pages, config.limits.max_unpacked_mib * MIB)
-    tasks = _missing_tasks(documents, bounds, work_cache, intake)
-    for key, row, problem in _read_all(tasks, config, engine):
+    tasks = _missing_tasks(documents, _bounds(config), work_cache, intake)
+    for outcome in _read_all(tasks, config, engine):
         intake.num_read += 1
-        _store(work_cache, key, {"rejected": problem, "media_type": None} if problem else row)
-    facts = _load_facts(work_cache, intake.entries)
+        if outcome.may_pass_later:
+            intake.failures[outcome.key] = str(outcome.problem)
+        elif outcome.problem:
+            _store(work_cache, outcome.key, {"rejected": outcome.problem, "media_type": None})
+        else:
+            _store(work_cache, outcome.key, outcome.result)
+    facts = _load_facts(work_cache, intake)
     good_entries = _judge_all(intake, facts, config.quality)
     _separate_duplicates(intake, good_entries, facts, config.near_duplicate_similarity)
     return intake
@@ -212,7 +184,11 @@ def _read_all(
     tasks: Iterator[tuple[str, Task]], config: IngestConfig, engine: EngineConfig
 ) -> Iterator[workers.Outcome[str]]:
     """Read documents in processes of this machine or of a cluster."""
-    limits = workers.Limits(config.limits.seconds, config.limits.memory_mib * MIB)
+    limits = workers.Limits(
+        seconds=config.limits.seconds,
+        memory_bytes=config.limits.memory_mib * MIB,
+        clock_seconds=CLOCK_FACTOR * config.limits.seconds,
+    )
     if engine.kind == "local":  # a document need not wait for the rest of its list
         num_workers = config.num_workers or os.cpu_count() or 1
         return workers.run(reading.read, tasks, limits, num_workers, PRELOAD)
@@ -240,16 +216,20 @@ def _store(work_cache: Cache[Any], key: str, row: Row) -> None:
         "measures": row.pop("measures"),
         "signature": row.pop("signature"),
         "digest": text_digest(row["text"]),
-        "num_words": len(row["text"].split()),
+        "num_words": row.pop("num_words"),
+        "left_out": row.pop("left_out"),
     }
     work_cache.put({key: row, _facts_key(key): facts})
 
 
-def _load_facts(work_cache: Cache[Any], entries: list[Entry]) -> dict[str, Row]:
+def _load_facts(work_cache: Cache[Any], intake: Intake) -> dict[str, Row]:
     """Key of an entry -> its facts."""
-    keys = {entry.key for entry in entries if entry.key}
-    facts = work_cache.get_many(map(_facts_key, keys))
-    return {key: facts[_facts_key(key)] for key in keys}
+    facts: dict[str, Row] = {key: {"rejected": why} for key, why in intake.failures.items()}
+    keys = {entry.key for entry in intake.entries if entry.key} - facts.keys()
+    cached_facts = work_cache.get_many(map(_facts_key, keys))
+    for key in keys:
+        facts[key] = cached_facts[_facts_key(key)]
+    return facts
 
 
 def _judge_all(intake: Intake, facts: dict[str, Row], quality: Quality) -> list[Entry]:
@@ -282,29 +262,6 @@ def _judge(entry: Entry, facts: dict[str, Row], quality: Quality) -> tuple[str, 
         return "convert", entry_facts["rejected"]
     reason = broken_rule(entry_facts, quality)
     return ("quality", reason) if reason else None
-
-
-def broken_rule(facts: Row, quality: Quality) -> str | None:
-    """The first rule that a document's measures break, with value and limit; None if none."""
-    num_words = facts["num_words"]
-    if num_words < quality.min_words:
-        limit = f"ingest.quality.min_words ({quality.min_words})"
-        return f"has {num_words} words, fewer than {limit}"
-    letter_share = facts["measures"]["letter_share"]
-    if letter_share < quality.min_letter_share:
-        limit = f"ingest.quality.min_letter_share ({quality.min_letter_share:.1%})"
-        return f"{letter_share:.1%} of its characters are letters, less than {limit}"
-    upper_limits = {
-        "repeated_line_share": quality.max_repeated_line_share,
-        "replacement_share": quality.max_replacement_share,
-        "mojibake_share": quality.max_mojibake_share,
-    }
-    for name, upper_limit in upper_limits.items():
-        share = facts["measures"][name]
-        if share > upper_limit:
-            limit = f"ingest.quality.max_{name} ({upper_limit:.1%})"
-            return f"{share:.1%} {SHARES[name]}, more than {limit}"
-    return None
 
 
 def _separate_duplicates(

@@ -24,10 +24,10 @@ class Part(NamedTuple):
     """One piece of a document in reading order.
 
     `level` is that of a heading, 1 to 6. A part of the kind `page` starts the next page and has no
-    text.
+    text. A `continuation` goes on with the paragraph of the text before it, on a new line.
     """
 
-    kind: Literal["heading", "text", "page"]
+    kind: Literal["heading", "text", "continuation", "page"]
     text: str = ""
     level: int = 0
 
@@ -36,12 +36,14 @@ class ConvertedDocument(NamedTuple):
     """Markdown or plain text with its sections and pages.
 
     `sections` are as in contracts/documents.py; `pages` is the character at which each page starts.
+    `left_out` counts the characters of the source that are not in `text`, by kind ("navigation").
     """
 
     text: str
     title: str | None
     sections: list[dict[str, Any]]
     pages: list[int]
+    left_out: dict[str, int] = {}
 
 
 def assemble(parts: Iterable[Part], title: str | None = None) -> ConvertedDocument:
@@ -59,6 +61,9 @@ def assemble(parts: Iterable[Part], title: str | None = None) -> ConvertedDocume
             headings.append({"heading": heading, "level": level, "start": len(text)})
             text += f"{'#' * level} {heading}\n\n"
         elif body.strip():
+            if part.kind == "continuation":
+                text = text.rstrip() + "\n"
+                pages = [min(page, len(text)) for page in pages]
             text += body + "\n\n"
     text = text.rstrip() + "\n"
     if not text.strip():

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.config.redact import Action, RedactConfig
-from pipelines.corpus import recognizers
+from pipelines.corpus import addresses, hidden_emails, phones, placeholders, recognizers
+from pipelines.corpus.addresses import personal_span
+from pipelines.corpus.hidden_emails import plain_email
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,26 +26,33 @@ if TYPE_CHECKING:
 MAX_ROUNDS = 8
 KEY_VARIABLE = "PII_HASH_KEY"
 MIN_KEY_BYTES = 16
+CONTEXT_CHARACTERS = 40  # that redactions.parquet shows on each side of a replacement
 CODE = (
     Path(__file__),
     Path(recognizers.__file__),
+    Path(addresses.__file__),
+    Path(hidden_emails.__file__),
+    Path(phones.__file__),
+    Path(placeholders.__file__),
     Path(__file__).parents[1] / "config/redact.py",
 )
 LIBRARIES = ("phonenumbers", "presidio-analyzer", "spacy")
 TYPES_OF_NAMES = {"PERSON", "LOCATION", "ORGANIZATION", "NRP"}
-# Digits (\0) beside one of these characters are part of an address or identifier.
-IN_ADDRESS = re.compile(r"[./=_&?#%]\0|\0[/=_]")
 DIGITS_TO_LETTERS = str.maketrans("0123456789", "ghijklmnop")  # so that no code looks like a number
 
 Pseudonyms = dict[tuple[str, str], str]  # (type, value) -> what replaces it, for one document
 
 
 class Entity(NamedTuple):
-    """Personal data of a type at characters [start, end)."""
+    """Personal data of a type at characters [start, end).
+
+    `why` names the recognizer and what it saw, without the value.
+    """
 
     start: int
     end: int
     type: str
+    why: str
 
 
 class Shift(NamedTuple):
@@ -55,22 +64,40 @@ class Shift(NamedTuple):
     new_end: int
 
 
+class Replacement(NamedTuple):
+    """What stands at characters [start, end) of the new text instead of a value, and why."""
+
+    start: int
+    end: int
+    type: str
+    why: str
+
+
 @dataclass(frozen=True)
 class Redaction:
-    """A text without personal data. `counts` is the number of replacements by type."""
+    """A text without personal data. `rounds` are how its characters shifted."""
 
     text: str
-    counts: Counter[str]
+    replacements: list[Replacement]
     rounds: list[list[Shift]]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The number of replacements by type."""
+        return Counter(map(attrgetter("type"), self.replacements))
 
     def new_position(self, position: int) -> int:
         """Where a character of the old text is in the new one.
 
         A character that was replaced is at the start of its replacement.
         """
-        for shifts in self.rounds:
-            position = _new_position(position, shifts)
-        return position
+        return _position_after(position, self.rounds)
+
+
+def _position_after(position: int, rounds: list[list[Shift]]) -> int:
+    for shifts in rounds:
+        position = _new_position(position, shifts)
+    return position
 
 
 def _new_position(position: int, shifts: list[Shift]) -> int:
@@ -104,24 +131,31 @@ class Redactor:
         types = [name for name, action in self.actions.items() if action != "keep"]
         if not types or not text.strip():
             return []
-        results = self.engine.analyze(text, "en", entities=types, score_threshold=self.min_score)
+        results = self.engine.analyze(
+            text,
+            "en",
+            entities=types,
+            score_threshold=self.min_score,
+            return_decision_process=True,
+        )
         entities: list[Entity] = []
         for result in sorted(results, key=_priority):
-            entity = Entity(result.start, result.end, result.entity_type)
-            overlaps = any(_overlap(entity, longer) for longer in entities)
-            if not overlaps and not self._is_allowed(entity, text):
+            entity = self._confirm(result, text)
+            if entity and not any(_overlap(entity, longer) for longer in entities):
                 entities.append(entity)
         return sorted(entities)
 
-    def _is_allowed(self, entity: Entity, text: str) -> bool:
-        """Whether it is part of an address, or on the list of what is never personal."""
-        value = text[entity.start : entity.end]
-        if entity.type == "PHONE_NUMBER":
-            start = max(0, entity.start - 1)
-            surroundings = text[start : entity.end + 1]
-            if IN_ADDRESS.search(surroundings.replace(value, "\0", 1)):
-                return True
-        return any(pattern.fullmatch(value) for pattern in self.allow)
+    def _confirm(self, result: Any, text: str) -> Entity | None:
+        """The entity of a result of Presidio; None if it only looks personal, or is allowed."""
+        span = personal_span(result.entity_type, text, result.start, result.end)
+        if span is None:
+            return None
+        value = text[slice(*span)]
+        if result.entity_type == "EMAIL_ADDRESS":
+            value = plain_email(value)
+        if any(pattern.fullmatch(value) for pattern in self.allow):
+            return None
+        return Entity(*span, result.entity_type, _explain(result))
 
     def redact(self, text: str, pseudonyms: Pseudonyms | None = None) -> Redaction:
         """Replace all personal data.
@@ -131,16 +165,16 @@ class Redactor:
         stands beside it, and they count.
         """
         pseudonyms = {} if pseudonyms is None else pseudonyms
-        counts: Counter[str] = Counter()
+        entities_of_rounds: list[list[Entity]] = []
         rounds: list[list[Shift]] = []
         for _ in range(MAX_ROUNDS):
             entities = self.find_entities(text)
             if not entities:
                 break
             text, shifts = self._replace(text, entities, pseudonyms)
-            counts.update(map(attrgetter("type"), entities))
+            entities_of_rounds.append(entities)
             rounds.append(shifts)
-        return Redaction(text, counts, rounds)
+        return Redaction(text, _list_replacements(entities_of_rounds, rounds), rounds)
 
     def _replace(
         self, text: str, entities: list[Entity], pseudonyms: Pseudonyms
@@ -160,6 +194,8 @@ class Redactor:
     def _pseudonym(self, entity: Entity, text: str, pseudonyms: Pseudonyms) -> str:
         """What replaces this value, however it is written."""
         spelling = text[entity.start : entity.end]
+        if entity.type == "EMAIL_ADDRESS":
+            spelling = plain_email(spelling)
         value = re.sub(r"[\s().-]", "", spelling).lower()
         key = (entity.type, value)
         if key not in pseudonyms:
@@ -179,6 +215,29 @@ class Redactor:
         return f"[{entity_type} {number}]"
 
 
+def _list_replacements(
+    entities_of_rounds: list[list[Entity]], rounds: list[list[Shift]]
+) -> list[Replacement]:
+    """Where the replacements of all rounds are in the last text, in order."""
+    replacements = []
+    for number, entities in enumerate(entities_of_rounds):
+        later_rounds = rounds[number + 1 :]
+        for entity, shift in zip(entities, rounds[number], strict=True):
+            start = _position_after(shift.new_start, later_rounds)
+            end = _position_after(shift.new_end, later_rounds)
+            replacements.append(Replacement(start, end, entity.type, entity.why))
+    return sorted(replacements)
+
+
+def _explain(result: Any) -> str:
+    """The recognizer and what it saw."""
+    explanation = result.analysis_explanation
+    detail = explanation.pattern_name or explanation.textual_explanation
+    context = explanation.supportive_context_word
+    reason = f"{explanation.recognizer}: {detail}"
+    return f"{reason}, near {context!r}" if context else reason
+
+
 def _priority(result: Any) -> tuple[int, float, int, str]:
     """Order of Presidio's results: the longest first, then those with the highest scores."""
     return result.start - result.end, -result.score, result.start, result.entity_type
@@ -188,10 +247,13 @@ def _overlap(first: Entity, second: Entity) -> bool:
     return first.end > second.start and first.start < second.end
 
 
-def redact_document(redactor: Redactor, row: dict[str, Any]) -> tuple[dict[str, Any], Counter[str]]:
-    """The text, title, headings and pages of a row of documents.parquet without personal data.
+def redact_document(
+    redactor: Redactor, row: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What changes in a row of documents.parquet, and what was replaced in its text and title.
 
-    Replacements are counted in text and title.
+    Without personal data are its text, title, headings and pages. Each replacement is a row of
+    redactions.parquet without uri and source.
     """
     pseudonyms: Pseudonyms = {}
     body = redactor.redact(row["text"], pseudonyms)
@@ -208,7 +270,26 @@ def redact_document(redactor: Redactor, row: dict[str, Any]) -> tuple[dict[str, 
         "sections": sections,
         "pages": [body.new_position(page) for page in row["pages"]],
     }
-    return changes, body.counts + title.counts
+    return changes, _describe(body, "text") + _describe(title, "title")
+
+
+def _describe(redaction: Redaction, part: str) -> list[dict[str, Any]]:
+    """Where each replacement is in the redacted part, with what stands around it, and why."""
+    text = redaction.text
+    rows = []
+    for replacement in redaction.replacements:
+        start, end, entity_type, why = replacement
+        row = {
+            "type": entity_type,
+            "part": part,
+            "line": 1 + text.count("\n", 0, start),
+            "before": text[max(0, start - CONTEXT_CHARACTERS) : start],
+            "replacement": text[start:end],
+            "after": text[end : end + CONTEXT_CHARACTERS],
+            "why": why,
+        }
+        rows.append(row)
+    return rows
 
 
 def load(config: RedactConfig) -> Redactor:

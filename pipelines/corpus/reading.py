@@ -3,10 +3,10 @@
 Runs inside a worker process (workers.py). Everything it returns depends on the content alone.
 """
 
-import re
 from collections import Counter
 from typing import Any, NamedTuple
 
+from pipelines.corpus import scripts
 from pipelines.corpus.detection import detect_media_type
 from pipelines.corpus.formats import Bounds, convert
 from pipelines.corpus.parts import Unreadable
@@ -16,6 +16,7 @@ SCHEME = "affine32"  # of the permutations; part of what a signature means
 SHINGLE_WORDS = 5
 LANGUAGE_CHARACTERS = 4000  # decide the language: more changes nothing and costs time
 MOJIBAKE_CHARACTERS = 20000
+FRAME_CHARACTERS = "|-:;,.%+ \t\n"  # around numbers in tables, which say more than a dump does
 MIN_LINE_CHARACTERS = 21  # of a line that counts as a repetition; shorter ones recur by chance
 
 
@@ -44,6 +45,8 @@ def read(task: Task) -> dict[str, Any]:
         "pages": document.pages,
         "media_type": media_type,
         "language": detect_language(document.text),
+        "left_out": document.left_out,
+        "num_words": scripts.count_words(document.text),
         "measures": measure(document.text),
         "signature": compute_signature(document.text),
     }
@@ -64,13 +67,14 @@ def measure(text: str) -> dict[str, float]:
     lines = list(filter(None, stripped_lines))
     num_characters = sum(map(len, lines)) or 1
     num_letters = sum(map(str.isalpha, text))
+    num_symbols = len(text) - sum(map(str.isdigit, text)) - sum(map(text.count, FRAME_CHARACTERS))
     sample = text[:MOJIBAKE_CHARACTERS]
     return {
         "characters": len(text.strip()),
         "replacement_share": round(text.count("\ufffd") / len(text), 6),
         "mojibake_share": round(badness(sample) / len(sample), 6),
         "repeated_line_share": round(_count_repeated(lines) / num_characters, 6),
-        "letter_share": round(num_letters / num_characters, 6),
+        "letter_share": round(num_letters / max(1, num_symbols), 6),
     }
 
 
@@ -91,7 +95,7 @@ def compute_signature(text: str) -> str:
     """
     from datasketch import MinHash
 
-    words = re.findall(r"\w+", text.lower())
+    words = scripts.split_words(text.lower())
     shingles: set[bytes] = set()
     for start in range(max(1, len(words) - SHINGLE_WORDS + 1)):
         shingle = " ".join(words[start : start + SHINGLE_WORDS])

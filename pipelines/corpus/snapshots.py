@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from pipelines.config.ingest import FilesSource, PackagesSource, Source
+from pipelines.config.ingest import FaqSource, FilesSource, PackagesSource, Source
 from pipelines.corpus.problems import source_error, too_large
 
 FOLDER = Path("data/raw/fetched")
@@ -23,7 +23,7 @@ def is_remote(source: Source) -> bool:
     """Whether the source must be fetched before `ingest` can read it."""
     if isinstance(source, FilesSource):
         return "://" in source.path
-    return not isinstance(source, PackagesSource)
+    return not isinstance(source, PackagesSource | FaqSource)
 
 
 def snapshot_path(name: str) -> Path:
@@ -48,6 +48,13 @@ def expand_variables(url: str, name: str) -> str:
         return os.environ[match[1]]
 
     return re.sub(r"\$\{(\w+)\}", value, url)
+
+
+class FetchBounds(NamedTuple):
+    """What a fetch may take: bytes of one document, and web hosts beyond those of the source."""
+
+    max_bytes: int
+    allowed_hosts: tuple[str, ...] = ()
 
 
 class Validators(NamedTuple):

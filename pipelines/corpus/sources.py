@@ -4,6 +4,7 @@ A kind of source that needs no fetch has a function here; remote ones are read f
 """
 
 import importlib.metadata
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -12,12 +13,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines import files
-from pipelines.config.ingest import FilesSource, PackagesSource, Source
+from pipelines.config.ingest import (
+    RAW_FOLDER,
+    FaqSource,
+    FilesSource,
+    PackagesSource,
+    Source,
+)
 from pipelines.contracts.fetched import FETCHED, ROWS_A_BATCH
+from pipelines.corpus import faq_documents
 from pipelines.corpus.detection import TEXTS
 from pipelines.corpus.problems import source_error, too_large
 from pipelines.corpus.snapshots import is_remote, snapshot_path
 from pipelines.errors import UserError
+
+RAW_PATH = "/".join(RAW_FOLDER)
+# A file in DVC's cache, which is named by its content.
+DVC_FILE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 Pins = dict[str, str]  # normal name of a package -> version that the lock pins
 
@@ -40,6 +52,8 @@ def read_source(source: Source, pins: Pins, max_bytes: int) -> Iterator[SourceDo
     """
     if isinstance(source, PackagesSource):
         return read_packages(source, pins)
+    if isinstance(source, FaqSource):
+        return read_faq(source)
     if is_remote(source):
         return read_snapshot(source.name)
     assert isinstance(source, FilesSource)
@@ -51,8 +65,13 @@ def read_files(source: FilesSource, max_bytes: int) -> Iterator[SourceDocument]:
 
     Raises UserError if the folder is missing or nothing matches.
     """
+    links = Links()
     for name, uri in _find_files(source):
-        yield _read_file(name, uri, max_bytes)
+        problem = _file_problem(name, uri, links)
+        if problem:
+            yield SourceDocument(_readable(uri), b"", problem=problem)
+        else:
+            yield _read_file(name, uri, max_bytes)
 
 
 def _find_files(source: FilesSource) -> Iterator[tuple[str, str]]:
@@ -71,6 +90,12 @@ def _existing_folder(source: FilesSource) -> Path:
     if not folder.is_dir():
         problem = f"the folder {folder} is missing. Create it, or correct `path`"
         raise source_error(source.name, problem)
+    if Links().lead_out(str(folder / "*")):
+        problem = (
+            f"{folder} leads by a symbolic link out of {RAW_PATH}, which `dvc.yaml` watches: copy "
+            "its files there"
+        )
+        raise source_error(source.name, problem)
     return folder
 
 
@@ -84,18 +109,49 @@ def _matching_files(folder: Path, globs: list[str]) -> list[str]:
     names: set[str] = set()
     for glob in globs:
         names.update(map(os.fspath, folder.glob(glob)))
-    return sorted(filter(os.path.isfile, names))
+    return sorted(itertools.filterfalse(os.path.isdir, names))
 
 
 def _read_file(name: str, uri: str, max_bytes: int) -> SourceDocument:
-    if not _is_utf8(uri):
-        problem = "its file name is not UTF-8: rename it"
-        return SourceDocument(_readable(uri), b"", problem=problem)
     with open(name, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             return SourceDocument(uri, b"", problem=too_large(size, max_bytes))
         return SourceDocument(uri, file.readall())
+
+
+def _file_problem(name: str, uri: str, links: "Links") -> str | None:
+    """Why a file is not opened."""
+    if not _is_utf8(uri):
+        return "its file name is not UTF-8: rename it"
+    if links.lead_out(name):
+        return f"a symbolic link leads from it out of {RAW_PATH}: copy the file itself there"
+    if not os.path.isfile(name):
+        kind = "a symbolic link to nothing" if os.path.islink(name) else "no regular file"
+        return f"{kind}: remove it"
+    return None
+
+
+class Links:
+    """Where symbolic links below data/raw lead. Folders are resolved once, as they hold many files.
+
+    DVC's cache counts as inside: with `cache.type symlink` DVC links to the files there.
+    """
+
+    def __init__(self) -> None:
+        self._root = os.path.join(os.path.realpath(RAW_PATH), "")
+        self._real_folders: dict[str, str] = {}
+
+    def lead_out(self, name: str) -> bool:
+        """Whether the file is outside data/raw."""
+        if os.path.islink(name):
+            path = os.path.realpath(name)
+        else:
+            folder, base = os.path.split(name)
+            if folder not in self._real_folders:
+                self._real_folders[folder] = os.path.realpath(folder)
+            path = os.path.join(self._real_folders[folder], base)
+        return not path.startswith(self._root) and not DVC_FILE.search(path)
 
 
 def _is_utf8(name: str) -> bool:
@@ -152,6 +208,14 @@ def _describe_package(name: str, uri: str, metadata: Any, pin: str | None) -> So
     )
 
 
+def read_faq(source: FaqSource) -> Iterator[SourceDocument]:
+    """The FAQ's topics as Markdown. Raises UserError if they cannot be read."""
+    for document in faq_documents.read_topics(source):
+        uri = f"{source.name}/{document.topic}"
+        content = document.text.encode()
+        yield SourceDocument(uri, content, hint="text/markdown", title=document.title)
+
+
 def read_snapshot(name: str) -> Iterator[SourceDocument]:
     """What `python -m pipelines fetch` brought from a remote source.
 
@@ -188,6 +252,8 @@ def _requirements(source: Source) -> Iterator[Callable[[], object]]:
     if isinstance(source, PackagesSource):
         for name in sorted(source.packages):
             yield partial(_distribution, name, source.name)
+    elif isinstance(source, FaqSource):
+        yield partial(faq_documents.require_topics, source)
     elif is_remote(source):
         yield partial(_existing_snapshot, source.name)
     else:
@@ -199,7 +265,7 @@ def _require_match(source: FilesSource) -> None:
     """Stops at the first file, since a folder may hold very many."""
     folder = _existing_folder(source)
     for glob in source.globs:
-        if any(map(os.path.isfile, folder.glob(glob))):
+        if not all(map(os.path.isdir, folder.glob(glob))):
             return
     raise _no_match(source)
 
@@ -209,6 +275,9 @@ def list_uris(source: Source) -> Iterator[str]:
     if isinstance(source, PackagesSource):
         for name in source.packages:
             yield f"{source.name}/{name}"
+    elif isinstance(source, FaqSource):
+        for document in faq_documents.read_topics(source):
+            yield f"{source.name}/{document.topic}"
     elif is_remote(source):
         path = _existing_snapshot(source.name)
         for batch in files.batches(path, FETCHED, columns=["uri"]):

@@ -6,13 +6,13 @@ from typing import Any
 
 from pipelines.config.ingest import HfSource, SqlSource
 from pipelines.corpus.problems import source_error
-from pipelines.corpus.snapshots import Row, expand_variables, make_row
+from pipelines.corpus.snapshots import FetchBounds, Row, expand_variables, make_row
 
 ROWS_A_FETCH = 500
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def read_query(source: SqlSource, max_bytes: int) -> Iterator[Row]:
+def read_query(source: SqlSource, bounds: FetchBounds) -> Iterator[Row]:
     """Rows of the query, streamed by the server if its driver can.
 
     Raises UserError if the database refuses, or if the query lacks a column.
@@ -27,7 +27,7 @@ def read_query(source: SqlSource, max_bytes: int) -> Iterator[Row]:
             result = streaming.execute(sqlalchemy.text(source.query))
             _require_columns(source, "the query's result", result.keys())
             for record in result.mappings():
-                yield _document(source, record, record[source.id_column], max_bytes)
+                yield _document(source, record, record[source.id_column], bounds.max_bytes)
     except (SQLAlchemyError, ImportError) as error:
         # `orig` is the driver's own error, without SQLAlchemy's quotation of the query.
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
@@ -35,7 +35,7 @@ def read_query(source: SqlSource, max_bytes: int) -> Iterator[Row]:
         raise source_error(source.name, problem) from error
 
 
-def read_dataset(source: HfSource, max_bytes: int) -> Iterator[Row]:
+def read_dataset(source: HfSource, bounds: FetchBounds) -> Iterator[Row]:
     """Rows of a data set, streamed.
 
     Raises UserError if it cannot be read, lacks a column, or is a hub id without a commit.
@@ -56,7 +56,7 @@ def read_dataset(source: HfSource, max_bytes: int) -> Iterator[Row]:
     for number, record in enumerate(_records(source, records)):
         _require_columns(source, "the data set", record)
         key = record[source.id_column] if source.id_column else number
-        yield _document(source, record, key, max_bytes)
+        yield _document(source, record, key, bounds.max_bytes)
 
 
 def _records(source: HfSource, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -1,25 +1,31 @@
 """Pages of a web site as documents: found by sitemap or by links, fetched only if they changed."""
 
+import io
 import re
 from collections.abc import Iterator
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from pipelines.config.ingest import WebSource
 from pipelines.corpus.problems import source_error
-from pipelines.corpus.snapshots import Row, Snapshot, make_row, snapshot_path
+from pipelines.corpus.snapshots import FetchBounds, Row, Snapshot, make_row, snapshot_path
+from pipelines.corpus.web_content import Damaged, TooLong, unpack_file
 from pipelines.corpus.web_site import Page, Site, open_site, rejected_page
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
+SITEMAP_SUFFIXES = (".xml", ".xml.gz")
+MAX_SITEMAPS = 1000  # each lists at most 50,000 pages (sitemaps.org)
+MAX_URLS = 1_000_000  # about 100 MB
 
 
-def read_pages(source: WebSource, max_bytes: int) -> Iterator[Row]:
+def read_pages(source: WebSource, bounds: FetchBounds) -> Iterator[Row]:
     """Pages below the folder of the start.
 
     A page that the site reports as unchanged is taken from the previous snapshot. Raises UserError
     if the site or its sitemap cannot be read; a page that cannot be had is a row with a problem.
     """
+    max_bytes = bounds.max_bytes
     previous = Snapshot(snapshot_path(source.name))
-    with open_site(source, max_bytes) as site:
+    with open_site(source, bounds.allowed_hosts, max_bytes) as site:
         for page in _crawl(source, site, previous):
             uri = _uri(source, page.url)
             if page.problem:
@@ -42,15 +48,22 @@ def _row(uri: str, page: Page, content: bytes, max_bytes: int) -> Row:
 
 
 def _uri(source: WebSource, url: str) -> str:
+    """The page's path below the source's name; of another host's page also the host."""
     host = urlsplit(source.start).netloc
-    path = url.split(host, 1)[1].lstrip("/")
+    address = url.partition("://")[2]
+    path = address.removeprefix(host).lstrip("/")
     return f"{source.name}/{path or 'index.html'}"
 
 
 def _crawl(source: WebSource, site: Site, previous: Snapshot) -> Iterator[Page]:
     """At most `max_pages` pages, and one that says so if there are more."""
-    has_sitemap = urlsplit(source.start).path.endswith(".xml")
-    queue = _sitemap_urls(source, site) if has_sitemap else [source.start]
+    if urlsplit(source.start).path.endswith(SITEMAP_SUFFIXES):
+        has_sitemap = True
+        queue, rejected_sitemaps = _read_sitemaps(source, site)
+        yield from rejected_sitemaps
+    else:
+        has_sitemap = False
+        queue = [source.start]
     visited_urls: set[str] = set()
     while queue and len(visited_urls) < source.max_pages:
         url = urldefrag(queue.pop(0)).url
@@ -93,40 +106,68 @@ def find_links(url: str, content: bytes) -> list[str]:
     return list(urls)
 
 
-def _sitemap_urls(source: WebSource, site: Site) -> list[str]:
-    """URLs that a sitemap lists, and those of the sitemaps that it names."""
+def _read_sitemaps(source: WebSource, site: Site) -> tuple[list[str], list[Page]]:
+    """URLs that the sitemap and those that it names list, and those that were not read.
+
+    Raises UserError if the first cannot be read, or if none of the URLs belongs to the source.
+    """
     queue = [source.start]
     visited_urls: set[str] = set()
     urls: list[str] = []
-    while queue:
+    rejected_pages: list[Page] = []
+    while queue and len(visited_urls) < MAX_SITEMAPS and len(urls) < MAX_URLS:
         sitemap = queue.pop(0)
         if sitemap in visited_urls:
             continue
         visited_urls.add(sitemap)
-        is_index, locations = _parse_sitemap(source, site.get(sitemap))
+        page = site.get_sitemap(sitemap)
+        if page.problem and sitemap != source.start:
+            problem = f"a sitemap that is not read: {page.problem}"
+            rejected_pages.append(rejected_page(sitemap, problem))
+            continue
+        is_index, locations = _parse_sitemap(source, site, page)
         if is_index:
             queue += locations
         else:
             urls += locations
-    return urls
+    if queue:
+        limit = f"{MAX_SITEMAPS:,} sitemaps and {MAX_URLS:,} pages are the most that is read"
+        problem = f"a sitemap that is not read, like {len(queue) - 1} others: {limit}"
+        rejected_pages.append(rejected_page(queue[0], problem))
+    if urls and not any(map(site.allows, urls)):
+        problem = (
+            f"none of the {len(urls):,} addresses that {source.start} lists may be read, such as "
+            f"{urls[0]}: they must be below the sitemap's folder, on its host, and allowed by "
+            "robots.txt"
+        )
+        raise source_error(source.name, problem)
+    return urls, rejected_pages
 
 
-def _parse_sitemap(source: WebSource, page: Page) -> tuple[bool, list[str]]:
+def _parse_sitemap(source: WebSource, site: Site, page: Page) -> tuple[bool, list[str]]:
     """Whether it lists further sitemaps, and the URLs that it lists."""
     from defusedxml import ElementTree
     from defusedxml.common import DefusedXmlException
 
-    if page.problem:
+    if page.content is None:
         problem = f"the sitemap {page.url} cannot be fetched: {page.problem}"
         raise source_error(source.name, problem)
+    locations: list[str] = []
+    is_index = False
     try:
-        root = ElementTree.fromstring(page.content)
+        content = unpack_file(page.content, site.max_bytes)
+        for _, element in ElementTree.iterparse(io.BytesIO(content)):
+            if re.fullmatch(r"(\{.*\})?loc", element.tag) and element.text:
+                locations.append(element.text.strip())
+            is_index = is_index or element.tag.endswith("sitemapindex")
+            element.clear()
     except (ElementTree.ParseError, DefusedXmlException) as error:
         problem = f"the sitemap {page.url} is not valid XML: {error}"
         raise source_error(source.name, problem) from error
-    locations: list[str] = []
-    for item in root.iter():
-        is_location = re.fullmatch(r"(\{.*\})?loc", str(item.tag))
-        if is_location and item.text:
-            locations.append(item.text.strip())
-    return str(root.tag).endswith("sitemapindex"), locations
+    except TooLong as error:
+        limit = f"ingest.limits.max_document_mib allows ({site.max_bytes:,} bytes)"
+        problem = f"the sitemap {page.url} unpacks to more than {limit}"
+        raise source_error(source.name, problem) from error
+    except Damaged as error:
+        raise source_error(source.name, f"the sitemap {page.url} {error}") from error
+    return is_index, locations

@@ -1,7 +1,8 @@
 """Runs a function over many inputs in processes with limits of time and memory.
 
 A hostile input can hang, crash or bloat its process but not the run: the process is ended and
-replaced, and the input has a reason.
+replaced, and the input has a reason. Time is that of the CPU, so other work on the machine does not
+decide what is rejected; a process that waits instead of computing is ended by the clock.
 """
 
 import multiprocessing
@@ -19,14 +20,16 @@ from typing import Any, Generic, NamedTuple, TypeVar
 Key = TypeVar("Key")
 Function = Callable[[Any], Any]
 OUT_OF_MEMORY = "needs more memory than ingest.limits.memory_mib allows"
+OVERTIME = signal.SIGPROF  # ends a process whose input takes too much CPU time
 
 
 @dataclass(frozen=True)
 class Limits:
     """What one input may take."""
 
-    seconds: float
+    seconds: float  # of CPU time, over all threads of the worker
     memory_bytes: int  # address space of the worker process, its libraries included (about 400 MiB)
+    clock_seconds: float  # after which an input is taken to wait for something that never comes
 
 
 class Answer(NamedTuple):
@@ -38,11 +41,15 @@ class Answer(NamedTuple):
 
 
 class Outcome(NamedTuple, Generic[Key]):
-    """What became of an input; `problem` says why there is no result."""
+    """What became of an input; `problem` says why there is no result.
+
+    `may_pass_later`: it was too slow, out of memory or crashed, which another attempt may not be.
+    """
 
     key: Key
     result: Any = None
     problem: str | None = None
+    may_pass_later: bool = False
 
 
 def run(
@@ -80,7 +87,9 @@ class Worker(Generic[Key]):
     process: BaseProcess
     connection: Connection
     key: Key | None = None
+    value: Any = None
     deadline: float = 0.0  # of the monotonic clock
+    num_inputs: int = 0  # that it has been given
 
 
 @dataclass
@@ -103,10 +112,14 @@ class Pool(Generic[Key]):
                 key, value = next(queue)
             except StopIteration:
                 return
-            worker = idle or self._start()
-            worker.key = key
-            worker.deadline = time.monotonic() + self.limits.seconds
-            worker.connection.send(value)
+            self._give(idle or self._start(), key, value)
+
+    def _give(self, worker: Worker[Key], key: Key, value: Any) -> None:
+        worker.key = key
+        worker.value = value
+        worker.num_inputs += 1
+        worker.deadline = time.monotonic() + self.limits.clock_seconds
+        worker.connection.send(value)
 
     def busy_workers(self) -> list[Worker[Key]]:
         return [worker for worker in self.workers if worker.key is not None]
@@ -119,15 +132,18 @@ class Pool(Generic[Key]):
         ready = wait([worker.connection for worker in busy], timeout=timeout)
         for worker in busy:
             if worker.connection in ready:
-                yield self._receive(worker)
+                outcome = self._receive(worker)
+                if outcome is not None:
+                    yield outcome
 
     def dismiss_overdue(self) -> Iterator[Outcome[Key]]:
-        """End the workers whose input takes too long."""
+        """End the workers whose input waits too long for something."""
         for worker in self.busy_workers():
             if time.monotonic() >= worker.deadline:
                 key = _key_of(worker)
                 self._dismiss(worker)
-                yield Outcome(key, problem=f"took more than {self.limits.seconds:g} s")
+                problem = f"did not end within {self.limits.clock_seconds:g} s"
+                yield Outcome(key, problem=problem, may_pass_later=True)
 
     def close(self) -> None:
         for worker in list(self.workers):
@@ -135,7 +151,7 @@ class Pool(Generic[Key]):
 
     def _start(self) -> Worker[Key]:
         ours, theirs = self.context.Pipe()
-        arguments = (theirs, self.function, self.limits.memory_bytes)
+        arguments = (theirs, self.function, self.limits)
         process = self.context.Process(target=serve, args=arguments, daemon=True)
         process.start()
         theirs.close()
@@ -143,19 +159,27 @@ class Pool(Generic[Key]):
         self.workers.append(worker)
         return worker
 
-    def _receive(self, worker: Worker[Key]) -> Outcome[Key]:
+    def _receive(self, worker: Worker[Key]) -> Outcome[Key] | None:
+        """The outcome of a worker's input; None if a fresh worker tries the input again."""
         key = _key_of(worker)
         try:
             answer: Answer = worker.connection.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join(5)
-            problem = _explain_exit(worker.process.exitcode)
+            code = worker.process.exitcode
             self._dismiss(worker)
-            return Outcome(key, problem=problem)
-        worker.key = None
+            problem = _explain_exit(code, self.limits)
+            return Outcome(key, problem=problem, may_pass_later=True)
         if answer.is_out_of_memory:
+            value = worker.value
+            was_used_before = worker.num_inputs > 1
             self._dismiss(worker)  # its memory is fragmented
-        return Outcome(key, answer.result, answer.problem)
+            if was_used_before:
+                self._give(self._start(), key, value)
+                return None
+        worker.key = None
+        worker.value = None
+        return Outcome(key, answer.result, answer.problem, answer.is_out_of_memory)
 
     def _dismiss(self, worker: Worker[Key]) -> None:
         self.workers.remove(worker)
@@ -171,18 +195,21 @@ def _key_of(worker: Worker[Key]) -> Key:
     return worker.key
 
 
-def _explain_exit(code: int | None) -> str:
+def _explain_exit(code: int | None, limits: Limits) -> str:
+    if code == -OVERTIME:
+        return f"took more than {limits.seconds:g} s of CPU time"
     if code and code < 0:
         return f"crashed its reader (signal {-code})"
     return f"ended its reader (exit code {code})"
 
 
-def serve(connection: Connection, function: Function, memory_bytes: int) -> None:
+def serve(connection: Connection, function: Function, limits: Limits) -> None:
     """A worker's life: receive an input, send an `Answer`, until the connection ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    signal.signal(OVERTIME, signal.SIG_DFL)
     os.environ["OMP_NUM_THREADS"] = "1"
     if sys.platform == "linux":  # macOS does not enforce a memory limit
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out_of_memory = Answer(problem=OUT_OF_MEMORY, is_out_of_memory=True)
     while True:
@@ -193,15 +220,23 @@ def serve(connection: Connection, function: Function, memory_bytes: int) -> None
         except MemoryError:
             connection.send(out_of_memory)
             continue
-        try:
-            answer = Answer(function(value))
-        except MemoryError:
-            answer = out_of_memory
-        except Exception as error:
-            # Whatever a library raises on a hostile input is the reason of its rejection.
-            answer = Answer(problem=str(error) or type(error).__name__)
+        answer = _work(function, value, limits)
         del value
         try:
             connection.send(answer)
         except MemoryError:
             connection.send(out_of_memory)
+
+
+def _work(function: Function, value: Any, limits: Limits) -> Answer:
+    """The function's answer. Its CPU time is limited by a timer that ends the process."""
+    signal.setitimer(signal.ITIMER_PROF, limits.seconds)
+    try:
+        return Answer(function(value))
+    except MemoryError:
+        return Answer(problem=OUT_OF_MEMORY, is_out_of_memory=True)
+    except Exception as error:
+        # Whatever a library raises on a hostile input is the reason of its rejection.
+        return Answer(problem=str(error) or type(error).__name__)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)

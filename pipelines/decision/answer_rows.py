@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from pipelines.config.evaluate import EvaluateConfig
-from pipelines.contracts.answers import RETRIEVAL
+from pipelines.contracts.answers import READING, RETRIEVAL
 from pipelines.decision import scoring
-from pipelines.decision.systems import Case
-from pipelines.runtime import comparison
+from pipelines.decision.systems import Case, Reply
+from pipelines.questions import document_questions
+from pipelines.questions.golden import Golden
+from pipelines.runtime import comparison, support
 from pipelines.runtime.generation import Answer
 from pipelines.vectorstore import Encoder
 
@@ -24,15 +26,17 @@ class Scorer:
 
     config: EvaluateConfig
     encoder: Encoder
-    refusals: list[str]  # the answers that refuse a question, as the FAQ words them
+    refusals: list[str]  # the answers that refuse a question, as FAQ and template word them
+    min_support: float | None  # from which an answer counts as supported; None: not measured
 
     def is_refusal(self, text: str) -> bool:
         forms = {comparison.normalize(refusal) for refusal in self.refusals}
         return comparison.normalize(text) in forms
 
 
-def score(system: str, cases: list[Case], answers: list[Answer], scorer: Scorer) -> list[Row]:
+def score(system: str, cases: list[Case], replies: list[Reply], scorer: Scorer) -> list[Row]:
     """One row for each question, with every metric."""
+    answers = [reply.answer for reply in replies]
     texts = [answer.text for answer in answers]
     targets = [case.question.expected for case in cases]
     similarities = _similarities(texts, targets, scorer.encoder)
@@ -43,6 +47,8 @@ def score(system: str, cases: list[Case], answers: list[Answer], scorer: Scorer)
         is_refusal = scorer.is_refusal(texts[number])
         row = _describe(system, case, answers[number], scorer.config.num_passages)
         row |= _generation_metrics(case, texts[number], is_refusal)
+        row |= _reading_metrics(case, texts[number], is_refusal, scorer)
+        row["withheld"] = replies[number].withheld
         row["rouge_l"] = rouge[number]
         row["embedding_similarity"] = similarities[number]
         row["groundedness"] = None if is_refusal else groundedness[number]
@@ -67,21 +73,70 @@ def _describe(system: str, case: Case, answer: Answer, num_passages: int) -> Row
 
 
 def _generation_metrics(case: Case, text: str, is_refusal: bool) -> Metrics:
-    target = case.question.expected
-    is_in_scope = case.question.kind == "faq"
-    return {
-        "exact_match": scoring.exact_match(text, target),
-        "token_f1": scoring.token_f1(text, target),
-        "refusal_recall": None if is_in_scope else float(is_refusal),
-        "false_refusal": float(is_refusal) if is_in_scope else None,
+    question = case.question
+    metrics: Metrics = {
+        "exact_match": scoring.best_of(scoring.exact_match, text, question.answers),
+        "token_f1": scoring.best_of(scoring.token_f1, text, question.answers),
+        "refusal_recall": None,
+        "false_refusal": None,
+        "answered": None,
+        "refusal_precision": float(question.expects_refusal) if is_refusal else None,
     }
+    if question.expects_refusal:
+        metrics["refusal_recall"] = float(is_refusal)
+    else:
+        metrics["false_refusal"] = float(is_refusal)
+        metrics["answered"] = float(not is_refusal)
+    if question.kind == "unanswerable":
+        # Any wording of a refusal is right, so the words say nothing.
+        metrics["exact_match"] = metrics["token_f1"] = None
+    return metrics
+
+
+def _reading_metrics(case: Case, text: str, is_refusal: bool, scorer: Scorer) -> Metrics:
+    """What tells how well the passages were read."""
+    question = case.question
+    num_passages = scorer.config.num_passages
+    metrics: Metrics = dict.fromkeys(READING)
+    if not is_refusal and scorer.min_support is not None:
+        share = support.measure(text, case.prompt_texts(num_passages)).share
+        metrics["supported"] = float(share >= scorer.min_support)
+    if question.kind == "faq":
+        metrics["faq_match"] = scoring.exact_match(text, question.expected)
+    if question.kind == "unanswerable":
+        metrics["unanswerable_refused"] = float(is_refusal)
+    if question.kind == "document":
+        f1 = scoring.best_of(scoring.token_f1, text, question.answers)
+        metrics["document_match"] = scoring.best_of(scoring.exact_match, text, question.answers)
+        metrics["document_f1"] = f1
+        metrics["unseen_f1"] = f1 if question.documents == "unseen" else None
+        metrics["answer_contained"] = scoring.best_of(
+            scoring.contains_answer, text, question.answers
+        )
+        metrics["evidence_hit"] = float(_shows_evidence(case, num_passages))
+    return metrics
+
+
+def _shows_evidence(case: Case, num_passages: int) -> bool:
+    evidence = case.question.evidence or ""
+    passages = case.passages[:num_passages]
+    return any(document_questions.contains(passage.text, evidence) for passage in passages)
 
 
 def _retrieval_metrics(case: Case) -> Metrics:
-    if case.question.page is None:
+    question = case.question
+    if question.page is None or question.expects_refusal:
         return dict.fromkeys(RETRIEVAL)
     uris = [passage.uri for passage in case.passages]
-    return dict(scoring.retrieval(uris, case.question.page))
+    return dict(scoring.retrieval(uris, relevant_pages(question, uris)))
+
+
+def relevant_pages(question: Golden, uris: Sequence[str]) -> set[str]:
+    """The question's page, and the FAQ's own document of its topic if that is among `uris`."""
+    pages = {question.page} if question.page is not None else set()
+    if question.kind == "faq":
+        pages |= {uri for uri in uris if uri.partition("/")[2] == question.topic}
+    return pages
 
 
 def _similarities(texts: list[str], targets: list[str], encoder: Encoder) -> list[float]:
@@ -106,11 +161,11 @@ def _groundedness(texts: list[str], cases: list[Case], scorer: Scorer) -> list[f
         sentences += group
     vectors = scorer.encoder.lookup(sentences)
     shares: list[float] = []
-    for claim, support in zip(claims, supports, strict=True):
-        if not support:
+    for claim, evidence in zip(claims, supports, strict=True):
+        if not evidence:
             shares.append(0.0)
             continue
-        cosines = _stack(vectors, claim) @ _stack(vectors, support).T
+        cosines = _stack(vectors, claim) @ _stack(vectors, evidence).T
         is_grounded = cosines.max(axis=1) >= scorer.config.grounded_similarity
         shares.append(float(is_grounded.mean()))
     return shares

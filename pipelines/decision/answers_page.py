@@ -1,5 +1,6 @@
 """The HTML page of the candidate's answers, worst first."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.contracts.scores import CANDIDATE, Interval, Scores
@@ -8,17 +9,20 @@ from pipelines.pages import render
 MAX_PAGES = 3  # retrieved ones listed beside an answer
 
 
-def render_answers(rows: list[dict[str, Any]], scores: Scores) -> str:
-    """The candidate's answers beside the expected ones, below a table of all metrics.
+def render_answers(
+    rows: list[dict[str, Any]], scores: Scores, passages: Mapping[str, Sequence[str]]
+) -> str:
+    """The candidate's answers beside the right ones, below a table of all metrics.
 
-    `rows` are those of answers.parquet.
+    `rows` are those of answers.parquet; `passages`: id of a question -> the texts that were shown.
     """
     candidate = scores.systems[CANDIDATE]
     answers = []
     for row in rows:
         if row["system"] == CANDIDATE:
             pages = list(dict.fromkeys(row["retrieved"]))
-            answers.append(row | {"pages": pages[:MAX_PAGES]})
+            facts = {"pages": pages[:MAX_PAGES], "shown": passages.get(row["id"], ())}
+            answers.append(row | facts | {"is_right": _is_right(row)})
     return render(
         "answers.html.j2",
         rows=sorted(answers, key=_answer_rank),
@@ -29,8 +33,15 @@ def render_answers(rows: list[dict[str, Any]], scores: Scores) -> str:
     )
 
 
-def _answer_rank(row: dict[str, Any]) -> tuple[float, float, str]:
-    return row["exact_match"], row["token_f1"], row["id"]
+def _is_right(row: dict[str, Any]) -> bool:
+    """An unanswerable question is answered right by any refusal."""
+    if row["exact_match"] is None:
+        return bool(row["refusal_recall"])
+    return bool(row["exact_match"])
+
+
+def _answer_rank(row: dict[str, Any]) -> tuple[bool, float, str]:
+    return row["is_right"], row["token_f1"] or 0.0, row["id"]
 
 
 def _slice_rank(item: tuple[str, Interval]) -> tuple[float, str]:

@@ -15,6 +15,15 @@ from pipelines.contracts.answers import METRICS, RETRIEVAL, SLICES
 from pipelines.questions.golden import Golden
 
 LOWER_IS_BETTER = "false_refusal"
+# Metric -> the kind of question that it applies to.
+KINDS = {
+    "faq_match": "faq",
+    "unanswerable_refused": "unanswerable",
+    "document_match": "document",
+    "document_f1": "document",
+    "answer_contained": "document",
+    "evidence_hit": "document",
+}
 
 
 def problems(config: GateConfig, golden: Sequence[Golden]) -> list[str]:
@@ -68,9 +77,21 @@ def _floors(config: GateConfig, golden: Sequence[Golden]) -> Iterator[str]:
             )
 
 
+def measurable(golden: Sequence[Golden]) -> set[str]:
+    """The metrics that a question of the golden set measures."""
+    metrics: set[str] = set()
+    for item in golden:
+        metrics.update(metric for metric in METRICS if _applies(metric, item))
+    return metrics
+
+
 def _applies(metric: str, item: Golden) -> bool:
     if metric == "refusal_recall":
-        return item.kind != "faq"
+        return item.expects_refusal
+    if metric == "unseen_f1":
+        return item.documents == "unseen"
+    if metric in KINDS:
+        return item.kind == KINDS[metric]
     if metric in RETRIEVAL:
         return item.page is not None
     return True
@@ -79,6 +100,10 @@ def _applies(metric: str, item: Golden) -> bool:
 def _remedy(metric: str) -> str:
     if metric == "refusal_recall":
         return "write questions of kind out_of_scope or hostile"
+    if metric == "faq_match":
+        return "write questions of kind faq"
+    if metric == "unseen_f1" or metric in KINDS:
+        return "write such questions into data/qa/golden"
     return "write questions that name their page"
 
 
@@ -116,6 +141,12 @@ def serving_problems(
         problems.append(
             f"params.yaml: evaluate.num_passages: {evaluate.num_passages} are to be shown, but "
             f"evaluate.top_k retrieves {evaluate.top_k}: raise top_k or lower num_passages"
+        )
+    if export.max_prompt_tokens != evaluate.max_prompt_tokens:
+        problems.append(
+            f"params.yaml: export.max_prompt_tokens: {export.max_prompt_tokens} is not "
+            f"evaluate.max_prompt_tokens ({evaluate.max_prompt_tokens}), so a long prompt would "
+            "show other passages than were judged: set both to the same value"
         )
     if export.max_new_tokens < evaluate.max_new_tokens:
         problems.append(

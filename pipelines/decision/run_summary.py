@@ -20,11 +20,14 @@ FAILURE = (
 )
 METRICS = (
     "exact_match",
-    "token_f1",
-    "rouge_l",
-    "embedding_similarity",
-    "groundedness",
+    "faq_match",
+    "document_f1",
+    "unseen_f1",
+    "answered",
+    "unanswerable_refused",
     "refusal_recall",
+    "supported",
+    "evidence_hit",
     "hit_at_1",
     "hit_at_5",
     "ndcg_at_10",
@@ -39,6 +42,8 @@ PAGES = {
 NEXT_STEPS = """
 next
   python -m pipelines search "how do I add documents?"    the passages that the index finds
+  python -m pipelines ask --candidate "QUESTION"          what this candidate answers, without a \
+server
   python -m pipelines release --who YOU --why REASON      make this candidate the champion, \
 if it was accepted
   edit params.yaml, then make run                         only the stages that read what changed \
@@ -112,8 +117,9 @@ def _scores() -> list[str]:
     title = f"scores on {scores['num_questions']} golden questions (mean [95 % interval])"
     lines = ["", title, _row("", list(systems))]
     for metric in METRICS:
-        cells = [_format_interval(system["metrics"][metric]) for system in systems.values()]
-        lines.append(_row(metric, cells))
+        intervals = [system["metrics"][metric] for system in systems.values()]
+        if any(interval["num"] for interval in intervals):
+            lines.append(_row(metric, list(map(_format_interval, intervals))))
     return lines
 
 
@@ -132,6 +138,8 @@ def _verdict() -> list[str]:
     if not verdict:
         return []
     lines = ["", f"verdict     {verdict['reason']}"]
+    for gap in verdict.get("not_judged", []):
+        lines.append(f"not judged  {gap}")
     release = _read(Path("models/triton/release.json"))
     if release and verdict["accepted"] and release["adapter"] == verdict["candidate"]:
         lines.append(

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +39,16 @@ def token_f1(answer: str, target: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+def best_of(metric: Callable[[str, str], float], answer: str, targets: Sequence[str]) -> float:
+    """The metric against the nearest of several right answers, as in SQuAD."""
+    return max(metric(answer, target) for target in targets)
+
+
+def contains_answer(answer: str, target: str) -> float:
+    """Whether the words of a right answer stand in the given one, in their order."""
+    return float(f" {normalize(target)} " in f" {normalize(answer)} ")
+
+
 def rouge_l(answers: Sequence[str], targets: Sequence[str]) -> list[float]:
     """ROUGE-L F1 of each pair (Lin 2004), by the `rouge_score` package, without stemming."""
     from rouge_score.rouge_scorer import RougeScorer
@@ -51,13 +61,16 @@ def rouge_l(answers: Sequence[str], targets: Sequence[str]) -> list[float]:
     return values
 
 
-def retrieval(uris: Sequence[str], page: str) -> dict[str, float]:
-    """hit@k, MRR and nDCG@10 of one ranking with one relevant page.
+def retrieval(uris: Sequence[str], relevant: Collection[str]) -> dict[str, float]:
+    """hit@k, MRR and nDCG@10 of one ranking; the first relevant page counts.
 
     `uris`: the pages of the retrieved passages, best first; a page ranks where it first occurs.
     """
-    pages = list(dict.fromkeys(uris))
-    rank = pages.index(page) + 1 if page in pages else math.inf
+    rank = math.inf
+    for position, uri in enumerate(dict.fromkeys(uris), start=1):
+        if uri in relevant:
+            rank = position
+            break
     return {
         "hit_at_1": float(rank <= 1),
         "hit_at_3": float(rank <= 3),

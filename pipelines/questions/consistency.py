@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.config.examples import ExamplesConfig
 from pipelines.errors import UserError
-from pipelines.questions import faq, golden, prompts, wording
+from pipelines.questions import document_questions, faq, golden, prompts, wording
 from pipelines.questions.faq import Topic
 from pipelines.questions.golden import Golden
 from pipelines.questions.prompts import Prompt
@@ -22,15 +22,16 @@ MAX_LINES = 12  # of one kind of problem; the others are counted
 
 @dataclass(frozen=True)
 class Questions:
-    """The FAQ and the golden set, as far as their files can be read."""
+    """The FAQ, the golden set and questions about documents, as far as they can be read."""
 
     faq: faq.Reading
     golden: golden.Reading
+    documents: document_questions.Reading
 
     @property
     def problems(self) -> list[str]:
         """What cannot be read."""
-        problems = [*self.faq.problems, *self.golden.problems]
+        problems = [*self.faq.problems, *self.golden.problems, *self.documents.problems]
         if not self.faq.topics and not self.faq.problems:
             problems.append(
                 "data/faq: its files hold no topic, so there is nothing to train: write some "
@@ -38,13 +39,39 @@ class Questions:
             )
         return problems
 
+    def golden_texts(self) -> list[str]:
+        """Every golden question."""
+        golden_questions = [item.question for item in self.golden.questions]
+        return golden_questions + [item.question for item in self.documents.golden]
+
+    def training_texts(self) -> list[str]:
+        """Every training question."""
+        texts = [item.question for item in self.documents.training]
+        for topic in self.faq.topics:
+            texts += topic.questions
+        return texts
+
+    def exam(self, refusal: str) -> list[Golden]:
+        """Every golden question; `refusal`: what an unanswerable one is to be answered with."""
+        about_documents = golden.about_documents(self.documents, refusal)
+        return [*self.golden.questions, *about_documents]
+
+    def unseen_pages(self) -> set[str]:
+        """Documents of golden questions that training has no question about."""
+        golden_pages = {question.page for question in self.documents.golden}
+        return golden_pages - self.documents.training_pages - self.faq_pages()
+
+    def faq_pages(self) -> set[str]:
+        return {topic.page for topic in self.faq.topics if topic.page is not None}
+
     def by_topic(self) -> dict[str, Topic]:
         return {topic.topic: topic for topic in self.faq.topics}
 
 
-def read(faq_folder: Path, golden_folder: Path) -> Questions:
-    """Both folders; `problems` of the result says what cannot be read."""
-    return Questions(faq.read(faq_folder), golden.read(golden_folder))
+def read(faq_folder: Path, golden_folder: Path, qa_folder: Path) -> Questions:
+    """All three folders; `problems` of the result says what cannot be read."""
+    documents = document_questions.read(qa_folder)
+    return Questions(faq.read(faq_folder), golden.read(golden_folder), documents)
 
 
 def shorten(problems: Sequence[str]) -> list[str]:
@@ -136,11 +163,13 @@ def training_problems(questions: Questions, config: ExamplesConfig) -> list[str]
 
 
 def _training(questions: Questions) -> list[tuple[str, str]]:
-    """(label, question) of the whole FAQ."""
+    """(label, question) of the FAQ and of the training questions about documents."""
     pairs: list[tuple[str, str]] = []
     for topic in questions.faq.topics:
         label = questions.faq.labels[topic.topic]
         pairs += [(label, question) for question in topic.questions]
+    for item in questions.documents.training:
+        pairs.append((questions.documents.labels[item.id], item.question))
     return pairs
 
 
@@ -181,6 +210,8 @@ def _leaks(questions: Questions, limit: float) -> Iterator[str]:
     labels: dict[str, str] = {}
     for item in questions.golden.questions:
         labels[item.question] = questions.golden.labels[item.id]
+    for document_item in questions.documents.golden:
+        labels[document_item.question] = questions.documents.labels[document_item.id]
     pairs = _training(questions)
     matches = wording.most_alike([question for _, question in pairs], list(labels))
     for (label, question), match in zip(pairs, matches, strict=True):

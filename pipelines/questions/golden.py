@@ -1,4 +1,8 @@
-"""Reads the golden set (data/golden/*.jsonl): questions for evaluation that training never sees."""
+"""Reads the golden set: questions for evaluation that training never sees.
+
+data/golden/*.jsonl holds the questions of the FAQ and those to be refused, data/qa/golden those
+about documents (document_questions.py).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,13 +12,19 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.errors import demand_none
+from pipelines.questions import document_questions
+from pipelines.questions.document_questions import DocumentQuestion
+
+DOCUMENTS = "documents"  # topic of every question about documents
+FAQ_KINDS = ("faq", "out_of_scope", "hostile")
 
 
 class Golden(BaseModel):
     """One question with its expected answer and the page that supports it.
 
-    `topic` and `style` are the slices by which it is scored. Questions that are out of scope or
-    hostile expect a refusal and have no page.
+    `topic`, `style` and `documents` are the slices by which it is scored. Questions that are out
+    of scope or hostile expect a refusal and have no page; those that are unanswerable expect one
+    although they look as if their page answered them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -24,8 +34,21 @@ class Golden(BaseModel):
     expected: str = Field(min_length=1)
     topic: str = Field(min_length=1)
     page: str | None
-    kind: Literal["faq", "out_of_scope", "hostile"]
+    kind: Literal["faq", "out_of_scope", "hostile", "document", "unanswerable"]
     style: str = Field(min_length=1)
+    alternatives: list[str] = []  # further right answers
+    evidence: str | None = None  # of a question about a document: its verbatim words
+    # Of a question about a document: whether training has questions about the same one.
+    documents: Literal["seen", "unseen"] | None = None
+
+    @property
+    def expects_refusal(self) -> bool:
+        return self.kind not in ("faq", "document")
+
+    @property
+    def answers(self) -> list[str]:
+        """The right answers, the best first."""
+        return [self.expected, *self.alternatives]
 
 
 @dataclass(frozen=True)
@@ -35,6 +58,40 @@ class Reading:
     questions: list[Golden]
     labels: dict[str, str]  # id -> its file and line, for messages
     problems: list[str]
+
+
+def load_all(folder: Path, qa_folder: Path, refusal: str | None) -> list[Golden]:
+    """Both sets, sorted by id. Raises UserError that lists every problem of every file.
+
+    `refusal`: what an unanswerable question is to be answered with; None if the template shows no
+    passages, so that no question about documents is asked.
+    """
+    questions = load(folder)
+    if refusal is None:
+        return questions
+    questions += about_documents(document_questions.load(qa_folder), refusal)
+    return sorted(questions, key=lambda question: question.id)
+
+
+def about_documents(reading: document_questions.Reading, refusal: str) -> list[Golden]:
+    """The golden questions about documents."""
+    pages = reading.training_pages
+    return [_about_document(question, pages, refusal) for question in reading.golden]
+
+
+def _about_document(question: DocumentQuestion, pages: set[str], refusal: str) -> Golden:
+    return Golden(
+        id=question.id,
+        question=question.question,
+        expected=question.answers[0] if question.is_answerable else refusal,
+        topic=DOCUMENTS,
+        page=question.page,
+        kind="document" if question.is_answerable else "unanswerable",
+        style=question.style,
+        alternatives=question.answers[1:],
+        evidence=question.evidence,
+        documents="seen" if question.page in pages else "unseen",
+    )
 
 
 def load(folder: Path) -> list[Golden]:
@@ -79,6 +136,12 @@ def _question(line: str, label: str, problems: list[str]) -> Golden | None:
             key = ".".join(map(str, problem["loc"])) or "line"
             value = str(problem["input"])[:80]
             problems.append(f"{label}: {key}: {problem['msg']} (it is {value!r})")
+        return None
+    if question.kind not in FAQ_KINDS:
+        problems.append(
+            f"{label}: kind: {question.kind}: questions about documents belong into "
+            f"{document_questions.FOLDER}/golden; kinds here are {', '.join(FAQ_KINDS)}"
+        )
         return None
     if (question.page is None) != (question.kind != "faq"):
         problems.append(

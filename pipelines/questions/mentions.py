@@ -24,12 +24,19 @@ class Documents:
     unknown_sources: Collection[str] = ()  # sources whose documents nobody could list
 
 
-def problems(questions: Questions, documents: Documents) -> list[str]:
-    """A line for each page that the FAQ or the golden set names and that does not exist."""
-    return [
+def problems(questions: Questions, documents: Documents, *, reads: bool = True) -> list[str]:
+    """A line for each page that a question names and that does not exist.
+
+    `reads`: whether the model is shown passages; otherwise nobody asks the questions of data/qa.
+    """
+    lines = [
         *_of_set("data/faq", "the FAQ", _of_faq(questions), documents),
         *_of_set("data/golden", "your golden set", _of_golden(questions), documents),
     ]
+    if reads:
+        subject = "your questions about documents"
+        lines += _of_set("data/qa", subject, _of_qa(questions), documents)
+    return lines
 
 
 def _of_faq(questions: Questions) -> list[Mention]:
@@ -46,6 +53,12 @@ def _of_golden(questions: Questions) -> list[Mention]:
         if item.page is not None:
             mentions.append(Mention(questions.golden.labels[item.id], item.page))
     return mentions
+
+
+def _of_qa(questions: Questions) -> list[Mention]:
+    reading = questions.documents
+    items = [*reading.training, *reading.golden]
+    return [Mention(reading.labels[item.id], item.page) for item in items]
 
 
 def _of_set(

@@ -2,7 +2,7 @@
 
 import string
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,10 +29,18 @@ class Message(BaseModel):
     content: str
 
 
+class Fitted(NamedTuple):
+    """A prompt, and the passages that it shows."""
+
+    prompt: ModelInput
+    passages: list[str]
+
+
 class Prompt(BaseModel):
     """A template: either `prompt`, a text, or `messages`, for models with a chat template.
 
     Either holds {question} and, if it shows passages, {passages}; `passage` renders each passage.
+    A template that shows passages says how the model refuses.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +50,7 @@ class Prompt(BaseModel):
     prompt: str | None = None
     messages: list[Message] | None = None
     passage: str
+    refusal: str | None = None  # the answer to a question that no passage answers
 
     @property
     def form(self) -> ModelInput:
@@ -57,6 +66,17 @@ class Prompt(BaseModel):
     def render(self, question: str, passages: list[str]) -> ModelInput:
         """What the model reads; braces inside question and passages stay as they are."""
         return rendering.render(self.form, self.passage, question, passages)
+
+    def fit(self, question: str, passages: list[str], tokenizer: Any, limit: int) -> Fitted:
+        """The prompt with as many of the best passages as `limit` tokens hold.
+
+        Whole passages are left out, never the question: a prompt may be longer without any.
+        """
+        for count in range(len(passages), -1, -1):
+            prompt = self.render(question, passages[:count])
+            if count == 0 or len(prompt_tokens.prompt_tokens(tokenizer, prompt)) <= limit:
+                break
+        return Fitted(prompt, passages[:count])
 
     def completion(self, answer: str) -> str:
         """What the model is to write after the prompt, without the end token that follows."""
@@ -89,6 +109,12 @@ def load(path: Path) -> Prompt:
     _check_form(path, prompt)
     key = "prompt" if prompt.messages is None else "messages"
     _check_placeholders(path, key, in_prompt, in_passage)
+    if ("passages" in in_prompt) != bool(prompt.refusal and prompt.refusal.strip()):
+        raise UserError(
+            f"{path}: refusal: is what the model says if no passage answers: a template with "
+            "{passages} needs it, such as `refusal: I cannot find that in the documents.`, and no "
+            "other has it"
+        )
     if path.name != FILE and prompt.name != path.stem:
         raise UserError(f"{path}: name: {prompt.name!r} is not the file's name ({path.stem})")
     return prompt

@@ -1,7 +1,7 @@
 """Builds training and validation examples from the FAQ's topics, and writes them as Arrow files."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from pipelines.runtime.rendering import ModelInput
 MAX_ROUNDS = 20  # variants tried per question of a small topic: short questions have hardly any
 
 Split = Literal["train", "validation"]
+Kind = Literal["faq", "refusal", "document", "unanswerable"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Example:
     is_variant: bool = False  # made from another question by leaving out words
     similarity: float = 0.0  # to the golden question that is worded most like it
     golden: str = ""  # that golden question
+    kind: Kind = "faq"
+    passages: tuple[str, ...] = ()  # that the prompt shows, as far as they fit
     prompt: ModelInput = ""  # the question, rendered by the template
 
 
@@ -43,7 +46,7 @@ def build(
     examples: list[Example] = []
     for topic in topics:
         examples += _build_topic(topic, config, dice)
-    examples = _compare_with_golden(examples, golden_questions)
+    examples = compare_with_golden(examples, golden_questions)
     limit = config.near_duplicate_similarity
     safe_examples = [example for example in examples if not _is_leaking_variant(example, limit)]
     dice.shuffle(safe_examples)
@@ -51,19 +54,33 @@ def build(
 
 
 def _build_topic(topic: Topic, config: ExamplesConfig, dice: random.Random) -> list[Example]:
-    num_questions = len(topic.questions)
+    questions = _select(topic.questions, config.max_examples, dice)
+    num_questions = len(questions)
     num_validation = max(1, round(config.validation_share * num_questions))
     validation_numbers = set(dice.sample(range(num_questions), num_validation))
     answer = completion(topic.answer)
+    kind: Kind = "refusal" if topic.refusal else "faq"
     examples = []
-    for number, question in enumerate(topic.questions):
+    for number, question in enumerate(questions):
         if number in validation_numbers:
-            examples.append(Example(topic.topic, question, answer, "validation"))
+            examples.append(Example(topic.topic, question, answer, "validation", kind=kind))
         else:
-            example = Example(topic.topic, question, answer, "train")
+            example = Example(topic.topic, question, answer, "train", kind=kind)
             examples += [example, *_vary(example, config, dice)]
     training = [example for example in examples if example.split == "train"]
     return [*examples, *_top_up(training, config, dice)]
+
+
+def _select(questions: list[str], count: int, dice: random.Random) -> list[str]:
+    """At most so many, drawn from the second half as far as it reaches.
+
+    If the FAQ is indexed, the first ones stand in the topic's own document, and would be found
+    there more surely than any question of a user.
+    """
+    if len(questions) <= count:
+        return questions
+    later = questions[len(questions) // 2 :]
+    return dice.sample(later if len(later) >= count else questions, count)
 
 
 def _vary(example: Example, config: ExamplesConfig, dice: random.Random) -> list[Example]:
@@ -93,7 +110,8 @@ def _top_up(
             yield replace(example, question=text, is_variant=True)
 
 
-def _compare_with_golden(examples: Sequence[Example], golden_questions: list[str]) -> list[Example]:
+def compare_with_golden(examples: Sequence[Example], golden_questions: list[str]) -> list[Example]:
+    """The examples with the golden question that each is worded most like."""
     questions = [example.question for example in examples]
     matches = wording.most_alike(questions, golden_questions)
     pairs = zip(examples, matches, strict=True)
@@ -107,30 +125,16 @@ def _is_leaking_variant(example: Example, near_duplicate: float) -> bool:
     return example.is_variant and example.similarity >= near_duplicate
 
 
-def passages_of_topics(
-    topics: Sequence[Topic], chunks: Iterable[dict[str, Any]], count: int
-) -> dict[str, list[str]]:
-    """For each topic the chunks of its page that share the most words with the answer."""
-    by_page: dict[str, list[str]] = {}
-    for row in chunks:
-        by_page.setdefault(row["uri"], []).append(row["text"])
-    passages = {}
-    for topic in topics:
-        texts = by_page.get(topic.page or "", [])
-        passages[topic.topic] = _most_common_words_first(texts, topic.answer)[:count]
-    return passages
+@dataclass(frozen=True)
+class Facts:
+    """What evaluation learns of the examples beside themselves."""
+
+    topics: Sequence[Topic]
+    refusal: str | None  # of the template
+    has_reading_set: bool  # whether the reading set is among them, and so among the exam
 
 
-def _most_common_words_first(texts: list[str], answer: str) -> list[str]:
-    answer_words = _words(answer)
-    return sorted(texts, key=lambda text: -len(answer_words & _words(text)))
-
-
-def _words(text: str) -> set[str]:
-    return set(wording.normal(text).split())
-
-
-def save(examples: Sequence[Example], topics: Sequence[Topic], folder: Path) -> None:
+def save(examples: Sequence[Example], facts: Facts, folder: Path) -> None:
     """Arrow files of both splits, and the facts that evaluation needs."""
     from datasets import Dataset, DatasetDict
     from datasets.utils.logging import disable_progress_bar
@@ -139,7 +143,7 @@ def save(examples: Sequence[Example], topics: Sequence[Topic], folder: Path) -> 
     train = Dataset.from_list(_rows(examples, "train"))
     validation = Dataset.from_list(_rows(examples, "validation"))
     DatasetDict(train=train, validation=validation).save_to_disk(str(folder))
-    files.write_json(folder / "facts.json", _facts(examples, topics))
+    files.write_json(folder / "facts.json", _facts(examples, facts))
 
 
 def _rows(examples: Sequence[Example], split: Split) -> list[dict[str, Any]]:
@@ -149,18 +153,24 @@ def _rows(examples: Sequence[Example], split: Split) -> list[dict[str, Any]]:
             "question": example.question,
             "prompt": example.prompt,
             "completion": example.completion,
+            "kind": example.kind,
+            "passages": list(example.passages),
         }
         for example in examples
         if example.split == split
     ]
 
 
-def _facts(examples: Sequence[Example], topics: Sequence[Topic]) -> dict[str, Any]:
+def _facts(examples: Sequence[Example], facts: Facts) -> dict[str, Any]:
     """The refusals, and the most frequent answer: the first by alphabet if there are several."""
     import pandas as pd
 
     answers = [example.completion.strip() for example in examples if not example.is_variant]
+    refusals = {topic.answer for topic in facts.topics if topic.refusal}
+    if facts.refusal:
+        refusals.add(facts.refusal)
     return {
-        "refusals": sorted({topic.answer for topic in topics if topic.refusal}),
+        "refusals": sorted(refusals),
         "most_frequent_answer": str(pd.Series(answers).mode()[0]),
+        "has_reading_set": facts.has_reading_set,
     }

@@ -103,10 +103,17 @@ def _format_interval(interval: Interval) -> str:
 
 def _table_of_worst_answers(path: Path) -> list[str]:
     answers = [row for row in files.read(path, ANSWERS) if row["system"] == CANDIDATE]
-    answers.sort(key=lambda row: (row["exact_match"], row["token_f1"], row["id"]))
+    answers.sort(key=_answer_rank)
     lines = ["| question | answer | expected |", "|---|---|---|"]
     lines += [_answer_row(row) for row in answers[:NUM_WORST]]
     return lines
+
+
+def _answer_rank(row: dict[str, Any]) -> tuple[float, float, str]:
+    """Worst first. An unanswerable question has no right words, and is right if it is refused."""
+    if row["exact_match"] is None:
+        return row["refusal_recall"] or 0.0, 0.0, row["id"]
+    return row["exact_match"], row["token_f1"], row["id"]
 
 
 def _answer_row(row: dict[str, Any]) -> str:

@@ -16,12 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import arrays, comparison, engines, exchange, guard, passage_search, peer, rendering
+from . import (
+    arrays,
+    comparison,
+    engines,
+    exchange,
+    guard,
+    passage_search,
+    peer,
+    rendering,
+    withholding,
+)
 from .engines import Task
 from .exchange import Reply, UserRequest
 from .groundedness import Groundedness
 from .status import RequestError, Status
 from .traffic_row import Timer, milliseconds_since, new_row
+from .withholding import Limits
 
 if TYPE_CHECKING:
     from .traffic_log import RequestLog
@@ -57,6 +68,8 @@ class TritonPythonModel:
         self.server = peer.Server()
         self.cancellation = exchange.Cancellation()
         self.refusals = {comparison.normalize(text) for text in self.settings["refusals"]}
+        limits = self.settings["withholding"]
+        self.limits = Limits(**limits) if limits else None
         self.index = passage_search.Index(
             self.settings["collection"], self.settings["search_timeout_seconds"]
         )
@@ -115,17 +128,39 @@ class TritonPythonModel:
             passages = self._search(job.request.question, vector)
         row["retrieved"] = [_select(passage, RETRIEVED_FIELDS) for passage in passages]
         passages = passages[: self.settings["num_passages"]]
-        texts = [passage["text"] for passage in passages]
-        prompt = self._render(job.request.question, texts)
+        texts = [rendering.shown_text(hit["title"], hit["text"]) for hit in passages]
         with Timer(row, "generate"):
-            answer = self._generate(job, prompt)
+            answer = self._read(job, texts)
         last_piece = answer.pop("piece")
-        is_refusal = comparison.normalize(answer["answer"]) in self.refusals
+        log_probability = answer.pop("mean_log_probability")
+        is_refusal = self._is_refusal(answer["answer"])
+        if self.limits is not None:
+            if not is_refusal:
+                self._withhold(row, answer, log_probability, texts)
+                is_refusal = self._is_refusal(answer["answer"])
+            last_piece = answer["answer"]
         row |= {**answer, "status": Status.OK, "refused": is_refusal}
         row["total_ms"] = milliseconds_since(job.start)
         self._send_answer(job, last_piece, passages)
         if not is_refusal:
             row["groundedness"] = self.groundedness.measure(row["answer"], texts)
+
+    def _is_refusal(self, text: str) -> bool:
+        return comparison.normalize(text) in self.refusals
+
+    def _withhold(
+        self,
+        row: dict[str, Any],
+        answer: dict[str, Any],
+        log_probability: float | None,
+        texts: list[str],
+    ) -> None:
+        """Put the refusal in place of an answer that the passages do not support."""
+        assert self.limits is not None
+        reason = withholding.reason(answer["answer"], log_probability, texts, self.limits)
+        if reason is not None:
+            answer["answer"] = self.limits.refusal
+            row["guard_flags"] = [*row["guard_flags"], reason.value]
 
     def _guard(self, job: Job) -> None:
         """Flag what is remarkable. Raises RequestError if the request breaks a limit."""
@@ -145,6 +180,16 @@ class TritonPythonModel:
             return self.index.search(question, vector.tolist(), alpha, self.settings["top_k"])
         except passage_search.SearchError as error:
             raise RequestError(Status.FAILED, str(error)) from error
+
+    def _read(self, job: Job, texts: list[str]) -> dict[str, Any]:
+        """The answer from as many of the best passages as fit, as `evaluate` shows them."""
+        for count in range(len(texts), 0, -1):
+            try:
+                return self._generate(job, self._render(job.request.question, texts[:count]))
+            except RequestError as error:
+                if error.status is not Status.REJECTED:
+                    raise
+        return self._generate(job, self._render(job.request.question, []))
 
     def _render(self, question: str, texts: list[str]) -> str:
         """What is sent to the generator."""
@@ -175,7 +220,8 @@ class TritonPythonModel:
         return reading.final()
 
     def _send_piece(self, job: Job, piece: str) -> None:
-        if piece and job.request.stream:
+        # What may be withheld is sent when it is whole.
+        if piece and job.request.stream and self.limits is None:
             exchange.send(
                 job.reply,
                 last=False,

@@ -16,7 +16,7 @@ from .status import RequestError, Status
 
 # Triton's vLLM backend gives no code for a prompt that is too long, so its words must be read.
 VLLM_TOO_LONG = "longer than the maximum model length"
-ANSWER_FIELDS = ("piece", "answer", "num_prompt_tokens", "num_new_tokens")
+ANSWER_FIELDS = ("piece", "answer", "num_prompt_tokens", "num_new_tokens", "mean_log_probability")
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class Reading:
         `piece` is the part of the answer that `add` has not returned yet.
         """
         if self._backend == "vllm" and self._num_prompt_tokens:
-            values = ("", self._answer, self._num_prompt_tokens, self._num_new_tokens)
+            # vLLM is not asked for probabilities.
+            values = ("", self._answer, self._num_prompt_tokens, self._num_new_tokens, None)
             return dict(zip(ANSWER_FIELDS, values, strict=True))
         return self._final

@@ -3,13 +3,13 @@
 Inputs: `prompt` (UTF-8; messages as JSON if the settings say `takes_messages`, see rendering.py);
 optional `max_new_tokens`, `stream`, `deadline` (seconds since 1970).
 Outputs: `piece` (text since the last response), `answer` (whole text, with the last response),
-`num_prompt_tokens`, `num_new_tokens`, `final`.
+`num_prompt_tokens`, `num_new_tokens`, `mean_log_probability`, `final`.
 
 One thread writes a token of every request under way, again and again; requests join it and leave it
-between two tokens (generation.py). Reading one prompt takes as long as writing a token of all, and
-so does reading a few prompts together: new requests wait for company, for a few tokens at most.
-Triton's batcher collects the requests that arrive while a token is written and hands them over
-together.
+between two tokens (generation.py). In the engine `transformers`, reading one prompt takes as long
+as writing a token of all, and so does reading a few prompts together: new requests wait for
+company, for a few tokens at most. Triton's batcher collects the requests that arrive while a token
+is written and hands them over together.
 """
 
 import json
@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import triton_python_backend_utils as triton
 
-from . import arrays, exchange, generation, quantisation, rendering
+from . import arrays, exchange, generation, rendering
 from .metrics import StepCounter
 from .status import RequestError, Status
 
@@ -42,13 +41,11 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the merged model from this version's folder."""
         folder = Path(args["model_repository"]) / args["model_version"]
-        # One core is left for the encoder, the search and the rest.
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
         self.settings = json.loads((folder / "settings.json").read_text())
-        self.generator = _load(folder / "weights", self.settings)
-        self.batch = generation.Batch(self.generator)
-        self.arrivals: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         max_batch_size = int(json.loads(args["model_config"])["max_batch_size"])
+        self.generator = _load(folder / "weights", self.settings, max_batch_size)
+        self.batch = self.generator.batch()
+        self.arrivals: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.slots = threading.Semaphore(max_batch_size)
         self.waiting: list[Job] = []
         self.working: list[Job] = []
@@ -102,8 +99,11 @@ class TritonPythonModel:
         """End each request under way with this error; the next ones begin with a fresh batch."""
         for job in self.working:
             job.fail(RequestError(Status.FAILED, message))
+        for job in self.working:
+            job.row.is_stopped = True
+        self.batch.leave()
         self._leave(self.working)
-        self.batch = generation.Batch(self.generator)
+        self.batch = self.generator.batch()
 
     def _take_arrivals(self) -> list["Job | None"]:
         """The requests that have arrived; waits for one if nothing is under way."""
@@ -116,15 +116,19 @@ class TritonPythonModel:
         return arrivals
 
     def _advance(self) -> None:
-        if self.waiting and self._is_time_to_join():
+        has_joined = bool(self.waiting) and self._is_time_to_join()
+        if has_joined:
             self._join()
-        elif self.batch.rows:
+        # Where joining reads the prompts, it has written a token already.
+        if self.batch.rows and not (has_joined and self.generator.reads_on_joining):
             self.batch.step()
             self.steps_since_join += 1
             self.steps.count(len(self.batch.rows))
         self._deliver()
 
     def _is_time_to_join(self) -> bool:
+        if not self.generator.reads_on_joining:
+            return True
         is_large = len(self.waiting) >= JOIN_TOGETHER
         return not self.working or is_large or self.steps_since_join >= JOIN_STEPS
 
@@ -224,10 +228,21 @@ class Job:
         self.row.is_stopped = True
 
 
-def _load(weights: Path, settings: dict[str, Any]) -> generation.Generator:
+def _load(weights: Path, settings: dict[str, Any], max_rows: int) -> generation.Generator:
+    """The model in its engine. One core is left for the encoder, the search and the rest."""
+    num_threads = max(1, len(os.sched_getaffinity(0)) - 1)
+    if settings["engine"] == "openvino":
+        from . import openvino_engine
+
+        return openvino_engine.load(weights, settings["precision"], max_rows, num_threads)
+    import torch
+
+    from . import quantisation, transformers_engine
+
+    torch.set_num_threads(num_threads)
     kind = settings["quantisation"]
     quantise = None if kind == "none" else partial(quantisation.quantise, kind=kind)
-    return generation.load(weights, precision=settings["precision"], quantise=quantise)
+    return transformers_engine.load(weights, precision=settings["precision"], quantise=quantise)
 
 
 def _check(row: generation.Row, max_prompt_tokens: int) -> None:
@@ -244,12 +259,13 @@ def _check(row: generation.Row, max_prompt_tokens: int) -> None:
 
 def _tensors(piece: str, answer: generation.Answer | None) -> list[Any]:
     """One response; the last one holds the whole answer."""
-    last = answer or generation.Answer("", 0, 0)
+    last = answer or generation.Answer("", 0, 0, 0.0)
     outputs = {
         "piece": arrays.text(piece),
         "answer": arrays.text(last.text),
         "num_prompt_tokens": np.array([last.num_prompt_tokens], dtype=np.int32),
         "num_new_tokens": np.array([last.num_new_tokens], dtype=np.int32),
+        "mean_log_probability": np.array([last.mean_log_probability], dtype=np.float32),
         "final": np.array([answer is not None]),
     }
     # The model is batched, so each output has a row for its one request.

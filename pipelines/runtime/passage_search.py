@@ -15,10 +15,18 @@ from typing import Any
 from urllib.parse import urlparse
 
 FUSION = "relativeScoreFusion"  # both scores are scaled to 0..1 over the candidates and added
-SEARCHED_PROPERTIES = ("text",)  # by words
-RETURNED_PROPERTIES = ("chunk_id", "uri", "headings", "pages", "text", "start", "end")
+SEARCHED_PROPERTIES = ("text", "title", "headings")  # by words
+RETURNED_PROPERTIES = (
+    *("chunk_id", "uri", "title", "headings", "pages"),
+    *("table_head", "text", "start", "end"),
+)
 NUM_ATTEMPTS = 2  # the server may have closed a connection that was kept open
 MAX_QUOTED_BYTES = 200  # of an answer that is not what it should be
+
+
+def complete_text(text: str, table_head: str | None) -> str:
+    """A passage's text as it is shown: after the head of its table, if it begins among the rows."""
+    return f"{table_head}\n{text}" if table_head else text
 
 
 class SearchError(Exception):
@@ -52,7 +60,8 @@ class Index:
         """The best `limit` passages for a question's words (BM25) and its unit vector, best first.
 
         `alpha` is the weight of the vector: 1 is the vector alone, 0 the words alone. A passage has
-        RETURNED_PROPERTIES and `score`, the cosine with the question. Raises SearchError.
+        RETURNED_PROPERTIES, its text complete, and `score`, the cosine with the question. Raises
+        SearchError.
         """
         query = self._query(question, vector, alpha, limit)
         answer = self._ask(json.dumps({"query": query}))
@@ -67,6 +76,7 @@ class Index:
                 "the knowledge index holds no passages: it is starting, or it is empty"
             )
         for passage in passages:
+            passage["text"] = complete_text(passage["text"], passage.pop("table_head"))
             passage_vector = passage.pop("_additional")["vectors"]["default"]
             passage["score"] = sum(map(operator.mul, vector, passage_vector))
         return passages

@@ -1,4 +1,4 @@
-"""Stores the weights of matrix products in fewer bits, and measures what that changes.
+"""Stores the weights of matrix products in fewer bits, and measures what such a change changes.
 
 Weights become int8, or int4 with a scale for each GROUP inputs; the products are computed in the
 model's own precision. The model repository keeps the whole weights, and the model in Triton
@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import generation
+from . import transformers_engine
 from .generation import Generator, Row
 from .rendering import ModelInput
+from .transformers_engine import TransformersGenerator
 
 GROUP = 32  # inputs of a layer that share an int4 scale
 MAX_EXAMPLES = 3
@@ -51,15 +52,16 @@ def quantise(model: Any, kind: str) -> None:
 
 
 def parity(
-    exact: Generator,
+    exact: TransformersGenerator,
     approximate: Generator,
     prompts: Sequence[ModelInput],
     max_new_tokens: int,
     batch_size: int,
 ) -> Parity:
-    """Compare a model with the same one in fewer bits (`approximate`).
+    """Compare a model with the same one in fewer bits or in a different engine (`approximate`).
 
-    Whole greedy answers are compared, and each next token after the exact model's own tokens.
+    Whole greedy answers are compared, and each of the approximate model's tokens with the one that
+    the exact model would have written after those before it.
     """
     exact_rows = exact.generate_rows(prompts, max_new_tokens, batch_size)
     approximate_rows = approximate.generate_rows(prompts, max_new_tokens, batch_size)
@@ -69,8 +71,8 @@ def parity(
         approximate_text = approximate.read(approximate_row).text
         if approximate_text != text:
             differences.append(f"{prompt!r}: {approximate_text!r} instead of {text!r}")
-    num_tokens = sum(len(row.tokens) for row in exact_rows)
-    num_same_tokens = sum(_count_same_tokens(approximate, row) for row in exact_rows)
+    num_tokens = sum(len(row.tokens) for row in approximate_rows)
+    num_same_tokens = sum(_count_same_tokens(exact, row) for row in approximate_rows)
     return Parity(
         num_prompts=len(prompts),
         same_tokens=num_same_tokens / max(1, num_tokens),
@@ -79,14 +81,14 @@ def parity(
     )
 
 
-def _count_same_tokens(approximate: Generator, row: Row) -> int:
-    """How many of a row's tokens the quantised model would have written after those before."""
-    predictions = _predict(approximate, [*row.prompt, *row.tokens[:-1]])
+def _count_same_tokens(exact: TransformersGenerator, row: Row) -> int:
+    """How many of a row's tokens the exact model would have written after those before."""
+    predictions = _predict(exact, [*row.prompt, *row.tokens[:-1]])
     pairs = zip(row.tokens, predictions[len(row.prompt) - 1 :], strict=True)
     return sum(token == prediction for token, prediction in pairs)
 
 
-def _predict(generator: Generator, tokens: list[int]) -> list[int]:
+def _predict(generator: TransformersGenerator, tokens: list[int]) -> list[int]:
     """The most likely next token after each prefix of `tokens`."""
     import torch
 
@@ -104,9 +106,9 @@ def main() -> None:
     """
     task = json.load(sys.stdin)
     weights = Path("weights")
-    exact = generation.load(weights, None, task["precision"])
+    exact = transformers_engine.load(weights, None, task["precision"])
     change = partial(quantise, kind=task["kind"])
-    approximate = generation.load(weights, None, task["precision"], change)
+    approximate = transformers_engine.load(weights, None, task["precision"], change)
     measurement = parity(
         exact, approximate, task["prompts"], task["max_new_tokens"], task["batch_size"]
     )

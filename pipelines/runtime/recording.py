@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# (tokens, mask, cache) -> the next token of each row, and the cache with the keys and values of
-# `tokens`. Shapes: tokens (rows, new ones); mask (rows, cached and new ones), 1 for a token, 0 for
-# padding; the cache holds keys and values of each layer in turn.
-Step = Callable[[Any, Any, list[Any]], tuple[Any, list[Any]]]
+# The next token of each row, the logarithm of its probability, and the new cache.
+StepResult = tuple[Any, Any, list[Any]]
+# (tokens, mask, cache) -> the result, whose cache also holds the keys and values of `tokens`.
+# Shapes: tokens (rows, new ones); mask (rows, cached and new ones), 1 for a token, 0 for padding;
+# the cache holds keys and values of each layer in turn.
+Step = Callable[[Any, Any, list[Any]], StepResult]
 
 # Files of transformers whose decisions come out the same in each step of one token.
 SAFE_FILES = ("cache_utils.py", "masking_utils.py", "sdpa_attention.py")
@@ -70,7 +72,7 @@ def example(model: Any, own: Step, rows: int, tokens: int) -> StepInputs:
     num_padding = torch.arange(rows)[:, None] % (tokens - 1)
     mask = (torch.arange(tokens + 1) > num_padding).long()
     with torch.inference_mode():
-        token, cache = own(cached_tokens, mask[:, :-1], [])
+        token, _, cache = own(cached_tokens, mask[:, :-1], [])
     return StepInputs(token[:, None].clone(), mask, [part.clone() for part in cache])
 
 
@@ -79,7 +81,7 @@ def _trace(model: Any, own: Step) -> Recording:
     import torch
 
     # TorchScript takes nothing but functions.
-    def step(tokens: Any, mask: Any, cache: list[Any]) -> tuple[Any, list[Any]]:
+    def step(tokens: Any, mask: Any, cache: list[Any]) -> StepResult:
         return own(tokens, mask, cache)
 
     with torch.no_grad(), warnings.catch_warnings(record=True) as caught:
@@ -113,9 +115,10 @@ def _is_same(own: Step, traced_step: Step, inputs: StepInputs) -> bool:
 
     with torch.inference_mode():
         for _ in range(NUM_RUNS):
-            own_token, own_cache = own(*inputs)
-            token, cache = traced_step(*inputs)
-            pairs = zip([own_token, *own_cache], [token, *cache], strict=True)
+            own_token, own_log_probability, own_cache = own(*inputs)
+            token, log_probability, cache = traced_step(*inputs)
+            expected = [own_token, own_log_probability, *own_cache]
+            pairs = zip(expected, [token, log_probability, *cache], strict=True)
             if not all(torch.equal(own_part, part) for own_part, part in pairs):
                 return False
     return True

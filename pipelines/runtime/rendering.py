@@ -23,6 +23,14 @@ def render(form: ModelInput, passage: str, question: str, passages: list[str]) -
     return [{**message, "content": text} for message, text in zip(form, contents, strict=True)]
 
 
+def shown_text(title: str, text: str) -> str:
+    """A passage as the model reads it: under the title of its document.
+
+    Without it nobody could tell what a passage from the middle of a page is about.
+    """
+    return f"{title}: {text}" if title else text
+
+
 def plain_text(prompt: ModelInput) -> str:
     """All that is said in a prompt, without the roles."""
     if isinstance(prompt, str):

@@ -37,6 +37,7 @@ def generator(config: ExportConfig) -> str:
         "answer": "TYPE_STRING",
         "num_prompt_tokens": "TYPE_INT32",
         "num_new_tokens": "TYPE_INT32",
+        "mean_log_probability": "TYPE_FP32",
         "final": "TYPE_BOOL",
     }
     _add_inputs(model, {"prompt": "TYPE_STRING"})

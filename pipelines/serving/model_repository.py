@@ -15,9 +15,18 @@ from pipelines.questions import prompts
 from pipelines.questions.prompts import FILE as PROMPT_FILE
 from pipelines.questions.prompts import Prompt
 from pipelines.runtime import FOLDER as RUNTIME
-from pipelines.runtime import generation, prompt_tokens, rendering
+from pipelines.runtime import (
+    generation,
+    openvino_engine,
+    prompt_tokens,
+    rendering,
+    transformers_engine,
+)
+from pipelines.runtime.withholding import Limits
 from pipelines.serving import model_configs
 from pipelines.serving.model_configs import ASSISTANT, EMBEDDER, GENERATOR, MODELS
+from pipelines.training import answer_engine, graph_conversion, openvino_graph
+from pipelines.training.answer_engine import Engine
 
 SETTINGS = "settings.json"
 ENGINE = "model.json"  # vLLM's arguments
@@ -30,7 +39,6 @@ REQUIRED_FILES = {
     GENERATOR: (
         PROMPT_FILE,
         "weights/config.json",
-        "weights/model.safetensors",
         "weights/tokenizer.json",
         "weights/tokenizer_config.json",
     ),
@@ -48,6 +56,8 @@ class Parts(NamedTuple):
     receipt: Receipt
     prompt: Prompt
     refusals: list[str]
+    engine: Engine
+    limits: Limits | None  # of what is withheld
 
 
 def write(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts, target: Path) -> Path:
@@ -124,12 +134,18 @@ def _write_generator(
         "max_prompt_tokens": config.max_prompt_tokens,
         "precision": evaluate.precision,
         "quantisation": config.quantisation,
+        "engine": parts.engine,
         "takes_messages": parts.prompt.messages is not None,
     }
     files.write_json(folder / SETTINGS, settings)
     adapter = parts.adapter if config.vllm.lora == "merged" else None
     shutil.copy(parts.adapter / PROMPT_FILE, folder / PROMPT_FILE)
-    return _write_weights(parts.base, adapter, folder / "weights")
+    weights = folder / "weights"
+    if config.backend == "python" and parts.engine == "openvino":
+        answer_engine.write(parts.base, adapter, weights)
+    else:
+        _write_weights(parts.base, adapter, weights)
+    return weights
 
 
 def _write_warm_up(model: Path, text: str) -> None:
@@ -137,11 +153,10 @@ def _write_warm_up(model: Path, text: str) -> None:
     (model / "warmup" / model_configs.WARM_UP).write_bytes(model_configs.warm_up_data(text))
 
 
-def _write_weights(base: Path, adapter: Path | None, target: Path) -> Path:
-    generator = generation.load(base, adapter)
+def _write_weights(base: Path, adapter: Path | None, target: Path) -> None:
+    generator = transformers_engine.load(base, adapter)
     generator.model.cpu().save_pretrained(target, max_shard_size="1TB")
     generator.tokenizer.save_pretrained(target)
-    return target
 
 
 def _write_vllm(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts, folder: Path) -> None:
@@ -201,6 +216,7 @@ def _settings(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts) -> d
         "control_tokens": [],
         "passage": parts.prompt.passage,
         "refusals": parts.refusals,
+        "withholding": parts.limits._asdict() if parts.limits else None,
     }
     if config.backend == "vllm":
         settings |= _text_settings(parts)
@@ -260,7 +276,7 @@ def _check_version(model: str, folder: Path, backend: str) -> None:
         more = f" and {len(missing) - MAX_NAMES} more" if len(missing) > MAX_NAMES else ""
         raise UserError(f"{folder}: is incomplete: {first_names}{more} missing")
     if model == GENERATOR:
-        _check_weights(folder / "weights/model.safetensors")
+        _check_weights(folder / "weights")
     for file in folder.rglob("*.json"):
         if str(Path.cwd()) in file.read_text(encoding="utf-8"):
             raise UserError(f"{file}: holds a path of this machine")
@@ -276,15 +292,35 @@ def _code_files(backend: str) -> Iterator[str]:
         yield f"{RUNTIME.name}/{path.name}"
 
 
-def _check_weights(file: Path) -> None:
+def _check_weights(folder: Path) -> None:
+    if openvino_engine.holds_graph(folder):
+        _demand_finite(folder / graph_conversion.BIN, openvino_graph.read(folder))
+        return
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        raise UserError(f"{folder}: is incomplete: {file.name} or {openvino_engine.GRAPH} missing")
+    _demand_finite(file, _read_safetensors(file))
+
+
+def _read_safetensors(file: Path) -> Iterator[tuple[str, Any]]:
+    """Name and tensor of each weight."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(file), framework="pt") as weights:
-            names = list(weights.keys())
-            bad_names = [name for name in names if not _is_finite(weights.get_tensor(name))]
-    except SafetensorError as error:
+            for name in weights.keys():  # noqa: SIM118 (it is no dictionary)
+                yield name, weights.get_tensor(name)
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{file}: is damaged: {error}") from error
+
+
+def _demand_finite(file: Path, weights: Iterator[tuple[str, Any]]) -> None:
+    names: list[str] = []
+    bad_names: list[str] = []
+    for name, tensor in weights:
+        names.append(name)
+        if not _is_finite(tensor):
+            bad_names.append(name)
     if not names:
         raise UserError(f"{file}: holds no tensors")
     if bad_names:

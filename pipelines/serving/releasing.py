@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines import files, vectorstore
 from pipelines.config.canary import CanaryConfig
@@ -24,6 +24,7 @@ from pipelines.contracts.scores import CANDIDATE
 from pipelines.contracts.verdict import Override
 from pipelines.decision import champions, ledger, release_files
 from pipelines.errors import Refusal, UserError
+from pipelines.questions import reading_set
 from pipelines.serving import canary, live_routes, live_server, locations, proof
 from pipelines.serving.candidates import (
     EXPORT,
@@ -120,7 +121,7 @@ def check_declaration(config: CanaryConfig, expected_latency_ratio: float | None
 def prove(config: ProofConfig, record: ReleaseRecord) -> None:
     """A fresh server loads exactly this release and answers as evaluate measured, or Refusal."""
     rows = files.read(ANSWERS_FILE, ANSWERS)
-    answers = [row for row in rows if row["system"] == CANDIDATE]
+    answers = [row for row in rows if _can_be_asked(row)]
     print(f"proving {record.release_id} on a fresh Triton ...", flush=True)
     receipt = files.read_json(INDEX, Receipt)
     with (
@@ -133,6 +134,11 @@ def prove(config: ProofConfig, record: ReleaseRecord) -> None:
         f"proof: {result.report.reason}; {result.same_answers} answers and "
         f"{result.same_citations} citations equal evaluate's"
     )
+
+
+def _can_be_asked(row: dict[str, Any]) -> bool:
+    """The candidate's; the passages of the reading set are not in the index that is served."""
+    return bool(row["system"] == CANDIDATE and row["topic"] != reading_set.TOPIC)
 
 
 def take_over(

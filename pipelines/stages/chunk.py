@@ -15,8 +15,9 @@ from pipelines.contracts import chunks as chunks_contract
 from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Report
-from pipelines.corpus import chunking
-from pipelines.corpus.chunking import Sizes, Span, cut_text, find_headings, find_pages
+from pipelines.corpus import chunking, markdown_blocks, token_ruler
+from pipelines.corpus.chunking import Sizes, cut_text, find_headings, find_pages
+from pipelines.corpus.markdown_blocks import Span
 from pipelines.errors import UserError
 from pipelines.system import paths
 from pipelines.system.cache import Cache, keys_of, kind_of, open_cache
@@ -26,7 +27,13 @@ from pipelines.vectorstore import load_tokenizer, locate_encoder, max_encoder_to
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CODE = (Path(__file__), Path(chunking.__file__), Path(chunks_contract.__file__))
+CODE = (
+    Path(__file__),
+    Path(chunking.__file__),
+    Path(markdown_blocks.__file__),
+    Path(token_ruler.__file__),
+    Path(chunks_contract.__file__),
+)
 LIBRARIES = ("markdown-it-py", "tokenizers")
 DOCUMENTS_A_CALL = 64  # that one process of a cluster works on at a time
 KEY_COLUMNS = ["digest", "title", "sections", "pages"]  # what a document's passages depend on
@@ -130,15 +137,16 @@ def _row(document: dict[str, Any], number: int, passage: dict[str, Any]) -> dict
 def _cut(document: dict[str, Any], tokenizer: "Tokenizer", sizes: Sizes) -> list[dict[str, Any]]:
     """What chunks.parquet says of each passage, except for what is in the document."""
     sections = document["sections"]
-    spans = cut_text(document["text"], sections, tokenizer, sizes)
-    texts = [span.text_of(document["text"]) for span in spans]
+    cuts = cut_text(document["text"], sections, tokenizer, sizes)
+    texts = [cut.span.text_of(document["text"]) for cut in cuts]
     encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
     passages = []
-    for span, text, encoding in zip(spans, texts, encodings, strict=True):
+    for (span, table_head), text, encoding in zip(cuts, texts, encodings, strict=True):
         headings = find_headings(sections, span)
-        text_with_headings = embedded_text(document["title"] or "", headings, text)
+        text_with_headings = embedded_text(document["title"] or "", headings, text, table_head)
         passage = {
             "headings": headings,
+            "table_head": table_head,
             "start": span.start,
             "end": span.end,
             "pages": find_pages(document["pages"], span),

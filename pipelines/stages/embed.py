@@ -101,7 +101,9 @@ def _missing_texts(chunks: Path, cache: Cache[Vectors]) -> dict[str, str]:
         present = cache.present(digests)
         missing = [number for number, digest in enumerate(digests) if digest not in present]
         for row in batch.take(pa.array(missing, pa.int64())).to_pylist():
-            texts[row["digest"]] = embedded_text(row["title"], row["headings"], row["text"])
+            texts[row["digest"]] = embedded_text(
+                row["title"], row["headings"], row["text"], row["table_head"]
+            )
     return texts
 
 

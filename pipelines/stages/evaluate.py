@@ -12,19 +12,31 @@ from typing import Any
 
 from pipelines import files
 from pipelines.config.evaluate import EvaluateConfig
+from pipelines.config.generation import GenerationConfig
 from pipelines.contracts.answers import ANSWERS
+from pipelines.contracts.calibration import Calibration
 from pipelines.contracts.champion import Champion
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.scores import CANDIDATE, Scores
 from pipelines.decision import answer_rows, answers_page, champions, scoring, systems
 from pipelines.decision.answer_rows import Row, Scorer
-from pipelines.decision.systems import Case
-from pipelines.questions import golden
-from pipelines.vectorstore import Encoder, load_encoder, locate_encoder, open_index
+from pipelines.decision.systems import Case, Weights
+from pipelines.questions import golden, prompts, reading_set
+from pipelines.questions.golden import Golden
+from pipelines.training import answer_engine
+from pipelines.vectorstore import Encoder, Passage, load_encoder, locate_encoder, open_index
 
 MAX_BATCH_TOKENS = 16384  # of the encoder
 
 Seconds = dict[str, float]  # step -> its duration
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sections of params.yaml."""
+
+    evaluate: EvaluateConfig
+    generation: GenerationConfig
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,9 @@ class Inputs:
     adapter: Path
     examples: Path
     golden: Path
+    qa: Path
     index: Path
+    calibration: Path
     chunks: Path
     vectors: Path
     champion: Path
@@ -53,7 +67,7 @@ class Outputs:
     slices: Path
 
 
-def run(config: EvaluateConfig, inputs: Inputs, outputs: Outputs) -> None:
+def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     """Measure every system on the same questions and passages.
 
     A bad number is recorded; it is never an error.
@@ -61,22 +75,28 @@ def run(config: EvaluateConfig, inputs: Inputs, outputs: Outputs) -> None:
     seconds: Seconds = {}
     receipt = files.read_json(inputs.index, Receipt)
     encoder = _load_encoder(receipt)
-    with _stopwatch(seconds, "retrieval"):
-        cases = _retrieve(config, inputs, receipt, encoder)
-    champion = champions.read_verified(inputs.champion)
+    questions = _load_questions(inputs)
     facts = json.loads((inputs.examples / "facts.json").read_text())
-    scorer = Scorer(config, encoder, facts["refusals"])
-    competitors = systems.select(
-        inputs.base, inputs.adapter, facts["most_frequent_answer"], champion
-    )
+    with _stopwatch(seconds, "retrieval"):
+        cases = _retrieve(config.evaluate, inputs, questions, encoder)
+    if facts["has_reading_set"]:
+        cases = sorted([*cases, *_reading_cases(inputs)], key=_id)
+    champion = champions.read_verified(inputs.champion)
+    calibration = files.read_json(inputs.calibration, Calibration)
+    scorer = Scorer(config.evaluate, encoder, facts["refusals"], calibration.min_support)
+    choice = answer_engine.choose(config.generation)
+    print(choice.reason, flush=True)
+    weights = Weights(inputs.base, inputs.adapter)
+    candidate = systems.candidate(weights, choice.engine, calibration, facts["refusals"])
+    competitors = systems.select(candidate, facts["most_frequent_answer"], champion, encoder)
     rows: list[Row] = []
     for name, system in competitors.items():
         with _stopwatch(seconds, name):
-            answers = system.answer(cases, config)
-        rows += answer_rows.score(name, cases, answers, scorer)
-    bootstrap = scoring.Bootstrap(config.num_resamples, config.seed)
+            replies = system.answer(cases, config.evaluate)
+        rows += answer_rows.score(name, cases, replies, scorer)
+    bootstrap = scoring.Bootstrap(config.evaluate.num_resamples, config.evaluate.seed)
     scores = scoring.summarize(rows, _subject(inputs, champion), bootstrap)
-    _write(outputs, rows, scores)
+    _write(outputs, rows, scores, _shown_passages(cases, config.evaluate.num_passages))
     _write_timings(outputs.timings, seconds, len(cases))
     _print(scores)
 
@@ -87,11 +107,17 @@ def _load_encoder(receipt: Receipt) -> Encoder:
     return load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
 
 
+def _load_questions(inputs: Inputs) -> list[Golden]:
+    """The golden set; questions about documents only for a model that is shown passages."""
+    template = prompts.load(inputs.adapter / prompts.FILE)
+    return golden.load_all(inputs.golden, inputs.qa, template.refusal)
+
+
 def _retrieve(
-    config: EvaluateConfig, inputs: Inputs, receipt: Receipt, encoder: Encoder
+    config: EvaluateConfig, inputs: Inputs, questions: list[Golden], encoder: Encoder
 ) -> list[Case]:
     """The golden questions, each with its passages."""
-    questions = golden.load(inputs.golden)
+    receipt = files.read_json(inputs.index, Receipt)
     cases: list[Case] = []
     with open_index(receipt, inputs.chunks, inputs.vectors) as index:
         vectors = encoder.encode([question.question for question in questions])
@@ -101,12 +127,46 @@ def _retrieve(
     return cases
 
 
+def _reading_cases(inputs: Inputs) -> list[Case]:
+    """The golden questions of the reading set, each with its own passages."""
+    template = prompts.load(inputs.adapter / prompts.FILE)
+    reading = reading_set.load(inputs.qa / reading_set.FOLDER.name)
+    cases: list[Case] = []
+    for question, item in zip(reading.exam(template.refusal or ""), reading.golden, strict=True):
+        passages: list[Passage] = []
+        for passage, similarity in zip(reading.of(item), item.similarities, strict=True):
+            passages.append(
+                Passage(
+                    chunk_id=f"{reading_set.TOPIC}-{passage.number}",
+                    uri=passage.uri,
+                    headings=[],
+                    text=passage.text,
+                    similarity=similarity,
+                    title=passage.title,
+                )
+            )
+        cases.append(Case(question, passages))
+    return cases
+
+
+def _id(case: Case) -> str:
+    return case.question.id
+
+
 def _subject(inputs: Inputs, champion: Champion | None) -> scoring.Subject:
     return scoring.Subject(
         candidate=files.digest(inputs.adapter),
         champion=champion.release_id if champion else None,
-        golden_digest=files.digest(inputs.golden),
+        golden_digest=_golden_digest(inputs),
     )
+
+
+def _golden_digest(inputs: Inputs) -> str:
+    parts = [files.digest(inputs.golden)]
+    for folder in (inputs.qa / "golden", inputs.qa / reading_set.FOLDER.name):
+        if folder.is_dir():
+            parts.append(files.digest(folder))
+    return files.text_digest("\n".join(parts))
 
 
 @contextmanager
@@ -116,14 +176,25 @@ def _stopwatch(seconds: Seconds, step: str) -> Iterator[None]:
     seconds[step] = time.monotonic() - start
 
 
-def _write(outputs: Outputs, rows: list[Row], scores: Scores) -> None:
+def _shown_passages(cases: list[Case], num_passages: int) -> dict[str, list[str]]:
+    """Id of a question -> the texts of the passages that are shown and cited."""
+    texts: dict[str, list[str]] = {}
+    for case in cases:
+        passages = case.passages[:num_passages]
+        texts[case.question.id] = [passage.text for passage in passages]
+    return texts
+
+
+def _write(
+    outputs: Outputs, rows: list[Row], scores: Scores, passages: dict[str, list[str]]
+) -> None:
     candidate = scores.systems[CANDIDATE].metrics
     files.write(outputs.answers, ANSWERS, sorted(rows, key=_system_and_id))
     files.write_json(outputs.scores, scores)
     # For `dvc metrics`.
     files.write_json(outputs.metrics, {name: mean.value for name, mean in candidate.items()})
     files.write_text(outputs.slices, _slices_csv(scores))
-    files.write_text(outputs.worst_answers, answers_page.render_answers(rows, scores))
+    files.write_text(outputs.worst_answers, answers_page.render_answers(rows, scores, passages))
 
 
 def _system_and_id(row: Row) -> tuple[str, str]:

@@ -7,16 +7,22 @@ from pathlib import Path
 from pipelines import files
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
+from pipelines.config.generation import GenerationConfig
+from pipelines.contracts.calibration import Calibration
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.report import CheckCode, Report
 from pipelines.contracts.scores import CANDIDATE, Scores
 from pipelines.contracts.verdict import Verdict
-from pipelines.errors import Refusal, UserError
+from pipelines.decision import calibrating
+from pipelines.errors import Refusal, UserError, demand_none
 from pipelines.questions import prompts
+from pipelines.runtime.rendering import ModelInput
 from pipelines.serving import model_repository, parity
 from pipelines.serving.model_configs import GENERATOR, MODELS
 from pipelines.system import git
+from pipelines.training import answer_engine
+from pipelines.training.answer_engine import Engine
 from pipelines.vectorstore import locate_encoder
 
 # Code and hand-written inputs; the pipeline's own results do not count as a modification.
@@ -26,6 +32,7 @@ CODE_PATHS = (
     "dvc.yaml",
     "data/faq",
     "data/golden",
+    "data/qa",
     "data/prompts",
     "data/raw",
 )
@@ -37,6 +44,7 @@ class Config:
 
     export: ExportConfig
     evaluate: EvaluateConfig
+    generation: GenerationConfig
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Inputs:
     documents: Path
     chunks: Path
     index: Path
+    calibration: Path
     examples: Path
     base: Path
     adapter: Path
@@ -66,13 +75,15 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     Raises Refusal if the verdict refused, or if it is about a different candidate.
     """
     _demand_acceptance(inputs)
-    parts = _read_parts(inputs)
+    choice = answer_engine.choose(config.generation)
+    print(choice.reason, flush=True)
+    demand_none(answer_engine.quantisation_problems(choice, config.export))
+    parts = _read_parts(inputs, choice.engine)
     digests = _digest_inputs(inputs, parts.receipt)
     with files.replacing(outputs.triton) as target:
         weights = model_repository.write(config.export, config.evaluate, parts, target)
         digests["model"] = files.digest(weights)
-        if config.export.quantisation != "none":
-            _demand_parity(config, target, inputs.examples)
+        _demand_parity(config, parts, target, inputs.examples)
         digests["repository"] = files.digest(target)
         record = _make_record(config.export.version, digests, parts, inputs)
         model_repository.name(target, config.export.version, record.release_id)
@@ -99,7 +110,7 @@ def _demand_acceptance(inputs: Inputs) -> None:
         )
 
 
-def _read_parts(inputs: Inputs) -> model_repository.Parts:
+def _read_parts(inputs: Inputs, engine: Engine) -> model_repository.Parts:
     receipt = files.read_json(inputs.index, Receipt)
     facts = json.loads((inputs.examples / "facts.json").read_text(encoding="utf-8"))
     return model_repository.Parts(
@@ -109,6 +120,8 @@ def _read_parts(inputs: Inputs) -> model_repository.Parts:
         receipt=receipt,
         prompt=prompts.load(inputs.adapter / prompts.FILE),
         refusals=facts["refusals"],
+        engine=engine,
+        limits=calibrating.limits_of(files.read_json(inputs.calibration, Calibration)),
     )
 
 
@@ -126,27 +139,46 @@ def _digest_inputs(inputs: Inputs, receipt: Receipt) -> dict[str, str]:
     }
 
 
-def _demand_parity(config: Config, target: Path, examples: Path) -> None:
-    """Raises Refusal if the quantised model differs too much from the one that was evaluated.
+def _demand_parity(
+    config: Config, parts: model_repository.Parts, target: Path, examples: Path
+) -> None:
+    """Raises Refusal if what is exported differs too much from transformers.
 
-    How much may differ is in export.parity.
+    That is a quantised model, or engine openvino. How much may differ is in export.parity.
     """
-    from datasets import load_from_disk
-
-    questions = list(load_from_disk(str(examples))["validation"]["prompt"])
-    generator = target / GENERATOR / str(config.export.version)
-    report = parity.measure(config.export, config.evaluate, generator, questions)
-    kind = config.export.quantisation
-    report.demand(
-        f"the parity of {kind} with the unquantised model",
-        "Set export.quantisation to none or int8, or export.parity to what you can accept",
-    )
+    export = config.export
+    folder = target / GENERATOR / str(export.version)
+    if export.quantisation != "none":
+        subject = str(export.quantisation)
+        remedy = "Set export.quantisation to none or int8, or export.parity to what you can accept"
+        questions = _held_out_questions(examples)
+        report = parity.measure_quantisation(export, config.evaluate, folder, questions)
+    elif export.backend == "python" and parts.engine == "openvino":
+        subject = "openvino"
+        remedy = (
+            "Set generation.engine to transformers, or export.parity to what you can accept "
+            "(evaluate.precision: weights computes in bf16, whose answers differ more)"
+        )
+        questions = _held_out_questions(examples)
+        candidate = parity.Candidate(parts.base, parts.adapter)
+        report = parity.measure_engine(
+            export, config.evaluate, folder / "weights", candidate, questions
+        )
+    else:
+        return
+    report.demand(f"the parity of {subject} with transformers", remedy)
     same_tokens = report.check(CheckCode.SAME_TOKENS).observed
     same_answers = report.check(CheckCode.SAME_ANSWERS).observed
     print(
-        f"parity of {kind}: {same_tokens} of the tokens and {same_answers} of the answers are "
-        "the unquantised model's"
+        f"parity of {subject} with transformers: {same_tokens} of the tokens and {same_answers} "
+        "of the answers are the same"
     )
+
+
+def _held_out_questions(examples: Path) -> list[ModelInput]:
+    from datasets import load_from_disk
+
+    return list(load_from_disk(str(examples))["validation"]["prompt"])
 
 
 def _make_record(

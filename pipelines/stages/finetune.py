@@ -10,7 +10,7 @@ from pipelines.config.finetune import FinetuneConfig
 from pipelines.contracts.report import Report
 from pipelines.errors import UserError, demand_none
 from pipelines.questions import prompts
-from pipelines.runtime import generation
+from pipelines.runtime import generation, transformers_engine
 from pipelines.training import launch, lengths, weights
 from pipelines.training.job import Job
 
@@ -83,8 +83,10 @@ def prove(base: Path, examples: Path, adapter: Path) -> Report:
     checks = weights.checks(adapter)
     if all(check.passed for check in checks):
         validation_prompts = list(load_from_disk(str(examples))["validation"]["prompt"])
-        tuned_model = generation.load(base, adapter)
-        checks.append(weights.effect(generation.load(base), tuned_model, validation_prompts))
+        tuned_model = transformers_engine.load(base, adapter)
+        checks.append(
+            weights.effect(transformers_engine.load(base), tuned_model, validation_prompts)
+        )
     return Report.of(checks)
 
 

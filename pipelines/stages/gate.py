@@ -58,3 +58,5 @@ def run(config: GateConfig, inputs: Inputs, outputs: Outputs) -> None:
     )
     files.write_json(outputs.verdict, verdict)
     print(verdict.reason)
+    for gap in verdict.not_judged:
+        print(f"not judged: {gap}")

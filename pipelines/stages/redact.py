@@ -1,6 +1,6 @@
-"""redact: converted documents -> documents without personal data, and a report of counts.
+"""redact: converted documents -> documents without personal data, and what was replaced in them.
 
-The report contains no value that was replaced.
+Neither the report of counts nor the list of replacements contains a value.
 """
 
 import os
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipelines import files
 from pipelines.config.engine import EngineConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.documents import DOCUMENTS
+from pipelines.contracts.redactions import REDACTIONS
 from pipelines.corpus import pii
 from pipelines.system import paths
 from pipelines.system.cache import keys_of, kind_of, open_cache
@@ -40,20 +42,23 @@ class Inputs:
 @dataclass(frozen=True)
 class Outputs:
     documents: Path
+    redactions: Path  # the list
     redaction: Path  # the report
 
 
 class Tally:
-    """What was replaced: counts by (type, source), and the number of documents changed."""
+    """What was replaced, by document, and counts by (type, source)."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.num_documents = 0
+        self.rows: list[dict[str, Any]] = []  # of redactions.parquet
 
-    def add(self, source: str, counts: dict[str, int]) -> None:
-        for name, count in counts.items():
-            self.counts[name, source] += count
-        self.num_documents += bool(counts)
+    def add(self, uri: str, source: str, replacements: list[dict[str, Any]]) -> None:
+        for replacement in replacements:
+            self.counts[replacement["type"], source] += 1
+            self.rows.append({"uri": uri, "source": source, **replacement})
+        self.num_documents += bool(replacements)
 
     def report(self, config: RedactConfig) -> dict[str, Any]:
         by_type = dict.fromkeys(sorted(config.actions), 0)
@@ -89,6 +94,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
             num_searched += 1
         rows_with_values = cache.rows_with_values(inputs.converted, DOCUMENTS, keys)
         files.write_batches(outputs.documents, DOCUMENTS, _apply(rows_with_values, tally))
+    rows = sorted(tally.rows, key=itemgetter("uri"))
+    files.write(outputs.redactions, REDACTIONS, rows)
     files.write_json(outputs.redaction, tally.report(config.redact))
     print(
         f"{tally.counts.total()} occurrences in {tally.num_documents} documents "
@@ -97,7 +104,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
 
 
 def _make_redactor(config: RedactConfig, secret: str | None) -> Work:
-    """A function from (key, document) to (key, what changes in the document and the counts).
+    """A function from (key, document) to (key, what changes in it, and what was replaced).
 
     `changed` is None if nothing does. The secret of `hash` goes to a cluster's processes with the
     work, never by the environment.
@@ -109,10 +116,9 @@ def _make_redactor(config: RedactConfig, secret: str | None) -> Work:
 
 
 def _redact(redactor: pii.Redactor, row: dict[str, Any]) -> dict[str, Any]:
-    changes, counts = pii.redact_document(redactor, row)
+    changes, replacements = pii.redact_document(redactor, row)
     is_unchanged = changes.items() <= row.items()
-    sorted_counts = dict(sorted(counts.items()))
-    return {"changed": None if is_unchanged else changes, "counts": sorted_counts}
+    return {"changed": None if is_unchanged else changes, "replacements": replacements}
 
 
 def _key(row: dict[str, Any]) -> str:
@@ -125,9 +131,10 @@ def _apply(
     """Batches of documents.parquet. Only rows that change become Python values."""
     for batch, values in rows_with_values:
         changes: dict[int, dict[str, Any]] = {}
+        uris = batch.column("uri").to_pylist()
         sources = batch.column("source").to_pylist()
-        for number, (source, value) in enumerate(zip(sources, values, strict=True)):
-            tally.add(source, value["counts"])
+        for number, value in enumerate(values):
+            tally.add(uris[number], sources[number], value["replacements"])
             if value["changed"]:
                 changes[number] = value["changed"]
         yield _replace_rows(batch, changes)

@@ -172,12 +172,8 @@ def _promise_identity() -> Iterator[Promise]:
 def _promise_text(config: ValidateConfig) -> Iterator[Promise]:
     not_empty = {"column": "characters", "min_value": 1}
     yield Promise("text is not empty", "ExpectColumnMinToBeBetween", not_empty)
-    length = {
-        "column": "characters",
-        "min_value": config.min_characters,
-        "max_value": config.max_characters,
-    }
-    yield Promise("length in characters", "ExpectColumnValuesToBeBetween", length)
+    length = {"column": "characters", "min_value": config.min_median_characters}
+    yield Promise("median length in characters", "ExpectColumnMedianToBeBetween", length)
     languages = {"column": "language", "value_set": config.languages}
     share = config.min_language_share
     yield Promise("language", "ExpectColumnValuesToBeInSet", languages, share)

@@ -1,6 +1,7 @@
 """Callbacks of the Trainer's loop: shared memory, marks of whole checkpoints, and progress."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from transformers import TrainerCallback
 from pipelines.training.job import FINISH_MARK
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (DeepSpeed's choice)
+STEPS_TO_ESTIMATE = 8  # after which the speed is known
+SLOW_SECONDS = 900.0  # of a training, above which the user is told
 LOSSES = {"loss": "loss", "eval_loss": "validation"}  # key in the Trainer's log -> label
 
 
@@ -45,9 +48,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # mypy sees no types of 
 
     def __init__(self) -> None:
         self._losses: dict[str, str] = {}
+        self._num_steps = 0  # of this process
+        self._start = 0.0  # monotonic
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A resumed training begins at its checkpoint."""
+        self._start = time.monotonic()
         self._bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,
@@ -59,6 +65,19 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # mypy sees no types of 
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._bar.update(state.global_step - self._bar.n)
+        self._num_steps += 1
+        if self._num_steps == STEPS_TO_ESTIMATE and state.is_world_process_zero:
+            self._warn_of_slowness(state.max_steps - state.global_step)
+
+    def _warn_of_slowness(self, num_steps: int) -> None:
+        """Say how long it will take, if that is long, and what takes a minute."""
+        seconds = num_steps * (time.monotonic() - self._start) / self._num_steps
+        if seconds > SLOW_SECONDS:
+            self._bar.write(
+                f"this machine needs about {seconds / 60:.0f} more minutes for the training; a "
+                "kill loses little, the same command goes on. For a first look in a minute, set "
+                "base.source to made, as the handbook's page base-model says"
+            )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         for key, label in LOSSES.items():

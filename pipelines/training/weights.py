@@ -83,7 +83,7 @@ def _unreadable(error: Exception) -> Check:
 
 
 def effect(base: Any, candidate: Any, prompts: Sequence[ModelInput]) -> Check:
-    """Whether the next-token distributions of two `generation.Generator`s differ on any prompt."""
+    """Whether the next-token distributions of two `TransformersGenerator`s differ on any prompt."""
     num_prompts = min(len(prompts), MAX_PROMPTS)
     num_differing = 0
     for prompt in prompts[:num_prompts]:

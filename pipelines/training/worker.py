@@ -14,9 +14,8 @@ from pipelines.errors import UserError
 from pipelines.runtime.prompt_tokens import answer_tokens, prompt_tokens
 from pipelines.system import locks
 from pipelines.system.hardware import computes_in_bf16, has_gpu
+from pipelines.training.batches import IGNORE_LABEL
 from pipelines.training.job import FINISH_MARK, HISTORY_FILE, Job
-
-IGNORE_LABEL = -100  # label of a token that does not count in the loss
 
 
 class Data(NamedTuple):
@@ -178,6 +177,8 @@ def _collator(config: FinetuneConfig, tokenizer: Any) -> Any:
         return DataCollatorWithFlattening(return_tensors="pt")
     from transformers import DataCollatorForSeq2Seq
 
+    # On the left, so that the answers stand together at the end (batches.py).
+    tokenizer.padding_side = "left"
     return DataCollatorForSeq2Seq(tokenizer, padding=True, label_pad_token_id=IGNORE_LABEL)
 
 
@@ -222,13 +223,39 @@ def _with_lora(model: Any, config: FinetuneConfig) -> Any:
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules="all-linear",
+        target_modules=_linear_names(model) if config.first_layer else "all-linear",
+        layers_to_transform=_trained_layers(model, config),
         modules_to_save=embeddings,
         ensure_weight_tying=bool(embeddings and model.config.tie_word_embeddings),
     )
     # Stage 3 shards all trained weights in one buffer, so they must have one type; DeepSpeed keeps
     # 32-bit copies either way.
     return get_peft_model(model, adapter, autocast_adapter_dtype=config.zero_stage != 3)
+
+
+def _trained_layers(model: Any, config: FinetuneConfig) -> list[int] | None:
+    """Numbers of the layers with LoRA; None: all. Raises UserError if none is left."""
+    if config.first_layer == 0:
+        return None
+    num_layers = int(model.config.num_hidden_layers)
+    if config.first_layer >= num_layers:
+        raise UserError(
+            f"params.yaml: finetune.first_layer: {config.first_layer}, but the base model has "
+            f"{num_layers} layers, numbered from 0: take a smaller number"
+        )
+    return list(range(config.first_layer, num_layers))
+
+
+def _linear_names(model: Any) -> list[str]:
+    """Last parts of the names of the layers' linear modules, the output embedding left out."""
+    import torch
+
+    head = model.get_output_embeddings()
+    names: set[str] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and module is not head:
+            names.add(name.rsplit(".", 1)[-1])
+    return sorted(names)
 
 
 def _embedding_names(model: Any) -> list[str]:

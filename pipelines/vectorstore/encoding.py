@@ -131,7 +131,8 @@ class Encoder:
         """Text -> unit vector; a text that was asked for before is not encoded again."""
         unique = set(texts)
         missing = sorted(unique - set(self.vector_by_text))
-        self.vector_by_text.update(zip(missing, self.encode(missing), strict=True))
+        if missing:  # else `encode` would still prepare its tokenizer, for 30 ms
+            self.vector_by_text.update(zip(missing, self.encode(missing), strict=True))
         return {text: self.vector_by_text[text] for text in unique}
 
     def batches(

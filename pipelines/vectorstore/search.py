@@ -11,7 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.contracts.receipt import Receipt
-from pipelines.runtime.passage_search import RETURNED_PROPERTIES, SEARCHED_PROPERTIES
+from pipelines.runtime.passage_search import (
+    RETURNED_PROPERTIES,
+    SEARCHED_PROPERTIES,
+    complete_text,
+)
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -25,9 +29,10 @@ class Passage(NamedTuple):
     chunk_id: str
     uri: str
     headings: list[str]
-    text: str
+    text: str  # after the head of its table, if it begins among the rows of one
     similarity: float  # cosine with the question
     pages: tuple[int, ...] = ()  # numbers of the pages that it lies on, if there are pages
+    title: str = ""  # of the document, if it has one
 
 
 class Index:
@@ -63,8 +68,9 @@ def _to_passage(hit: Any, question: Vector) -> Passage:
     return Passage(
         chunk_id=properties["chunk_id"],
         uri=properties["uri"],
+        title=properties["title"] or "",
         headings=list(properties["headings"]),
-        text=properties["text"],
+        text=complete_text(properties["text"], properties["table_head"]),
         similarity=float(np.dot(hit.vector["default"], question)),
         pages=tuple(properties["pages"] or ()),
     )

@@ -160,6 +160,7 @@ def _properties() -> "list[Property]":
         Property(name="uri", data_type=DataType.TEXT, **as_a_whole),
         Property(name="title", data_type=DataType.TEXT),
         Property(name="headings", data_type=DataType.TEXT_ARRAY),
+        Property(name="table_head", data_type=DataType.TEXT),
         Property(name="text", data_type=DataType.TEXT),
         Property(name="start", data_type=DataType.INT),
         Property(name="end", data_type=DataType.INT),

@@ -139,10 +139,9 @@ def build(values: Params, servers: Servers) -> dict[str, Any]:
 def run_validate(values: Params, sources: IngestConfig) -> None:
     """With bounds that these documents keep."""
     bounds = {
-        "max_characters": 10_000_000,
         "max_duplicate_share": 9.0,
         "max_untitled_share": 1.0,
-        "min_characters": 1,
+        "min_median_characters": 1,
         "min_language_share": 0.5,
     }
     config = validate.Config(

@@ -16,7 +16,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from pipelines.corpus import chunking
-from pipelines.corpus.markup import find_sections
+from pipelines.corpus.markdown import find_sections
 from pipelines.vectorstore import load_encoder, load_tokenizer, locate_encoder
 
 ROUNDS = 5
@@ -29,8 +29,8 @@ def handbook_passages(folder: Path) -> list[str]:
     passages: list[str] = []
     for path in sorted(Path("data/raw/handbook").glob("*.md")):
         text = path.read_text()
-        for span in chunking.cut_text(text, find_sections(text), tokenizer, sizes):
-            passages.append(text[span.start : span.end])
+        for passage in chunking.cut_text(text, find_sections(text), tokenizer, sizes):
+            passages.append(passage.span.text_of(text))
     return passages
 
 

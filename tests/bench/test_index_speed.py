@@ -51,6 +51,7 @@ def make_rows() -> tuple[Rows, Rows]:
             "uri": f"book/{number // 9}.md",
             "title": "Book",
             "headings": ["Book"],
+            "table_head": None,
             "text": " ".join(dice.choice(words, 120)),
             "start": 0,
             "end": 9,

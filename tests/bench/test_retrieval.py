@@ -6,7 +6,6 @@ On XQuAD (QUESTIONS=1000, 240 paragraphs in 297 chunks, hybrid_alpha 0.7): nDCG@
 0.9763 hybrid, 0.9854 reranked; recall@10 0.9910, 0.9980, 1.0000.
 """
 
-import json
 import math
 import os
 import random
@@ -14,25 +13,15 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from pipelines import files
 from pipelines.config import params
-from pipelines.config.chunk import ChunkConfig
-from pipelines.config.embed import EmbedConfig
 from pipelines.config.encoder import EncoderConfig
-from pipelines.config.engine import EngineConfig
-from pipelines.config.index import IndexConfig
-from pipelines.config.params import Params
-from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.receipt import Receipt
-from pipelines.contracts.report import Check, Report
-from pipelines.stages import chunk, embed, index
 from pipelines.vectorstore import (
     Encoder,
     Passage,
@@ -43,52 +32,25 @@ from pipelines.vectorstore import (
     open_client,
     open_index,
 )
+from tests.bench.question_sets import (
+    CHUNKS,
+    ROOT,
+    SETS,
+    VECTORS,
+    Question,
+    build,
+    load_set,
+    needs_data,
+    uri_of,
+    write_documents,
+)
 
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared/data"
-SETS = {"xquad": SHARED / "xquad/xquad.en.json", "squad": SHARED / "squad/dev-v1.1.json"}
 PUBLISHED_NDCG = 0.94357  # nDCG@10 of all-MiniLM-L6-v2 on XQuAD-en, title and text joined
 MAX_QUESTIONS = int(os.environ.get("QUESTIONS", "2000"))
 NUM_CANDIDATES = 30  # passages that are reranked
-DOCUMENTS_FILE = Path("documents.parquet")
-VALIDATION = Path("validation.json")
-CHUNKS = Path("chunks.parquet")
-VECTORS = Path("vectors.parquet")
-EMBEDDING = Path("embedding.json")
-RECEIPT = Path("index.json")
-needs_data = pytest.mark.skipif(
-    not all(path.exists() for path in SETS.values()),
-    reason="XQuAD and SQuAD are not beside this checkout",
-)
 
 Ranking = list[str]  # names of paragraphs, best first
 Matrix = npt.NDArray[np.float32]
-
-
-class Question(NamedTuple):
-    """A question and the name of the paragraph that answers it."""
-
-    text: str
-    paragraph: str
-
-
-class Paragraph(NamedTuple):
-    title: str
-    text: str
-
-
-def load_set(path: Path) -> tuple[dict[str, Paragraph], list[Question]]:
-    """Paragraphs by name, and the questions. A text that occurs twice counts once."""
-    paragraphs: dict[str, Paragraph] = {}
-    names: dict[str, str] = {}
-    questions: list[Question] = []
-    for article in json.loads(path.read_text())["data"]:
-        title = article["title"].replace("_", " ")
-        for entry in article["paragraphs"]:
-            name = names.setdefault(entry["context"], f"p{len(names):05}")
-            paragraphs[name] = Paragraph(title, entry["context"])
-            questions += [Question(item["question"], name) for item in entry["qas"]]
-    return paragraphs, questions
 
 
 def ndcg(rankings: list[Ranking], answers: list[str]) -> float:
@@ -156,7 +118,7 @@ def test_hybrid_search_beats_vectors_alone_and_reranking_beats_hybrid_search(
         folder = locate_encoder(encoder_config.model, encoder_config.revision)
         encoder = load_encoder(folder, "auto", 16384)
         rankings = search(questions, receipt, encoder)
-    answers = [f"{name}/{question.paragraph}" for question in questions]
+    answers = [uri_of(name, question.paragraph) for question in questions]
     print(
         f"\n{name}: {len(paragraphs)} paragraphs, {receipt.num_objects} chunks, "
         f"{len(questions)} questions, hybrid_alpha {receipt.hybrid_alpha}"
@@ -166,53 +128,6 @@ def test_hybrid_search_beats_vectors_alone_and_reranking_beats_hybrid_search(
         print(f"  {kind:8} nDCG@10 {quality:.4f}, recall@10 {recall(of_kind, answers):.4f}")
     assert ndcg(rankings["hybrid"], answers) >= ndcg(rankings["dense"], answers)
     assert ndcg(rankings["reranked"], answers) >= ndcg(rankings["hybrid"], answers)
-
-
-def write_documents(source: str, paragraphs: dict[str, Paragraph]) -> None:
-    """One document for each paragraph, and the report that lets the chunk stage start."""
-    rows = []
-    for name, paragraph in paragraphs.items():
-        text = paragraph.text + "\n"
-        row = {
-            "doc_id": name,
-            "uri": f"{source}/{name}",
-            "title": paragraph.title,
-            "text": text,
-            "sections": [],
-            "pages": [],
-            "media_type": "text/plain",
-            "source": source,
-            "digest": files.text_digest(text),
-            "content_digest": "",
-            "language": "en",
-            "aliases": [],
-        }
-        rows.append(row)
-    files.write(DOCUMENTS_FILE, DOCUMENTS, rows)
-    check = Check(name="any", passed=True, observed="", expected="")
-    files.write_json(VALIDATION, Report.of([check]))
-
-
-def build(values: Params) -> Receipt:
-    """Run chunk, embed and index with the sections of params.yaml."""
-    encoder = values.section(EncoderConfig)
-    engine = values.section(EngineConfig)
-    chunk.run(
-        chunk.Config(chunk=values.section(ChunkConfig), encoder=encoder, engine=engine),
-        chunk.Inputs(documents=DOCUMENTS_FILE, validation=VALIDATION),
-        chunk.Outputs(chunks=CHUNKS),
-    )
-    embed.run(
-        embed.Config(embed=values.section(EmbedConfig), encoder=encoder, engine=engine),
-        embed.Inputs(chunks=CHUNKS),
-        embed.Outputs(vectors=VECTORS, embedding=EMBEDDING),
-    )
-    index.run(
-        values.section(IndexConfig),
-        index.Inputs(chunks=CHUNKS, vectors=VECTORS),
-        index.Outputs(index=RECEIPT),
-    )
-    return files.read_json(RECEIPT, Receipt)
 
 
 def search(

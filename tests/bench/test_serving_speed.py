@@ -1,52 +1,46 @@
 """Requests a second of the served assistant against a loop of `transformers.generate`.
 
-    python -m pytest tests/bench/test_serving_speed.py -s       (after `make run`; a few minutes)
+    python -m pytest tests/bench/test_serving_speed.py -s -o norecursedirs=      (after `make run`)
 
-Both answer the same golden questions with the same model, in one run; nothing else should run. The
-loop is what a user would write without a server: one question after the other, greedy, no
-retrieval, in the precision that is served (fp32, which is faster here than the weights' own bf16),
-on one core or on all, whichever is faster. It runs right before and after each turn of the server,
-and the mean counts. `generator` is the language model alone in Triton; `assistant` adds the guard,
-the encoder, Weaviate, citations and the traffic log.
+Both answer the same golden questions with the same model and passages, in one run; nothing else
+should run. The loop is what a user would write without a server: one question after the other,
+greedy, its passages at hand, in the precision that is served (fp32), on one core or on all,
+whichever is faster. It runs right before and after each turn of the server, and the mean counts.
+`generator` is the language model alone in Triton; `assistant` adds the guard, the encoder,
+Weaviate, citations and the traffic log. Each turn has SERVED_QUESTIONS (24) of its own, since the
+engine keeps what it has read of a prompt; test_served_tokens.py compares tokens with bare engines.
 
-Seen on 2 slow cores without bf16, nothing beside it: the loop 13 to 17 requests/s; `generator` with
-1, 4 and 16 clients 1.6, 3.4 and 5.9 times that (80.2 requests/s, 13.2 in a step), `assistant` 0.5,
-1.0 and 1.3 times; all answers the loop's to the letter.
+Seen with the made model and its prompts without passages on 2 slow cores without bf16, nothing
+beside it: the loop 13 to 17 requests/s; `generator` with 1, 4 and 16 clients 1.6, 3.4 and 5.9 times
+that (80.2 requests/s, 13.2 in a step), `assistant` 0.5, 1.0 and 1.3 times; all answers the loop's
+to the letter. Not yet measured with a real model.
 """
 
+import os
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipelines import files
-from pipelines.config import params
-from pipelines.config.serve import ServeConfig
-from pipelines.contracts.receipt import Receipt
-from pipelines.contracts.release import ReleaseRecord
-from pipelines.questions import golden, prompts
-from pipelines.runtime import rendering
-from pipelines.serving import client, live_routes, live_server, locations
+from pipelines.runtime import arrays, transformers_engine
+from pipelines.runtime.prompt_tokens import prompt_tokens
+from pipelines.serving import client
 from pipelines.serving.triton_connection import Triton
-from pipelines.vectorstore import open_index, point_alias, server_address
+from tests.bench import served_questions
+from tests.bench.rivals import ServedGenerator
+from tests.bench.served_questions import Request
 
-TRITON = Path("models/triton")
-WEIGHTS = TRITON / "generator/1/weights"
-CHUNKS = Path("data/chunks.parquet")
-VECTORS = Path("data/vectors.parquet")
 CLIENT_COUNTS = (1, 4, 16)
-NUM_QUESTIONS = 300
-NUM_TRIAL_QUESTIONS = 20  # by which the faster number of cores is found
+NUM_QUESTIONS = int(os.environ.get("SERVED_QUESTIONS", "24"))  # of each turn of the server
+NUM_TRIAL_QUESTIONS = 4  # by which the faster number of cores is found
 MAX_NEW_TOKENS = 96
-Ask = Callable[[str], str]
+Ask = Callable[[Request], str]
 
 
 class Run(NamedTuple):
@@ -63,70 +57,67 @@ class Steps(NamedTuple):
     num_requests: float
 
 
-@pytest.fixture
-def questions() -> list[str]:
-    if not TRITON.exists():
-        pytest.skip("needs the exported assistant: `make run` first")
-    return [question.question for question in golden.load(Path("data/golden"))][:NUM_QUESTIONS]
+class Turn(NamedTuple):
+    """What a number of clients ask; each warms up with a question of its own."""
+
+    warm_up: list[Request]
+    requests: list[Request]
 
 
 @pytest.fixture
-def release_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The exported release, installed for a server of this test alone."""
-    release_id = files.read_json(TRITON / "release.json", ReleaseRecord).release_id
-    monkeypatch.setattr(locations, "serving_folder", lambda: tmp_path / "serving")
-    monkeypatch.setattr(locations, "traffic_folder", lambda: tmp_path / "traffic")
-    live_server.install(TRITON, release_id)
-    return release_id
-
-
-@pytest.fixture
-def triton(questions: list[str], release_id: str) -> Iterator[Triton]:
-    """A live server that answers with this release alone."""
-    receipt = files.read_json(Path("data/index.json"), Receipt)
-    config = params.load().section(ServeConfig)
-    with server_address() as environment, open_index(receipt, CHUNKS, VECTORS):
-        point_alias(live_server.alias(release_id), receipt.collection)
-        with live_server.hold(config, [release_id], environment) as server:
-            live_routes.write([(release_id, 1.0)])
-            yield server
+def turns(triton: Triton) -> list[Turn]:
+    """For the generator and for the assistant one turn each with every number of clients."""
+    counts = [*CLIENT_COUNTS, *CLIENT_COUNTS]
+    requests = served_questions.sample(sum(counts) + len(counts) * NUM_QUESTIONS)
+    turns: list[Turn] = []
+    for count in counts:
+        size = count + NUM_QUESTIONS
+        turns.append(Turn(requests[:count], requests[count:size]))
+        requests = requests[size:]
+    return turns
 
 
 def test_sixteen_clients_get_at_least_four_times_the_rate_of_a_sequential_loop(
-    questions: list[str], triton: Triton, release_id: str
+    turns: list[Turn], triton: Triton, release_id: str
 ) -> None:
-    prompt = prompts.load(TRITON / "generator/1/prompt.yaml")
-    texts = [rendering.pack(prompt.render(question, [])) for question in questions]
+    generator = ServedGenerator(triton, release_id)
 
-    def ask_assistant(text: str) -> str:
-        return client.ask(text, triton).text
+    def ask_generator(request: Request) -> str:
+        (response,) = generator.responses(request, is_streamed=False)
+        return str(arrays.value(response["answer"]))
 
-    ratios: dict[int, float] = {}
-    for num_clients in CLIENT_COUNTS:
-        print(f"generator with {num_clients} clients")
-        serve = partial(run_clients, num_clients, ask_generator(triton, release_id), texts)
-        ratios[num_clients] = compare(triton, release_id, texts, serve)
-    for num_clients in CLIENT_COUNTS:
-        print(f"assistant with {num_clients} clients")
-        serve = partial(run_clients, num_clients, ask_assistant, questions)
-        compare(triton, release_id, texts, serve)
-    assert ratios[16] >= 4
+    def ask_assistant(request: Request) -> str:
+        return client.ask(request.question, triton).text
+
+    ratios: dict[str, float] = {}
+    asks = {"generator": ask_generator, "assistant": ask_assistant}
+    for model, ask in asks.items():
+        for num_clients in CLIENT_COUNTS:
+            turn = turns.pop(0)
+            name = f"{model} with {num_clients} clients"
+            print(name)
+            serve = partial(run_clients, num_clients, ask, turn)
+            ratios[name] = compare(triton, release_id, turn.requests, serve)
+    assert ratios["generator with 16 clients"] >= 4
+    assert ratios["assistant with 16 clients"] >= 3
 
 
-def compare(triton: Triton, release_id: str, texts: list[str], serve: Callable[[], Run]) -> float:
+def compare(
+    triton: Triton, release_id: str, requests: list[Request], serve: Callable[[], Run]
+) -> float:
     """How many times the rate of the loop the served rate is."""
-    before = run_loop(texts)
+    before = run_loop(requests)
     steps_before = read_steps(triton)
     served_run = serve()
     steps = read_steps(triton)
-    after = run_loop(texts)
+    after = run_loop(requests)
     num_requests = steps.num_requests - steps_before.num_requests
     num_steps = max(1.0, steps.num_steps - steps_before.num_steps)
     ratio = 2 * served_run.rate / (before.rate + after.rate)
     pairs = zip(served_run.answers, before.answers, strict=True)
     num_same = sum(answer == loop_answer for answer, loop_answer in pairs)
     print(f"    {ratio:.1f} times the loop")
-    print(f"    {num_same / len(texts):.1%} of the answers are the loop's to the letter")
+    print(f"    {num_same / len(requests):.1%} of the answers are the loop's to the letter")
     print(f"    {num_requests / num_steps:.1f} requests in a step on average")
     print(f"    so far Triton handed over batches of {batch_sizes(triton, release_id)}")
     return ratio
@@ -152,8 +143,8 @@ def batch_sizes(triton: Triton, release_id: str) -> str:
     )
 
 
-def run_loop(texts: list[str]) -> Run:
-    """The loop on one core or on all, by what is faster on a few texts.
+def run_loop(requests: list[Request]) -> Run:
+    """The loop on one core or on all, by what is faster on a few requests.
 
     On a busy machine, threads that share so small a product wait for each other.
     """
@@ -161,77 +152,62 @@ def run_loop(texts: list[str]) -> Run:
     rates = {}
     for number in (1, num_threads):
         torch.set_num_threads(number)
-        rates[number] = generate_one_by_one(texts[:NUM_TRIAL_QUESTIONS]).rate
-        print(f"    loop on {number} core(s): {rates[number]:.1f} requests/s on a few")
+        rates[number] = generate_one_by_one(requests[:NUM_TRIAL_QUESTIONS]).rate
+        print(f"    loop on {number} core(s): {rates[number]:.2f} requests/s on a few")
     torch.set_num_threads(max(rates, key=lambda number: rates[number]))
-    run = generate_one_by_one(texts)
+    run = generate_one_by_one(requests)
     torch.set_num_threads(num_threads)
-    print(f"    loop: {run.rate:.1f} requests/s")
+    print(f"    loop: {run.rate:.2f} requests/s")
     return run
 
 
-def generate_one_by_one(texts: list[str]) -> Run:
-    """The loop; its first request, which warms it up, does not count."""
-    tokenizer = AutoTokenizer.from_pretrained(WEIGHTS, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        WEIGHTS, dtype=torch.float32, local_files_only=True
-    ).eval()
+@cache
+def load_candidate() -> Any:
+    return transformers_engine.load(Path("models/base"), Path("models/adapter"), "fp32")
 
-    def answer(text: str) -> str:
-        inputs = tokenizer(text, return_tensors="pt")
+
+def generate_one_by_one(requests: list[Request]) -> Run:
+    """The loop; its first request, which warms it up, does not count."""
+    candidate = load_candidate()
+    tokenizer = candidate.tokenizer
+
+    def answer(request: Request) -> str:
+        inputs = torch.tensor([prompt_tokens(tokenizer, request.prompt)])
         with torch.inference_mode():
-            sequence = model.generate(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
+            sequence = candidate.model.generate(
+                input_ids=inputs,
+                attention_mask=torch.ones_like(inputs),
                 max_new_tokens=MAX_NEW_TOKENS,
                 do_sample=False,
                 pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=list(candidate.end_tokens),
             )[0]
-        tokens = sequence[inputs["input_ids"].shape[1] :]
+        tokens = sequence[inputs.shape[1] :]
         return str(tokenizer.decode(tokens, skip_special_tokens=True).strip())
 
-    answer(texts[0])
+    answer(requests[0])
     start = time.perf_counter()
-    answers = [answer(text) for text in texts]
-    return Run(len(texts) / (time.perf_counter() - start), answers)
+    answers = [answer(request) for request in requests]
+    return Run(len(requests) / (time.perf_counter() - start), answers)
 
 
-def ask_generator(triton: Triton, release_id: str) -> Ask:
-    """Asks the language model alone, with one connection per thread."""
-    from pipelines.runtime import arrays, peer
-
-    thread = threading.local()
-
-    def ask(text: str) -> str:
-        if not hasattr(thread, "server"):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("ASSISTANT_GRPC", f"127.0.0.1:{triton.grpc_port}")
-                thread.server = peer.Server()
-        inputs = {"prompt": arrays.text(text).reshape(1, 1)}
-        (response,) = thread.server.stream(f"generator-{release_id}", "", inputs, 60.0)
-        return str(arrays.value(response["answer"]))
-
-    return ask
-
-
-def run_clients(num_clients: int, ask: Ask, texts: list[str]) -> Run:
+def run_clients(num_clients: int, ask: Ask, turn: Turn) -> Run:
     """So many clients at once, after each has asked once to warm up."""
     seconds: list[float] = []
 
-    def ask_and_time(text: str) -> str:
+    def ask_and_time(request: Request) -> str:
         start = time.perf_counter()
-        answer = ask(text)
+        answer = ask(request)
         seconds.append(time.perf_counter() - start)
         return answer
 
     with ThreadPoolExecutor(num_clients) as pool:
-        list(pool.map(ask, texts[:num_clients]))
+        list(pool.map(ask, turn.warm_up))
         start = time.perf_counter()
-        answers = list(pool.map(ask_and_time, texts))
-        rate = len(texts) / (time.perf_counter() - start)
+        answers = list(pool.map(ask_and_time, turn.requests))
+        rate = len(turn.requests) / (time.perf_counter() - start)
     seconds.sort()
     p50 = 1000 * seconds[len(seconds) // 2]
     p95 = 1000 * seconds[int(0.95 * len(seconds))]
-    print(f"    {rate:.1f} requests/s, p50 {p50:.0f} ms, p95 {p95:.0f} ms")
+    print(f"    {rate:.2f} requests/s, p50 {p50:.0f} ms, p95 {p95:.0f} ms")
     return Run(rate, answers)

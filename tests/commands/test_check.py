@@ -21,7 +21,14 @@ from pipelines.training import base_model
 
 ROOT = Path(__file__).parents[2]
 FILES = ("params.yaml", "dvc.yaml", "data/overrides.yaml", "models/champion.json")
-FOLDERS = ("data/faq", "data/golden", "data/prompts", "data/scenarios", "data/raw/handbook")
+FOLDERS = (
+    "data/faq",
+    "data/golden",
+    "data/qa",
+    "data/prompts",
+    "data/scenarios",
+    "data/raw/handbook",
+)
 RECEIPT = BaseReceipt(
     source="made",
     revision=None,
@@ -90,7 +97,7 @@ def test_the_repository_as_shipped_is_good(
     check.run()
     output = capsys.readouterr().out
     assert "params.yaml: good" in output
-    assert "data/faq, data/golden, data/scenarios: every page is a document" in output
+    assert "data/faq, data/golden, data/qa, data/scenarios: every page is a document" in output
 
 
 def test_every_fault_is_reported_at_once(copy: Path) -> None:

@@ -35,12 +35,12 @@ def test_params_yaml_of_this_repository_is_valid_and_every_section_is_found_by_i
 
 def test_the_sections_are_listed_in_the_order_of_the_file() -> None:
     names = params.load(ROOT / "params.yaml").names()
-    assert names[:4] == ["engine", "ingest", "redact", "validate"]
+    assert names[:4] == ["engine", "ingest", "fetch", "redact"]
     assert sorted(names) == sorted(params.section_models())
 
 
 def test_an_unknown_section_is_named_with_the_existing_ones() -> None:
-    message = "params.yaml has no section `trian`; its sections are engine, ingest, redact, "
+    message = "params.yaml has no section `trian`; its sections are engine, ingest, fetch, redact, "
     with pytest.raises(UserError, match=message):
         params.load(ROOT / "params.yaml").named("trian")
 
@@ -176,7 +176,7 @@ def test_an_unknown_kind_of_source_names_its_line_and_the_existing_kinds(tmp_pat
     )
     assert problem == (
         "params.yaml:4: ingest.sources[0]: Input tag 'ftp' found using 'kind' does not match any "
-        "of the expected tags: 'files', 'python_packages', 'web', 'sql', 'hf', 'git'"
+        "of the expected tags: 'files', 'python_packages', 'faq', 'web', 'sql', 'hf', 'git'"
     )
 
 
@@ -185,7 +185,7 @@ def test_a_source_without_a_kind_must_have_one(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, content)
     assert problem == (
         "params.yaml:4: ingest.sources[0].kind: is missing. It says which source this is: "
-        "files, python_packages, web, sql, hf, git."
+        "files, faq, python_packages, web, sql, hf, git."
     )
 
 
@@ -215,8 +215,9 @@ MADE_MODEL = (
     "sequence_length: 16, batch_size: 1, learning_rate: 0.1"
 )
 FINETUNE = """
-  {lora_rank: 1, lora_alpha: 1, lora_dropout: 0, train_embeddings: true, learning_rate: 0.1,
-   warmup_share: 0, weight_decay: 0, num_epochs: 1, batch_size: 1, gradient_accumulation_steps: 1,
+  {lora_rank: 1, lora_alpha: 1, lora_dropout: 0, first_layer: 0, train_embeddings: true,
+   learning_rate: 0.1, warmup_share: 0, weight_decay: 0, num_epochs: 1, batch_size: 1,
+   gradient_accumulation_steps: 1,
    max_tokens: 16, packing: false, gradient_checkpointing: false, precision: auto,
    num_processes: 0, hostfile: null, checkpoint_steps: 1, seed: 0"""
 

@@ -13,7 +13,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,6 +24,14 @@ from pipelines.corpus.snapshots import snapshot_path
 Contents = Callable[[str], dict[str, Any]]
 
 
+class Answer(NamedTuple):
+    """What the server says at a path that is no file."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = b""
+
+
 @dataclass
 class WebServer:
     """A real HTTP server on a folder."""
@@ -31,6 +39,7 @@ class WebServer:
     folder: Path
     url: str = ""
     requests: list[tuple[str, int]] = field(default_factory=list)  # (path, status) in their order
+    answers: dict[str, Answer] = field(default_factory=dict)  # by path, before the files
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -44,7 +53,10 @@ class Handler(SimpleHTTPRequestHandler):
         self._site.requests.append((self.path, int(code)))
 
     def do_GET(self) -> None:
-        if self.path == "/docs/moved.html":
+        answer = self._site.answers.get(self.path)
+        if answer is not None:
+            self._send(answer)
+        elif self.path == "/docs/moved.html":
             self.send_response(302)
             self.send_header("Location", "/docs/b.html")
             self.end_headers()
@@ -52,6 +64,14 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_error(403)
         else:
             super().do_GET()
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client has read enough
+            self.wfile.write(answer.body)
 
 
 @pytest.fixture

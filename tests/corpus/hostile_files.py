@@ -73,6 +73,13 @@ def alter(content: bytes, member: str, change: Change) -> bytes:
     return make_archive(members)
 
 
+def add_member(content: bytes, name: str, body: bytes) -> bytes:
+    """The archive with one more member."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    return make_archive({**members, name: body})
+
+
 def alter_office_file(kind: str, member: str, change: Change) -> bytes:
     return alter(make_office_file(kind), member, change)
 

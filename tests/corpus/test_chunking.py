@@ -1,11 +1,14 @@
 import itertools
 import random
+import time
 
 import pytest
 from tokenizers import Tokenizer
 
-from pipelines.corpus.chunking import Ruler, Sizes, Span, cut_text, find_headings, find_pages
-from pipelines.corpus.markup import find_sections
+from pipelines.corpus.chunking import Sizes, cut_text, find_headings, find_pages
+from pipelines.corpus.markdown import find_sections
+from pipelines.corpus.markdown_blocks import Span
+from pipelines.corpus.token_ruler import Ruler
 from pipelines.vectorstore import load_tokenizer, locate_encoder
 
 WORDS = [
@@ -25,8 +28,8 @@ def count_tokens(tokenizer: Tokenizer, text: str) -> int:
 
 def cut(text: str, tokenizer: Tokenizer, sizes: Sizes) -> list[str]:
     """The passages of a Markdown text."""
-    spans = cut_text(text, find_sections(text), tokenizer, sizes)
-    return [span.text_of(text) for span in spans]
+    passages = cut_text(text, find_sections(text), tokenizer, sizes)
+    return [passage.span.text_of(text) for passage in passages]
 
 
 def random_document(dice: random.Random) -> str:
@@ -60,15 +63,17 @@ def test_chunks_of_any_document_cover_its_text_in_order_within_all_limits(
     max_tokens = dice.choice([16, 17, 30, 64])
     sizes = Sizes(max_tokens, dice.randrange(max_tokens), dice.randrange(max_tokens // 2), 2000)
 
-    spans = cut_text(text, find_sections(text), tokenizer, sizes)
+    passages = cut_text(text, find_sections(text), tokenizer, sizes)
 
+    spans = [passage.span for passage in passages]
     covered_positions = set(itertools.chain.from_iterable(itertools.starmap(range, spans)))
     for position, character in enumerate(text):
         assert character.isspace() or position in covered_positions
-    for span in spans:
-        chunk = span.text_of(text)
+    for passage in passages:
+        chunk = passage.span.text_of(text)
         assert chunk == chunk.strip() != ""
-        assert count_tokens(tokenizer, chunk) <= max_tokens
+        num_head_tokens = count_tokens(tokenizer, passage.table_head or "")
+        assert count_tokens(tokenizer, chunk) + num_head_tokens <= max_tokens
     ruler = Ruler.of(text, tokenizer)
     for before, after in itertools.pairwise(spans):
         assert before.start < after.start
@@ -163,3 +168,115 @@ def test_a_chunk_lies_on_every_page_that_it_touches() -> None:
     assert find_pages(pages, Span(90, 201)) == [1, 2, 3]
     assert find_pages(pages, Span(200, 210)) == [3]
     assert find_pages([], Span(0, 5)) == []
+
+
+def test_tokenizing_takes_time_in_proportion_to_the_text(tokenizer: Tokenizer) -> None:
+    text = "Some words of a paragraph that is not long. " * 1000
+    seconds = []
+    for factor in (1, 8):
+        start = time.process_time()
+        Ruler.of(text * factor, tokenizer)
+        seconds.append(time.process_time() - start)
+    assert seconds[1] < 24 * seconds[0]  # with the square it were 64 times
+
+
+def test_a_fence_inside_a_list_stays_whole_if_it_fits(tokenizer: Tokenizer) -> None:
+    items = []
+    for number in range(8):
+        items.append(
+            f"- Step {number} needs these commands, one after the other:\n\n"
+            f"  ```bash\n  make target{number} first. Then more\n\n  make clean\n  ```\n"
+        )
+    text = "\n".join(items)
+    for max_tokens in range(40, 120, 7):
+        chunks = cut(text, tokenizer, Sizes(max_tokens, 0, 8, 2000))
+        assert len(chunks) > 1
+        for item in items:
+            fence = item[item.index("```") :].strip()
+            assert any(fence in chunk for chunk in chunks)
+
+
+ERRORS = [f"| E{1000 + number} | The node {number} does not answer | yes |" for number in range(20)]
+ERROR_TABLE = "\n".join(["| Code | Meaning | May be retried |", "| --- | --- | --- |", *ERRORS])
+
+
+def test_each_part_of_a_cut_table_has_the_line_that_names_its_columns(tokenizer: Tokenizer) -> None:
+    text = f"# Errors\n\nThe service returns these.\n\n{ERROR_TABLE}\n\nThat is all.\n"
+    first, *others = cut_text(text, find_sections(text), tokenizer, Sizes(60, 0, 0, 2000))
+    assert first.table_head is None
+    assert "| Code | Meaning | May be retried |" in first.span.text_of(text)
+    *rows, _ = others
+    assert len(rows) > 3
+    for passage in rows:
+        chunk = passage.span.text_of(text)
+        assert chunk.startswith("| E10")
+        assert passage.table_head == "| Code | Meaning | May be retried |"
+        head_and_rows = f"{passage.table_head}\n{chunk}"
+        assert count_tokens(tokenizer, head_and_rows) <= 60
+    for row in ERRORS:
+        assert any(row in passage.span.text_of(text) for passage in [first, *others])
+
+
+def test_a_table_that_fits_and_the_text_after_it_have_no_head_repeated(
+    tokenizer: Tokenizer,
+) -> None:
+    text = "| name | size |\n|---|---|\n| one | 1 |\n\n" + "Some words of a paragraph. " * 20
+    passages = cut_text(text, [], tokenizer, Sizes(40, 0, 8, 2000))
+    assert len(passages) > 2
+    assert {passage.table_head for passage in passages} == {None}
+
+
+def test_a_head_that_takes_more_than_half_of_a_passage_is_not_repeated(
+    tokenizer: Tokenizer,
+) -> None:
+    names = " | ".join(f"column{number}" for number in range(12))
+    rows = "\n".join("| " + " | ".join("abcdefghijkl") + " |" for _ in range(9))
+    text = f"| {names} |\n{'|---' * 12}|\n{rows}\n"
+    passages = cut_text(text, [], tokenizer, Sizes(60, 0, 0, 2000))
+    assert len(passages) > 4
+    assert {passage.table_head for passage in passages} == {None}
+
+
+def test_a_table_inside_a_quote_or_list_has_its_head_repeated_without_their_marks(
+    tokenizer: Tokenizer,
+) -> None:
+    quote = "".join(f"> {line}\n" for line in ERROR_TABLE.splitlines())
+    indented_lines = "".join(f"  {line}\n" for line in ERROR_TABLE.splitlines())
+    for text in (quote, f"- These:\n\n{indented_lines}"):
+        *_, last = cut_text(text, [], tokenizer, Sizes(60, 0, 0, 2000))
+        assert last.table_head == "| Code | Meaning | May be retried |"
+
+
+def test_chinese_and_japanese_are_cut_after_their_sentences(tokenizer: Tokenizer) -> None:
+    text = "索引保存所有段落。" * 9 + "「本当ですか？」" * 9 + "はい！" * 9
+    chunks = cut(text, tokenizer, Sizes(30, 0, 0, 2000))
+    assert "".join(chunks) == text
+    for chunk in chunks:
+        assert chunk[0] in "索「は"
+        assert chunk[-1] in "。」！"
+
+
+@pytest.mark.parametrize("max_tokens", range(16, 40))
+def test_no_chunk_begins_with_a_sign_that_closes_what_is_before_it(
+    tokenizer: Tokenizer, max_tokens: int
+) -> None:
+    text = (
+        "索引、保存、所有（段落）、文書、「検索」、" * 12
+        + "apples, pears (both), plums; nuts: " * 12
+    )
+    sizes = Sizes(max_tokens, 0, max_tokens // 3, 2000)
+    chunks = cut(text, tokenizer, sizes)
+    assert len(chunks) > 8
+    for chunk in chunks:
+        assert chunk[0] not in "。、）」,.;:)"
+
+
+def test_sentences_of_other_alphabets_and_after_quotes_are_cut_apart(tokenizer: Tokenizer) -> None:
+    sentences = [
+        "Привет, это первое предложение.", "Это второе предложение!", "Élan is the third one.",
+        "هل هذا هو السؤال؟", "यह एक वाक्य है।", "She said “stop.”", "Then it ended.",
+    ]  # fmt: skip
+    text = " ".join(sentences)
+    chunks = cut(text, tokenizer, Sizes(32, 0, 0, 2000))
+    ends = [chunk[-1] for chunk in chunks]
+    assert set(ends) <= set(".!؟।”")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.corpus import detection
+from pipelines.corpus.delimited import read_csv
 from pipelines.corpus.detection import decode, detect_media_type
-from pipelines.corpus.office import read_csv
 from pipelines.corpus.parts import Unreadable
 
 HOSTILE = Path(__file__).parents[2].parent / "shared/data/hostile_inputs"

@@ -59,8 +59,9 @@ GOOD = (
     "# Potatoes\n\nPeel the potatoes, cut them into pieces of the same size and boil them until a "
     "fork goes in without force.\n"
 )
+AMPLIFICATION = "a damaged file: XMLSyntaxError: Maximum entity amplification"
 TOO_DEEP = "its parts are nested too deeply"
-TOO_MUCH = "read: |took more than 30 s|needs more memory"
+TOO_MUCH = "read: |took more than 30 s of CPU time|needs more memory"
 NO_GZIP_READER = "is application/x-gzip, for which there is no reader"
 Cases = dict[str, tuple[bytes, str]]  # file name -> content; pattern of "read: <text>" or reason
 
@@ -142,14 +143,14 @@ def test_archives_that_are_nested_without_end_are_rejected(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("entities", "office_reason"),
+    ("entities", "office_reason", "sheet_result"),
     [
-        (billion_laughs(), "a damaged file: XMLSyntaxError: Maximum entity amplification"),
-        (SECRET, "has no text"),
+        (billion_laughs(), AMPLIFICATION, AMPLIFICATION),
+        (SECRET, "has no text", r"read: # Sheet\n\n- large; minutes: 20\n"),
     ],
 )
 def test_xml_that_repeats_itself_or_names_files_of_this_machine_gives_neither(
-    entities: str, office_reason: str, tmp_path: Path
+    entities: str, office_reason: str, sheet_result: str, tmp_path: Path
 ) -> None:
     page = f"<?xml version='1.0'?>{entities}<html><body><p>potatoes &l11;</p></body></html>"
     change = declare(entities, b"potatoes")
@@ -162,11 +163,11 @@ def test_xml_that_repeats_itself_or_names_files_of_this_machine_gives_neither(
     cases: Cases = {
         "a.docx": (alter_office_file("docx", WORD_BODY, change), office_reason),
         "a.pptx": (alter_office_file("pptx", SLIDE, change), office_reason),
-        "a.xlsx": (alter_office_file("xlsx", SHEET, change), "a damaged file: ValueError"),
+        "a.xlsx": (alter_office_file("xlsx", SHEET, change), sheet_result),
         "book.epub": (package, "a damaged EPUB: EntitiesForbidden"),
         "chapter.epub": (make_epub(page), r"read: .*\n+potatoes &l11;\n"),
         "page.html": (page.encode(), r"read: .*\n+potatoes &l11;\n"),
-        "include.rst": (includes, "read: potatoes\n$"),
+        "include.rst": (includes, r"read: potatoes\n\n\.\. include:: /etc/passwd\n"),
         "outside.epub": (outside, "a damaged EPUB: KeyError: .*etc/passwd' in the archive"),
     }
     texts = check(cases, tmp_path)
@@ -203,7 +204,7 @@ def test_what_unpacks_to_much_more_than_it_holds_is_rejected_or_fits_the_memory(
         ),
         "stream.pdf": (
             make_pdf(1, POTATOES + b" " * 400_000_000),
-            "read: potatoes|took more than 30 s|needs more memory",
+            "read: potatoes|took more than 30 s of CPU time|needs more memory",
         ),
         "packed.csv": (gzip.compress(zeros), NO_GZIP_READER),
     }
@@ -215,7 +216,7 @@ def test_a_pdf_whose_page_takes_for_ever_is_given_up_and_the_next_file_read(tmp_
     config = CONFIG.model_copy(update={"num_workers": 1, "limits": limits})
     pdf = make_pdf(1, (POTATOES + b" ") * 2_000_000)
     results = take_in({"operators.pdf": pdf, "good.md": GOOD.encode()}, tmp_path, config)
-    assert results.reasons == {"operators.pdf": "took more than 8 s"}
+    assert results.reasons == {"operators.pdf": "took more than 8 s of CPU time"}
     assert results.texts == {"good.md": GOOD}
 
 
@@ -292,8 +293,8 @@ def test_long_lines_and_wide_tables_stay_within_the_limits(tmp_path: Path) -> No
         "ticks.md": (b"`" * 1_000_000 + b"potatoes", "read: .*potatoes"),
         "rows.csv": (b"a,b\n" + b"potatoes,2\n" * 50_000, TOO_MUCH),
         "wide.csv": (wide_table, TOO_MUCH),
-        "field.csv": (long_field, "not CSV: field larger"),
-        "quote.csv": (b'a,b\n"potatoes,' + b"1,2\n" * 100_000, "not CSV: field larger"),
+        "field.csv": (long_field, "read: - a: potatoes potatoes"),
+        "quote.csv": (b'a,b\n"potatoes,' + b"1,2\n" * 100_000, TOO_MUCH),
         "tags.html": (b"<html><body>" + b"<p>potatoes <b>x" * 6_000, TOO_MUCH),
         "attributes.html": (attributes, r"read: potatoes\n"),
         "subject.eml": (long_subject, TOO_MUCH),

@@ -8,7 +8,9 @@ from pipelines import files
 from pipelines.config.ingest import IngestConfig, Limits, PackagesSource, Quality
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
 from pipelines.corpus import intake
+from pipelines.corpus.reading_code import CODE
 from pipelines.corpus.sources import SourceDocument
+from pipelines.system import dependencies
 from pipelines.system.cache import Cache, open_cache
 
 CONFIG = IngestConfig(
@@ -118,6 +120,11 @@ def test_near_duplicates_are_aliases_of_the_first_uri_and_different_texts_stay(
             r"less than ingest\.quality\.min_letter_share \(30\.0%\)",
         ),
         (
+            "<> {} so () [] [[ ]] <<>> to /// ",
+            r"17\.4% of its characters are letters, "
+            r"less than ingest\.quality\.min_letter_share \(30\.0%\)",
+        ),
+        (
             "All rights reserved by their owners.\n" * 9 + "New text.",
             r"\d+\.\d% of its characters are in lines that occurred before, more than",
         ),
@@ -156,3 +163,61 @@ def test_a_document_without_content_is_a_rejection_without_digest(
     }
     assert result.rejections == [rejection]
     assert files.write(tmp_path / "rejections.parquet", REJECTIONS, result.rejections) == 1
+
+
+def test_texts_without_blanks_between_words_and_tables_of_numbers_are_taken_in(
+    cache: Cache[object],
+) -> None:
+    numbers = "".join(
+        f"| {year} | {year * 37} | {year / 7:.2f} % |\n" for year in range(1990, 2026)
+    )
+    contents = {
+        "zh.txt": "如果忘记密码，请点击登录页面上的链接。",
+        "th.txt": "หากลืมรหัสผ่านให้คลิกลิงก์ในหน้าเข้าสู่ระบบ",
+        "ja.txt": "パスワードを忘れた場合は、リンクをクリックしてください。",
+        "table.md": f"# Sales\n\n| Year | Sold | Share |\n| --- | --- | --- |\n{numbers}",
+        "rows.csv": "year,sold\n" + "".join(f"{year},{year * 37}\n" for year in range(1990, 2026)),
+    }
+    config = CONFIG.model_copy(
+        update={"quality": CONFIG.quality.model_copy(update={"min_words": 5})}
+    )
+    result = intake.take_in(book(contents), config, cache)
+    assert result.rejections == []
+    assert len(result.documents) == 5
+
+
+def test_near_duplicates_are_told_in_a_script_without_blanks(cache: Cache[object]) -> None:
+    text = (
+        "如果忘记密码，请点击登录页面上的链接，然后输入电子邮件地址，系统会发送一封邮件。"
+        "邮件中的链接在一小时内有效。如果没有收到邮件，请检查垃圾邮件文件夹，或者联系管理员。"
+    )
+    other_text = "每天晚上备份数据库，并检查备份文件是否完整，然后把它们复制到另一台服务器上保存。"
+    contents = {"a.txt": text + "谢谢。", "b.txt": text + "再见。", "c.txt": other_text}
+    config = CONFIG.model_copy(update={"near_duplicate_similarity": 0.7})
+    result = intake.take_in(book(contents), config, cache)
+    assert result.aliases == {"book/a.txt": ["book/b.txt"]}
+
+
+def test_a_document_that_was_too_slow_is_tried_again_and_others_are_not(
+    cache: Cache[object],
+) -> None:
+    slow_text = "<p>potatoes <b>x" * 4000
+    contents = {"slow.html": f"<html><body>{slow_text}", "good.md": PROSE}
+    hasty_limits = CONFIG.limits.model_copy(update={"seconds": 0.8})
+    hasty_config = CONFIG.model_copy(update={"limits": hasty_limits})
+    assert intake.cache_kind(hasty_config) == intake.cache_kind(CONFIG)
+    first = intake.take_in(book(contents), hasty_config, cache)
+    (row,) = first.rejections
+    assert (row["uri"], row["stage"]) == ("book/slow.html", "convert")
+    assert row["reason"] == "took more than 0.8 s of CPU time"
+    again = intake.take_in(book(contents), CONFIG, cache)
+    assert (again.num_read, len(again.documents)) == (1, 2)
+
+
+def test_every_module_by_which_documents_are_read_is_part_of_the_cached_works_name() -> None:
+    modules: set[str] = set()
+    for start in ("reading.py", "workers.py"):
+        for path in dependencies.reachable(Path("pipelines/corpus") / start):
+            if path.parent.name == "corpus" and dependencies.has_effect(path):
+                modules.add(path.name)
+    assert set(CODE) == modules

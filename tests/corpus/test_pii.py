@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import spacy
 
+from pipelines.config import params
 from pipelines.config.redact import Action, RedactConfig
 from pipelines.corpus import pii
 from pipelines.corpus.pii import Redactor
@@ -78,6 +79,40 @@ def test_a_value_has_one_pseudonym_however_it_is_written_and_two_values_have_two
     )
 
 
+def test_a_hidden_address_has_the_pseudonym_of_its_plain_form_and_obeys_the_allow_list() -> None:
+    redactor = pii.load(configure(allow=(r"info@lovelace\.dev",)))
+    text = "Mail ada (at) lovelace (dot) dev, ada@lovelace.dev or info [at] lovelace.dev."
+    assert redactor.redact(text).text == (
+        "Mail [EMAIL_ADDRESS 1], [EMAIL_ADDRESS 1] or info [at] lovelace.dev."
+    )
+
+
+def test_each_replacement_says_where_it_is_and_why_without_the_value(redactor: Redactor) -> None:
+    redaction = redactor.redact("Ada: a@x.org\nTel. 60-56-85-91, or +49 30 901820.")
+    assert redaction.text == "Ada: [EMAIL_ADDRESS 1]\nTel. [PHONE_NUMBER 1], or [PHONE_NUMBER 2]."
+    places = []
+    for start, end, entity_type, why in redaction.replacements:
+        places.append((redaction.text[start:end], entity_type, why))
+    assert places == [
+        ("[EMAIL_ADDRESS 1]", "EMAIL_ADDRESS", "EmailRecognizer: Email (Medium)"),
+        ("[PHONE_NUMBER 1]", "PHONE_NUMBER", "PhoneForms: beside 'Tel'"),
+        ("[PHONE_NUMBER 2]", "PHONE_NUMBER", "PhoneForms: its country code"),
+    ]
+
+
+def test_the_repositorys_allow_list_keeps_addresses_of_offices_lists_and_examples() -> None:
+    redactor = pii.load(params.load(ROOT / "params.yaml").section(RedactConfig))
+    text = (
+        "Report to security@apache.org, dev-subscribe@httpd.apache.org, perl5-porters@perl.org, "
+        "avahi (at) lists (dot) freedesktop (dot) org, procps@freelists.org, Info@Lovelace.dev, "
+        "ada@example.com, Ada@CORP.EXAMPLE.COM, test-user@gmail.com, user@gmail.com, "
+        "git@github.com, bot@kitchen.iam.gserviceaccount.com, chacha20-poly1305@openssh.com."
+    )
+    assert redactor.redact(text).text == text
+    people = "ada@lovelace.dev, adadev@lovelace.dev, grace.hopper@lists-inc.com"
+    assert redactor.redact(people).counts == {"EMAIL_ADDRESS": 3}
+
+
 def test_nothing_is_found_in_a_redacted_text(redactor: Redactor) -> None:
     text = (
         "Call 905-674-3793, mail a@x.org, card 4111111111111111, SSN 219-09-9998, from 84.17.61.18."
@@ -88,7 +123,8 @@ def test_nothing_is_found_in_a_redacted_text(redactor: Redactor) -> None:
 
 
 def test_what_a_replacement_brings_to_light_is_replaced_as_well(redactor: Redactor) -> None:
-    text = "Ext. 555 1234 99887 905-674-3793, 555 4321 99887 and more\n\n## Next\n"
+    # Only without the first number do the digits after it stand beside "Fax:".
+    text = "Fax: ada@lovelace.dev 0490 75 40 81 and more\n\n## Next\n"
     redaction = redactor.redact(text)
     assert redactor.find_entities(redaction.text) == []
     heading = redaction.new_position(text.index("## Next"))
@@ -168,7 +204,7 @@ def test_a_documents_title_headings_and_pages_follow_its_text(redactor: Redactor
         {"heading": "Then b@x.org", "level": 2, "start": second, "end": len(text)},
     ]
     row = {"text": text, "title": "Mail a@x.org", "sections": sections, "pages": [0, second]}
-    changes, counts = pii.redact_document(redactor, row)
+    changes, replacements = pii.redact_document(redactor, row)
     assert changes["text"] == (
         "# Mail [EMAIL_ADDRESS 1]\n\nFirst page.\n\n"
         "## Then [EMAIL_ADDRESS 2]\n\nCall [PHONE_NUMBER 1].\n"
@@ -181,7 +217,13 @@ def test_a_documents_title_headings_and_pages_follow_its_text(redactor: Redactor
     new_end = len(changes["text"])
     assert (second_section["start"], second_section["end"]) == (new_second, new_end)
     assert changes["pages"] == [0, new_second]
-    assert counts == {"EMAIL_ADDRESS": 3, "PHONE_NUMBER": 1}
+    lines = [(item["part"], item["line"], item["replacement"]) for item in replacements]
+    assert lines == [
+        ("text", 1, "[EMAIL_ADDRESS 1]"),
+        ("text", 5, "[EMAIL_ADDRESS 2]"),
+        ("text", 7, "[PHONE_NUMBER 1]"),
+        ("title", 1, "[EMAIL_ADDRESS 1]"),
+    ]
 
 
 def test_nothing_is_requested_from_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +250,7 @@ def test_recall_is_at_least_95_percent_for_every_type_with_a_checkable_form(
     EMAIL_ADDRESS   25 values, recall 1.000, precision 1.000
     IBAN_CODE       11 values, recall 1.000, precision 1.000
     IP_ADDRESS       6 values, recall 1.000, precision 1.000
-    PHONE_NUMBER    49 values, recall 0.980, precision 0.923
+    PHONE_NUMBER    49 values, recall 1.000, precision 1.000
     US_SSN           9 values, recall 1.000, precision 1.000
     """
     hits: Counter[str] = Counter()
@@ -251,6 +293,7 @@ def test_patterns_are_loaded_without_torch_which_can_be_imported_afterwards() ->
     program = """
 import sys
 from pipelines.corpus import pii
+from pipelines.config import params
 from pipelines.config.redact import RedactConfig
 actions = {"EMAIL_ADDRESS": "mask"}
 config = RedactConfig(actions=actions, min_score=0.4, allow=[], names_model=None)

@@ -62,6 +62,34 @@ def test_contents_that_are_not_text_are_fetched_byte_for_byte(
     assert contents("repo") == {"repo/a.bin": content}
 
 
+def test_a_symbolic_link_has_the_content_of_its_file_and_none_leads_out(
+    repository: Path, contents: Contents
+) -> None:
+    links = {
+        "docs/copy.md": "deep/a.md",
+        "docs/second.md": "copy.md",
+        "docs/folder.md": "deep",
+        "docs/out.md": "../../../../../etc/passwd",
+        "docs/root.md": "/etc/passwd",
+        "docs/circle.md": "circle.md",
+    }
+    for name, target in links.items():
+        (repository / name).symlink_to(target)
+    author = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(["git", "add", "-A"], cwd=repository, check=True)
+    subprocess.run(["git", *author, "commit", "-qm", "links"], cwd=repository, check=True)
+    remote.fetch(git_source(repository, "main", "docs/**"), MAX_BYTES)
+    nowhere = "a symbolic link that leads to no file of the repository"
+    assert contents("repo") == {
+        "repo/docs/circle.md": nowhere,
+        "repo/docs/copy.md": b"# new",
+        "repo/docs/deep/a.md": b"# new",
+        "repo/docs/out.md": nowhere,
+        "repo/docs/root.md": nowhere,
+        "repo/docs/second.md": b"# new",
+    }
+
+
 def test_a_repository_or_revision_that_is_missing_and_globs_without_a_match_are_reported(
     repository: Path, tmp_path: Path
 ) -> None:

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from pipelines.config.ingest import FilesSource, PackagesSource
-from pipelines.corpus.sources import SourceDocument, pinned_versions, read_source
+from pipelines.corpus.sources import (
+    SourceDocument,
+    list_uris,
+    pinned_versions,
+    read_source,
+    source_problems,
+)
 from pipelines.errors import UserError
 
 MAX_BYTES = 1 << 20
@@ -72,6 +78,67 @@ def test_a_file_name_that_is_not_utf8_is_a_rejection(
     assert document == SourceDocument(
         "book/caf\\udce9.md", b"", problem="its file name is not UTF-8: rename it"
     )
+
+
+def test_symbolic_links_out_of_data_raw_and_to_nothing_are_rejections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw/book").mkdir(parents=True)
+    Path("secret").mkdir()
+    Path("secret/a.md").write_text("secret")
+    Path("data/raw/shared.md").write_text("shared")
+    Path("data/raw/book/file.md").symlink_to(tmp_path / "secret/a.md")
+    Path("data/raw/book/passwd.md").symlink_to("/etc/passwd")
+    Path("data/raw/book/folder").symlink_to(tmp_path / "secret")
+    Path("data/raw/book/gone.md").symlink_to("nothing")
+    Path("data/raw/book/inside.md").symlink_to("../shared.md")
+    os.mkfifo("data/raw/book/pipe.md")
+    documents = list(read_source(files_source("data/raw/book", "*.md", "folder/*"), {}, MAX_BYTES))
+    leads_out = "a symbolic link leads from it out of data/raw: copy the file itself there"
+    problems = {document.uri: document.problem for document in documents}
+    assert problems == {
+        "book/file.md": leads_out,
+        "book/folder/a.md": leads_out,
+        "book/gone.md": "a symbolic link to nothing: remove it",
+        "book/inside.md": None,
+        "book/passwd.md": leads_out,
+        "book/pipe.md": "no regular file: remove it",
+    }
+    assert [document.content for document in documents if not document.problem] == [b"shared"]
+    assert sorted(problems) == sorted(list_uris(files_source("data/raw/book", "*.md", "folder/*")))
+
+
+def test_a_folder_that_leads_out_of_data_raw_is_refused_and_dvcs_links_to_its_cache_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw/book").mkdir(parents=True)
+    Path("data/raw/etc").symlink_to("/etc")
+    problem = "data/raw/etc leads by a symbolic link out of data/raw"
+    with pytest.raises(UserError, match=problem):
+        list(read_source(files_source("data/raw/etc", "passwd"), {}, MAX_BYTES))
+    (sentence,) = source_problems([files_source("data/raw/etc", "passwd")])
+    assert problem in sentence
+
+    cache = Path("cache/files/md5/0a")
+    cache.mkdir(parents=True)
+    (cache / ("b" * 30)).write_text("cached")
+    Path("data/raw/book/a.md").symlink_to(tmp_path / cache / ("b" * 30))
+    (document,) = read_source(files_source("data/raw/book", "*.md"), {}, MAX_BYTES)
+    assert document == SourceDocument("book/a.md", b"cached")
+
+
+def test_data_raw_itself_may_be_a_link_to_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("disk/book").mkdir(parents=True)
+    Path("disk/book/a.md").write_text("a")
+    Path("data").mkdir()
+    Path("data/raw").symlink_to(tmp_path / "disk")
+    (document,) = read_source(files_source("data/raw/book", "*.md"), {}, MAX_BYTES)
+    assert document.content == b"a"
 
 
 def test_a_missing_folder_and_globs_without_a_match_are_reported_with_source_and_remedy(

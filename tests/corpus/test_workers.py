@@ -9,11 +9,22 @@ from typing import Any
 
 import pytest
 
-from pipelines.corpus import intake, workers
+from pipelines.corpus import reading_code, workers
 from pipelines.corpus.workers import Limits
 
-LIMITS = Limits(seconds=20, memory_bytes=1 << 30)
+LIMITS = Limits(seconds=20, memory_bytes=1 << 30, clock_seconds=60)
 Task = tuple[str, Any]
+
+
+MEMORY: list[bytearray] = []  # that a worker does not give back
+
+
+def compute(seconds: float) -> str:
+    """Takes so much CPU time."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    return "done"
 
 
 def act(task: Task) -> Any:
@@ -22,6 +33,8 @@ def act(task: Task) -> Any:
     actions: dict[str, Callable[[], Any]] = {
         "double": lambda: value * 2,
         "sleep": lambda: time.sleep(value),
+        "compute": lambda: compute(value),
+        "fragment": lambda: MEMORY.append(bytearray(value)),
         "bloat": lambda: len(bytearray(value)),
         "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
         "leave": lambda: os._exit(value),
@@ -47,12 +60,13 @@ def test_an_input_that_bloats_crashes_hangs_leaves_or_raises_leaves_the_rest_unh
         "crashes": ("crash", None),
         "leaves": ("leave", 3),
         "raises": ("raise", "no key"),
-        "hangs": ("sleep", 60),
+        "hangs": ("sleep", 90),
+        "computes": ("compute", 60),
         "z": ("double", 2),
     }
     start = time.monotonic()
-    outcomes = run_all(tasks, Limits(seconds=4, memory_bytes=1 << 30))
-    assert time.monotonic() - start < 30
+    outcomes = run_all(tasks, Limits(seconds=2, memory_bytes=1 << 30, clock_seconds=20))
+    assert time.monotonic() - start < 60
     assert outcomes == {
         "a": (2, None),
         "z": (4, None),
@@ -60,8 +74,45 @@ def test_an_input_that_bloats_crashes_hangs_leaves_or_raises_leaves_the_rest_unh
         "crashes": (None, "crashed its reader (signal 11)"),
         "leaves": (None, "ended its reader (exit code 3)"),
         "raises": (None, "'no key'"),
-        "hangs": (None, "took more than 4 s"),
+        "hangs": (None, "did not end within 20 s"),
+        "computes": (None, "took more than 2 s of CPU time"),
     }
+
+
+def test_time_on_the_clock_rejects_nothing_that_takes_little_time_of_the_cpu() -> None:
+    tasks: dict[str, Task] = {"waits": ("sleep", 3), "computes": ("compute", 0.5)}
+    limits = Limits(seconds=1, memory_bytes=1 << 30, clock_seconds=30)
+    assert run_all(tasks, limits) == {"waits": (None, None), "computes": ("done", None)}
+
+
+def test_the_cpu_time_of_earlier_inputs_does_not_count() -> None:
+    tasks: dict[str, Task] = {str(number): ("compute", 0.6) for number in range(4)}
+    limits = Limits(seconds=1, memory_bytes=1 << 30, clock_seconds=30)
+    assert run_all(tasks, limits, num_workers=1) == dict.fromkeys("0123", ("done", None))
+
+
+def test_an_input_that_a_used_worker_has_no_memory_for_is_tried_by_a_fresh_one() -> None:
+    tasks: dict[str, Task] = {"first": ("fragment", 400 << 20), "second": ("bloat", 500 << 20)}
+    assert run_all(tasks, num_workers=1) == {"first": (None, None), "second": (500 << 20, None)}
+
+
+@pytest.mark.parametrize(
+    ("task", "may_pass_later"),
+    [
+        (("bloat", 2 << 30), True),
+        (("crash", None), True),
+        (("compute", 9), True),
+        (("sleep", 60), True),
+        (("raise", "no key"), False),
+        (("double", 1), False),
+    ],
+)
+def test_what_was_too_slow_out_of_memory_or_crashed_may_pass_later(
+    task: Task, may_pass_later: bool
+) -> None:
+    limits = Limits(seconds=1, memory_bytes=1 << 30, clock_seconds=3)
+    (outcome,) = workers.run(act, {"a": task}.items(), limits, 1)
+    assert outcome.may_pass_later == may_pass_later
 
 
 def test_inputs_are_consumed_as_workers_become_free_and_processes_are_used_again() -> None:
@@ -107,5 +158,5 @@ def test_readers_inherit_the_unpacked_language_model() -> None:
     # A fork server that runs since an earlier test has imported what that test asked for.
     forkserver._forkserver._stop()  # type: ignore[attr-defined]  # private
     tasks = {"a": ("shares", "py3langid.langid")}
-    (outcome,) = workers.run(act, tasks.items(), LIMITS, 1, intake.PRELOAD)
-    assert outcome == ("a", True, None)
+    (outcome,) = workers.run(act, tasks.items(), LIMITS, 1, reading_code.PRELOAD)
+    assert outcome == ("a", True, None, False)

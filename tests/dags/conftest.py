@@ -196,7 +196,7 @@ def make_airflow_workspace(folder: Path) -> Path:
     folder.mkdir()
     make_workspace(folder)
     change(folder, QUICK)
-    for name in (".venv", ".venv-airflow", ".venv-triton"):
+    for name in (".venv", ".venv-airflow", ".venv-triton", ".venv-openvino"):
         (folder / name).symlink_to(ROOT / name)
     git(folder, "commit", "-qam", "quick")
     return folder

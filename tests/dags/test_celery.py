@@ -168,7 +168,7 @@ def make_machines(folder: Path) -> list[Path]:
     for name in ("first", "second"):
         machine = folder / name
         git(folder, "clone", "-q", str(folder / "shared.git"), name)
-        for environment in (".venv", ".venv-airflow", ".venv-triton"):
+        for environment in (".venv", ".venv-airflow", ".venv-triton", ".venv-openvino"):
             (machine / environment).symlink_to(ROOT / environment)
         shutil.copytree(home / ".state", machine / ".state", symlinks=True)
         machines.append(machine)

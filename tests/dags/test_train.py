@@ -175,7 +175,7 @@ def approve(airflow: Airflow, run: str, why: str, user: str) -> None:
 
 def test_two_runs_at_once_do_not_disturb_each_other(airflow: Airflow, first: str) -> None:
     same = airflow.trigger("train", {"finetune.seed": 9, "release.approval": "auto"})
-    failing = airflow.trigger("train", {"validate.max_characters": 2000})
+    failing = airflow.trigger("train", {"validate.min_median_characters": 1_000_000})
 
     assert airflow.final_state("train", failing) == "failed"
     assert airflow.final_state("train", same) == "success"

@@ -91,9 +91,16 @@ def test_settings_that_a_model_can_meet_have_no_problem() -> None:
             "write questions of kind out_of_scope or hostile, or remove the floor",
         ),
         (
-            {"champion_metrics": ["speed"]},
+            {"floors": {"unseen_f1": 0.4}},
             (4, 2),
-            "params.yaml: gate.champion_metrics: 'speed' is no metric: there are exact_match,",
+            "params.yaml: gate.floors.unseen_f1: 0.4: data/golden has no question that unseen_f1 "
+            "applies to, so the gate would miss it and refuse every model: write such questions "
+            "into data/qa/golden, or remove the floor",
+        ),
+        (
+            {"champion_metrics": ["xyz"]},
+            (4, 2),
+            "params.yaml: gate.champion_metrics: 'xyz' is no metric: there are exact_match,",
         ),
         (
             {"min_gain_over_base": 1.5},
@@ -114,6 +121,25 @@ def test_settings_that_refuse_every_model_are_named_with_key_value_and_remedy(
     config = CONFIG.model_copy(update=changes)
     (line,) = gate_settings.problems(config, questions(*counts))
     assert line.startswith(problem)
+
+
+def test_floors_of_reading_apply_to_questions_about_documents() -> None:
+    answerable = Golden(
+        id="zoo-1",
+        question="What does the zebra have?",
+        expected="stripes",
+        topic="documents",
+        page="zoo.md",
+        kind="document",
+        style="plain",
+        evidence="It has stripes.",
+        documents="unseen",
+    )
+    unanswerable = answerable.model_copy(update={"id": "zoo-2", "kind": "unanswerable"})
+    floors = {"unseen_f1": 0.4, "document_f1": 0.4, "unanswerable_refused": 0.7, "faq_match": 0.6}
+    config = CONFIG.model_copy(update={"floors": floors})
+    golden = [*questions(3, 1), answerable, unanswerable]
+    assert gate_settings.problems(config, golden) == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.contracts.answers import METRICS
+from pipelines.contracts.answers import METRICS, SLICES
 from pipelines.contracts.scores import Interval
 from pipelines.decision import scoring
 from pipelines.decision.scoring import Bootstrap
@@ -54,10 +54,37 @@ def test_rouge_l_follows_the_longest_common_subsequence() -> None:
 def test_retrieval_is_measured_by_the_rank_of_the_one_relevant_page(
     uris: list[str], hits: tuple[float, ...], mrr: float, ndcg: float
 ) -> None:
-    metrics = scoring.retrieval(uris, "a")
+    metrics = scoring.retrieval(uris, {"a"})
     assert (metrics["hit_at_1"], metrics["hit_at_3"], metrics["hit_at_5"]) == hits
     assert metrics["mrr"] == pytest.approx(mrr)
     assert metrics["ndcg_at_10"] == pytest.approx(ndcg)
+
+
+def test_the_first_of_several_relevant_pages_counts() -> None:
+    metrics = scoring.retrieval(["x", "b", "a"], {"a", "b"})
+    assert (metrics["hit_at_1"], metrics["hit_at_3"], metrics["mrr"]) == (0.0, 1.0, 0.5)
+
+
+def test_the_nearest_of_several_right_answers_counts() -> None:
+    answers = ["by the gate", "the gate refuses it"]
+    assert scoring.best_of(scoring.exact_match, "The gate refuses it!", answers) == 1.0
+    assert scoring.best_of(scoring.token_f1, "gate", answers) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_contained"),
+    [
+        ("It keeps the last 3 collections.", 1.0),
+        ("last 3", 1.0),
+        ("It keeps the last 30.", 0.0),
+        ("3 are the last.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_an_answer_contains_another_if_all_its_words_follow_one_another(
+    answer: str, is_contained: float
+) -> None:
+    assert scoring.contains_answer(answer, "the last 3") == is_contained
 
 
 def test_an_interval_holds_the_mean_and_shrinks_as_the_root_of_the_questions() -> None:
@@ -121,7 +148,8 @@ def test_slices_are_named_by_dimension_and_value_and_a_row_without_the_value_is_
 
 
 def test_a_summary_has_each_systems_metrics_and_its_difference_from_the_candidate() -> None:
-    columns = dict.fromkeys(METRICS) | {"kind": "faq", "style": "s", "topic": "t", "page": None}
+    columns: dict[str, Any] = dict.fromkeys(METRICS) | dict.fromkeys(SLICES)
+    columns |= {"kind": "faq", "style": "s", "topic": "t"}
     rows: list[dict[str, Any]] = [
         columns | {"system": "candidate", "exact_match": 1.0},
         columns | {"system": "candidate", "exact_match": 1.0},

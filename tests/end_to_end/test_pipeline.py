@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 from pipelines import files, graph
-from pipelines.questions import faq, golden
+from pipelines.questions import document_questions, faq, golden
+from tests.made_model import MADE_MODEL
 
 ROOT = Path(__file__).parents[2]
 FIRST_DIGESTS = ".state/first-digests.json"  # of the workspace's run from nothing
@@ -52,6 +53,7 @@ BASE_MODEL = {
     "learning_rate": 0.005,
 }
 SMALL = {
+    **MADE_MODEL,
     "ingest.sources": [HANDBOOK, PACKAGES],
     "validate.min_documents": 5,
     "base.made": BASE_MODEL,
@@ -119,7 +121,7 @@ def environment() -> dict[str, str]:
 def make_workspace(folder: Path) -> Path:
     """A clone of the tracked files with a small configuration and data of its own.
 
-    Server binary and compiled operator are borrowed.
+    Server binary, compiled operator and OpenVINO graphs are borrowed.
     """
     for name in git(ROOT, "ls-files").splitlines():
         if (ROOT / name).is_file() and not is_result(name):
@@ -128,6 +130,9 @@ def make_workspace(folder: Path) -> Path:
     (folder / ".state/weaviate").mkdir(parents=True)
     (folder / ".state/weaviate/bin").symlink_to(ROOT / ".state/weaviate/bin")
     (folder / ".state/torch_extensions").symlink_to(ROOT / ".state/torch_extensions")
+    graphs = ROOT / ".state/openvino_graphs"
+    graphs.mkdir(exist_ok=True)
+    (folder / ".state/openvino_graphs").symlink_to(graphs)
     (folder / "models/champion.json").write_text('{"champion": null}')
     keep_topics(folder)
     change(folder, SMALL)
@@ -144,7 +149,7 @@ def is_result(name: str) -> bool:
 
 
 def keep_topics(folder: Path) -> None:
-    """Reduce FAQ and golden set to `TOPICS`."""
+    """Reduce FAQ and golden set to `TOPICS`, and questions about documents to `HANDBOOK`."""
     topics: list[dict[str, Any]] = []
     for topic in faq.load(folder / "data/faq"):
         if topic.topic in TOPICS:
@@ -157,6 +162,18 @@ def keep_topics(folder: Path) -> None:
         path.unlink()
     (folder / "data/faq/few.yaml").write_text(yaml.safe_dump(topics))
     (folder / "data/golden/few.jsonl").write_text("".join(lines))
+    keep_document_questions(folder)
+
+
+def keep_document_questions(folder: Path) -> None:
+    """Leave the questions about the pages of `HANDBOOK`."""
+    pages = {f"handbook/{name}" for name in HANDBOOK["globs"]}
+    questions = document_questions.load(folder / "data/qa").questions
+    for path in folder.glob("data/qa/*/*.jsonl"):
+        path.unlink()
+    for split, items in questions.items():
+        lines = [document_questions.to_line(item) for item in items if item.page in pages]
+        (folder / f"data/qa/{split}/few.jsonl").write_text("".join(lines))
 
 
 def change(folder: Path, values: dict[str, object]) -> None:
@@ -400,14 +417,14 @@ def test_a_refused_candidate_is_not_exported_and_the_reason_is_shown(workspace: 
 
 
 def test_documents_that_fail_validation_stop_the_run_before_chunk(workspace: Path) -> None:
-    change(workspace, {"validate.max_characters": 2000})
+    change(workspace, {"validate.min_median_characters": 1_000_000})
 
     call = dvc(workspace, "repro")
 
     assert call.returncode != 0
     assert executed_stages(call)[-1] in ("chunk", "base")
     assert "length in characters" in call.stdout + call.stderr
-    change(workspace, {"validate.max_characters": 400000})
+    change(workspace, {"validate.min_median_characters": 100})
 
 
 def test_fine_tuning_killed_in_the_middle_continues_from_its_checkpoint(workspace: Path) -> None:

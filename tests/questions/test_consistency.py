@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 import yaml
 
 from pipelines.config.examples import ExamplesConfig
-from pipelines.questions import consistency, mentions
+from pipelines.questions import consistency, document_questions, mentions
 from pipelines.questions.mentions import Documents, Mention
 
 LIMITS = ExamplesConfig(
@@ -14,14 +15,21 @@ LIMITS = ExamplesConfig(
     num_variants=0,
     word_dropout=0.1,
     min_examples=0,
+    max_examples=100,
     num_passages=1,
+    shuffled_share=0.0,
+    use_reading_set=False,
+    left_out_share=0.0,
+    max_prompt_tokens=1000,
     validation_share=0.1,
     min_questions=1,
     max_question_characters=60,
     near_duplicate_similarity=0.75,
     seed=7,
 )
-KIND_ERROR = "Input should be 'faq', 'out_of_scope' or 'hostile' (it is 'other')"
+KIND_ERROR = (
+    "Input should be 'faq', 'out_of_scope', 'hostile', 'document' or 'unanswerable' (it is 'other')"
+)
 GATE = {"topic": "gate", "page": "book/gate.md", "answer": "Read it.", "questions": ["why refused"]}
 NO = {"topic": "no", "page": None, "answer": "No.", "questions": ["weather"], "refusal": True}
 QUESTION = {
@@ -45,7 +53,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def read(topics: list[dict[str, Any]], golden: list[dict[str, Any]]) -> consistency.Questions:
     Path("faq/a.yaml").write_text(yaml.safe_dump(topics))
     Path("golden/a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in golden))
-    return consistency.read(Path("faq"), Path("golden"))
+    return consistency.read(Path("faq"), Path("golden"), Path("qa"))
 
 
 def test_files_in_agreement_have_no_problem() -> None:
@@ -113,7 +121,7 @@ def test_a_topic_that_cannot_be_read_is_not_reported_as_unknown_too() -> None:
     assert len(questions.problems) == 1
     assert consistency.golden_problems(questions) == []
     Path("faq/a.yaml").write_text("- {")
-    questions = consistency.read(Path("faq"), Path("golden"))
+    questions = consistency.read(Path("faq"), Path("golden"), Path("qa"))
     assert len(questions.problems) == 1
     assert consistency.golden_problems(questions) == []
 
@@ -202,7 +210,7 @@ def test_every_template_that_cannot_be_read_is_reported_and_the_missing_one() ->
 
 def test_a_template_that_would_show_no_passages_is_reported_with_the_key() -> None:
     Path("prompts/g.yaml").write_text(
-        "{name: g, description: d, prompt: '{passages}{question}', passage: '{text}'}"
+        "{name: g, description: d, prompt: '{passages}{question}', passage: '{text}', refusal: No.}"
     )
     keys = {"examples.num_passages": 0, "evaluate.num_passages": 3}
     (problem,) = consistency.prompt_problems(Path("prompts"), "g", keys)
@@ -247,3 +255,21 @@ def test_a_golden_set_about_another_corpus_is_told_in_one_line() -> None:
 def test_pages_of_a_source_that_cannot_be_listed_are_not_reported() -> None:
     documents = Documents({"mine/a.md"}, unknown_sources={"book"})
     assert mentions.problems(read([GATE], [QUESTION]), documents) == []
+
+
+def test_pages_of_questions_about_documents_do_not_matter_to_a_model_that_is_shown_none() -> None:
+    questions = read([GATE], [QUESTION])
+    stray = document_questions.DocumentQuestion(
+        id="a-1",
+        question="Why?",
+        answers=[],
+        evidence=None,
+        page="elsewhere/a.md",
+        style="plain",
+    )
+    reading = document_questions.Reading({"training": [stray], "golden": []}, {"a-1": "qa:1"}, [])
+    questions = replace(questions, documents=reading)
+    documents = Documents({"book/gate.md"})
+    assert mentions.problems(questions, documents, reads=False) == []
+    (problem,) = mentions.problems(questions, documents)
+    assert problem.startswith("data/qa: page: no page of your questions about documents")

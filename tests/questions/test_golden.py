@@ -59,7 +59,13 @@ def test_a_question_may_hold_any_character_that_json_allows(tmp_path: Path) -> N
     [
         (
             {"kind": "other"},
-            "kind: Input should be 'faq', 'out_of_scope' or 'hostile' (it is 'other')",
+            "kind: Input should be 'faq', 'out_of_scope', 'hostile', 'document' or "
+            "'unanswerable' (it is 'other')",
+        ),
+        (
+            {"kind": "document"},
+            "kind: document: questions about documents belong into data/qa/golden; kinds here are "
+            "faq, out_of_scope, hostile",
         ),
         ({"question": ""}, "question: String should have at least 1 character (it is '')"),
         ({"question": "x" * 2001}, "question: String should have at most 2000 characters"),
@@ -117,3 +123,48 @@ def test_a_folder_without_questions_is_an_error(tmp_path: Path) -> None:
     problem = r"holds no golden questions \(\*.jsonl\): without them no model can be judged"
     with pytest.raises(UserError, match=problem):
         golden.load(tmp_path)
+
+
+def test_questions_about_documents_join_the_golden_set_if_passages_are_shown(
+    tmp_path: Path,
+) -> None:
+    question = {
+        "id": "m-1",
+        "question": "One?",
+        "expected": "1",
+        "topic": "a",
+        "page": "a.md",
+        "kind": "faq",
+        "style": "plain",
+    }
+    answerable = {
+        "id": "z-1",
+        "question": "Which stripes?",
+        "answers": ["black stripes", "stripes"],
+        "evidence": "It has black stripes.",
+        "page": "zoo.md",
+        "style": "terse",
+    }
+    unanswerable = {**answerable, "id": "b-1", "answers": [], "evidence": None, "page": "tail.md"}
+    trained = {**answerable, "id": "t-1", "question": "Are there stripes?"}
+    (tmp_path / "golden").mkdir()
+    (tmp_path / "golden/a.jsonl").write_text(json.dumps(question))
+    for split, entries in (("training", [trained]), ("golden", [answerable, unanswerable])):
+        (tmp_path / "qa" / split).mkdir(parents=True)
+        lines = [json.dumps(entry) for entry in entries]
+        (tmp_path / "qa" / split / "a.jsonl").write_text("\n".join(lines))
+
+    refused, faq, answered = golden.load_all(tmp_path / "golden", tmp_path / "qa", "Not there.")
+
+    assert (refused.id, faq.id, answered.id) == ("b-1", "m-1", "z-1")
+    assert (refused.kind, refused.expected, refused.documents) == (
+        "unanswerable",
+        "Not there.",
+        "unseen",
+    )
+    assert refused.expects_refusal
+    assert (answered.kind, answered.documents, answered.page) == ("document", "seen", "zoo.md")
+    assert answered.answers == ["black stripes", "stripes"]
+    assert answered.evidence == "It has black stripes."
+    assert {refused.topic, answered.topic} == {"documents"}
+    assert golden.load_all(tmp_path / "golden", tmp_path / "qa", None) == [faq]

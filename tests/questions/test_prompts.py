@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerFast
 from pipelines.errors import UserError
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Message, Prompt
-from pipelines.runtime import rendering
+from pipelines.runtime import prompt_tokens, rendering
 from pipelines.training import base_model
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +18,7 @@ CHAT = Prompt(
         Message(role="user", content="{passages}Q: {question}"),
     ],
     passage="[{number}] {text}\n",
+    refusal="That is not in the documents.",
 )
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message.role + ': ' + message.content }}\n"
@@ -35,6 +36,32 @@ def test_a_template_shows_the_stripped_question_and_numbered_passages_in_order()
     assert prompt.shows_passages
     assert prompt.render("  how? \n", ["one", "two"]) == "[1] one\n[2] two\nQuestion: how?\nAnswer:"
     assert prompt.render("how?", []) == "Question: how?\nAnswer:"
+
+
+def test_as_many_of_the_best_passages_are_shown_as_the_limit_holds() -> None:
+    prompt = Prompt(
+        name="p", description="", prompt="{passages}Q: {question}", passage="{text} ", refusal="No."
+    )
+    passages = ["because of this", "because of that", "because of those"]
+    reader = tokenizer(None)
+    num_tokens = len(prompt_tokens.prompt_tokens(reader, prompt.render("why?", passages[:2])))
+
+    assert prompt.fit("why?", passages, reader, 1000) == (
+        "because of this because of that because of those Q: why?",
+        passages,
+    )
+    assert prompt.fit("why?", passages, reader, num_tokens).passages == passages[:2]
+    assert prompt.fit("why?", passages, reader, num_tokens - 1).passages == passages[:1]
+
+
+def test_the_question_is_shown_even_if_it_is_longer_than_the_limit() -> None:
+    prompt = Prompt(
+        name="p", description="", prompt="{passages}Q: {question}", passage="{text} ", refusal="No."
+    )
+    assert prompt.fit("why? " * 50, ["because"], tokenizer(None), 16) == (
+        f"Q: {('why? ' * 50).strip()}",
+        [],
+    )
 
 
 def test_a_template_without_passages_leaves_them_out() -> None:
@@ -166,6 +193,16 @@ def test_a_tokenizer_without_an_end_token_is_refused() -> None:
         (
             "{name: p, description: d, prompt: '{question} {passages}', passage: '[{number}]'}",
             "passage: holds ['number']; it may hold {number} and must hold {text}",
+        ),
+        (
+            "{name: p, description: d, prompt: '{passages}{question}', passage: '{text}'}",
+            "refusal: is what the model says if no passage answers: a template with {passages} "
+            "needs it",
+        ),
+        (
+            "{name: p, description: d, prompt: '{question}', passage: '', refusal: No.}",
+            "refusal: is what the model says if no passage answers: a template with {passages} "
+            "needs it, such as `refusal: I cannot find that in the documents.`, and no other has",
         ),
         (
             "{name: p, description: d, prompt: '{question}', passage: '{other}'}",

@@ -55,3 +55,15 @@ def test_what_a_document_holds_cannot_become_markup_in_the_question_to_a_person(
     text = "[click](http://x) <b>now</b>\n| x"
 
     assert approval_brief.escape(text) == "\\[click\\]\\(http://x\\) \\<b\\>now\\</b\\> \\| x"
+
+
+def test_the_worst_answers_come_first_and_right_refusals_of_unanswerable_questions_last() -> None:
+    metrics = {"exact_match": None, "token_f1": None, "refusal_recall": None}
+    rows = [
+        metrics | {"id": "right", "exact_match": 1.0, "token_f1": 1.0},
+        metrics | {"id": "refused", "refusal_recall": 1.0},
+        metrics | {"id": "near", "exact_match": 0.0, "token_f1": 0.5},
+        metrics | {"id": "not refused", "refusal_recall": 0.0},
+    ]
+    rows.sort(key=approval_brief._answer_rank)
+    assert [row["id"] for row in rows] == ["not refused", "near", "refused", "right"]

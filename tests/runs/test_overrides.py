@@ -18,6 +18,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_an_overridden_value_replaces_the_files_and_nothing_else(file: Path) -> None:
     lines = file.read_text().splitlines()
+    rate = params.load(file).section(FinetuneConfig).learning_rate
 
     changes = overrides.apply(
         file, {"finetune.learning_rate": 2e-05, "finetune.seed": 7, "base.made.num_layers": 3}
@@ -27,7 +28,7 @@ def test_an_overridden_value_replaces_the_files_and_nothing_else(file: Path) -> 
     pairs = zip(lines, new_lines, strict=True)
     differences = [after.split()[:2] for before, after in pairs if before != after]
     assert differences == [["num_layers:", "3"], ["learning_rate:", "2e-05"]]
-    assert changes == [("finetune.learning_rate", 0.002, 2e-05), ("base.made.num_layers", 2, 3)]
+    assert changes == [("finetune.learning_rate", rate, 2e-05), ("base.made.num_layers", 2, 3)]
     assert params.load(file).section(FinetuneConfig).learning_rate == 2e-05
 
 

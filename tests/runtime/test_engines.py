@@ -60,6 +60,7 @@ def test_vllms_pieces_make_up_the_stripped_answer_with_its_counts() -> None:
         "answer": "A release",
         "num_prompt_tokens": 7,
         "num_new_tokens": 3,
+        "mean_log_probability": None,
     }
 
 
@@ -79,7 +80,13 @@ def test_an_answer_that_did_not_come_is_empty() -> None:
 
 def test_our_own_last_response_holds_the_answer_and_the_piece_that_is_left() -> None:
     reading = Reading("python")
-    last = {"piece": " rest", "answer": "The rest", "num_prompt_tokens": 5, "num_new_tokens": 2}
+    last = {
+        "piece": " rest",
+        "answer": "The rest",
+        "num_prompt_tokens": 5,
+        "num_new_tokens": 2,
+        "mean_log_probability": -0.25,
+    }
     assert reading.add({"final": True, **last}) == ""
     assert reading.final() == last
 

@@ -46,8 +46,9 @@ def test_triton_and_the_client_find_the_same_passages_in_the_same_order_with_the
     }
     rows = [
         {"chunk_id": f"c-{number}", "doc_id": "c", "uri": f"book/{number}.md", "title": "Harbour",
-         "headings": ["Lighthouse", "Book"], "text": text, "start": number, "end": number + 9,
-         "pages": [number, number + 1], "num_tokens": 3, "digest": text}
+         "headings": ["Lighthouse", "Book"], "table_head": "| Sight |" if number == 1 else None,
+         "text": text, "start": number, "end": number + 9, "pages": [number, number + 1],
+         "num_tokens": 3, "digest": text}
         for number, text in enumerate(texts)
     ]  # fmt: skip
     vector_rows = [
@@ -70,6 +71,7 @@ def test_triton_and_the_client_find_the_same_passages_in_the_same_order_with_the
         by_triton = triton_index.search(question, question_vector.tolist(), alpha, 3)
 
     assert len(by_triton) == 3
+    assert "| Sight |\nthe lighthouse at the harbour" in [passage.text for passage in by_client]
     for triton_passage, passage in zip(by_triton, by_client, strict=True):
         assert triton_passage["chunk_id"] == passage.chunk_id
         assert triton_passage["score"] == pytest.approx(passage.similarity, abs=1e-6)

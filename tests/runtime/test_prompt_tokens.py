@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from pipelines.errors import UserError
 from pipelines.runtime import prompt_tokens, rendering
 from pipelines.runtime.rendering import Messages
-from pipelines.training import base_model, packaged_model, worker
+from pipelines.training import base_model, batches, packaged_model, worker
 
 START, END, TEXT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 # ChatML; a tool's answer stands between tokens that the tokenizer does not call special.
@@ -169,7 +169,7 @@ def test_training_reads_a_prompt_as_the_triton_model_reads_what_it_is_sent(
     served_tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     request = rendering.pack(messages)
     tokens = prompt_tokens.prompt_tokens(served_tokenizer, rendering.unpack(request, True))
-    num_prompt_tokens = example["labels"].count(worker.IGNORE_LABEL)
+    num_prompt_tokens = example["labels"].count(batches.IGNORE_LABEL)
     assert example["input_ids"][:num_prompt_tokens] == tokens
     answer = example["input_ids"][num_prompt_tokens:]
     assert control_numbers(chat, answer) == [chat.eos_token_id] == answer[-1:]

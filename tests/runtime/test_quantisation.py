@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipelines.config.base import MadeModel
-from pipelines.runtime import generation, quantisation
+from pipelines.runtime import quantisation, transformers_engine
 from pipelines.training import base_model
 
 TINY = MadeModel(
@@ -29,14 +29,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_model_has_full_parity_with_itself(folder: Path) -> None:
-    model = generation.load(folder, precision="fp32")
-    same_model = generation.load(folder, precision="fp32")
+    model = transformers_engine.load(folder, precision="fp32")
+    same_model = transformers_engine.load(folder, precision="fp32")
     assert quantisation.parity(model, same_model, PROMPTS, 8, 4) == (4, 1.0, 1.0, [])
 
 
 def test_changed_weights_show_in_tokens_and_answers(folder: Path) -> None:
-    exact = generation.load(folder, precision="fp32")
-    noisy = generation.load(folder, precision="fp32")
+    exact = transformers_engine.load(folder, precision="fp32")
+    noisy = transformers_engine.load(folder, precision="fp32")
     torch.manual_seed(7)
     with torch.no_grad():
         for weight in noisy.model.parameters():
@@ -48,5 +48,5 @@ def test_changed_weights_show_in_tokens_and_answers(folder: Path) -> None:
 
 
 def test_no_prompts_are_no_parity(folder: Path) -> None:
-    model = generation.load(folder, precision="fp32")
+    model = transformers_engine.load(folder, precision="fp32")
     assert quantisation.parity(model, model, [], 8, 4)[:2] == (0, 0.0)

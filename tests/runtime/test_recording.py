@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pipelines.config.base import MadeModel
-from pipelines.runtime import generation, recording
-from pipelines.runtime.generation import Generator
+from pipelines.runtime import recording, transformers_engine
+from pipelines.runtime.transformers_engine import TransformersGenerator as Generator
 from pipelines.training import base_model
 
 TINY = MadeModel(
@@ -26,7 +26,7 @@ TEXT = "The gate refuses a worse candidate. A release is a decision by a person.
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     folder: Path = tmp_path_factory.mktemp("tiny") / "base"
     base_model.make([TEXT * 30], TINY, 7, folder)
-    return generation.load(folder, precision="fp32")
+    return transformers_engine.load(folder, precision="fp32")
 
 
 @pytest.mark.parametrize(("rows", "tokens"), [(1, 2), (1, 30), (7, 90), (16, 20)])
@@ -34,13 +34,14 @@ def test_a_recorded_step_is_the_models_own_to_the_bit_for_any_number_of_rows_and
     generator: Generator, rows: int, tokens: int
 ) -> None:
     assert isinstance(generator.step, torch.jit.ScriptFunction)
-    own = partial(generation.own_step, generator.model)
+    own = partial(transformers_engine.own_step, generator.model)
     inputs = recording.example(generator.model, own, rows, tokens)
     with torch.inference_mode():
-        token, cache = generator.step(*inputs)
-        own_token, own_cache = own(*inputs)
+        token, log_probability, cache = generator.step(*inputs)
+        own_token, own_log_probability, own_cache = own(*inputs)
     pairs = zip(cache, own_cache, strict=True)
     assert token.tolist() == own_token.tolist()
+    assert log_probability.tolist() == own_log_probability.tolist()
     assert all(torch.equal(part, own_part) for part, own_part in pairs)
 
 

@@ -31,10 +31,11 @@ from pipelines.contracts.vectors import vectors as vectors_schema
 from pipelines.contracts.verdict import Verdict
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Prompt
-from pipelines.runtime import generation
+from pipelines.runtime import transformers_engine
 from pipelines.serving import live_server, model_repository
 from pipelines.serving.triton_connection import Triton
 from pipelines.training import base_model
+from pipelines.training.answer_engine import Engine
 from pipelines.vectorstore import build_index, load_encoder, locate_encoder, open_index
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,9 @@ EXPORT = ExportConfig(
     search_timeout_seconds=2.0,
     max_requests_at_once=32,
     quantisation="none",
-    parity=ParityConfig(num_prompts=10, min_same_tokens=0.9, min_same_answers=0.5),
+    parity=ParityConfig(
+        num_prompts=10, num_engine_prompts=10, min_same_tokens=0.9, min_same_answers=0.5
+    ),
     vllm=VllmConfig(
         repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1
     ),
@@ -81,6 +84,7 @@ PROOF = {
 EVALUATE = EvaluateConfig(
     top_k=5,
     num_passages=2,
+    max_prompt_tokens=200,
     max_new_tokens=24,
     batch_size=8,
     precision="fp32",
@@ -124,6 +128,7 @@ def chunk(number: int, text: str) -> dict[str, Any]:
         "uri": f"handbook/{number}.md",
         "title": "T",
         "headings": ["T", f"H{number}"],
+        "table_head": None,
         "text": text,
         "start": 10 * number,
         "end": 10 * number + len(text),
@@ -161,7 +166,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lora = LoraConfig(
         r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
-    base = generation.load(folder / "base").model
+    base = transformers_engine.load(folder / "base").model
     get_peft_model(base, lora).save_pretrained(folder / "adapter")
     prompts.save(TEMPLATE, folder / "adapter")
     write_index_files(folder)
@@ -209,6 +214,7 @@ def export(models: Path) -> Callable[..., ReleaseRecord]:
         receipt: Receipt,
         release_id: str,
         config: ExportConfig = EXPORT,
+        engine: Engine = "openvino",
         **settings: Any,
     ) -> ReleaseRecord:
         parts = model_repository.Parts(
@@ -218,6 +224,8 @@ def export(models: Path) -> Callable[..., ReleaseRecord]:
             receipt,
             TEMPLATE,
             ["I cannot help with that."],
+            engine,
+            limits=None,
         )
         weights = model_repository.write(config, EVALUATE, parts, target)
         model_repository.name(target, config.version, release_id)
@@ -235,7 +243,7 @@ def evaluated(models: Path) -> Callable[[Receipt], list[dict[str, Any]]]:
 
     def evaluate(receipt: Receipt) -> list[dict[str, Any]]:
         encoder = load_encoder(locate_encoder(ENCODER, None), "fp32", 16384)
-        generator = generation.load(models / "base", models / "adapter", "fp32")
+        generator = transformers_engine.load(models / "base", models / "adapter", "fp32")
         texts = [TEMPLATE.render(question, []) for question in QUESTIONS]
         answers = generator.answer(texts, EVALUATE.max_new_tokens, EVALUATE.batch_size)
         vectors = encoder.encode(QUESTIONS)
@@ -313,6 +321,10 @@ def candidate(
         "topic": "t",
         "style": "plain",
         "page": None,
+        "alternatives": [],
+        "evidence": None,
+        "documents": None,
+        "withheld": None,
         "retrieved": [],
         "num_prompt_tokens": 1,
         **dict.fromkeys(METRICS, None),

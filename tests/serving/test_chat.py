@@ -11,8 +11,8 @@ from pipelines.config.serve import Prices, ServeConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Message, Prompt
-from pipelines.runtime import generation
-from pipelines.runtime.generation import Generator
+from pipelines.runtime import rendering, transformers_engine
+from pipelines.runtime.transformers_engine import TransformersGenerator as Generator
 from pipelines.serving import client, live_routes, live_server, model_repository
 from pipelines.vectorstore import load_encoder, locate_encoder, open_index
 from tests.serving.conftest import ENCODER, EVALUATE, EXPORT, QUESTIONS, change_settings
@@ -68,6 +68,8 @@ def receipt(serving: Path, chat_models: Path) -> Iterator[Receipt]:
         receipt,
         CHAT,
         ["I cannot help with that."],
+        "openvino",
+        limits=None,
     )
     target = Path("export")
     model_repository.write(EXPORT, EVALUATE, parts, target)
@@ -88,7 +90,7 @@ def test_triton_reads_the_tokens_and_writes_the_answers_of_evaluation_whatever_i
     receipt: Receipt, chat_models: Path
 ) -> None:
     questions = [*QUESTIONS[:6], *HOSTILE_QUESTIONS]
-    generator = generation.load(chat_models / "base", chat_models / "adapter", "fp32")
+    generator = transformers_engine.load(chat_models / "base", chat_models / "adapter", "fp32")
     encoder = load_encoder(locate_encoder(ENCODER, None), "fp32", 16384)
     messages = []
     with open_index(
@@ -96,7 +98,8 @@ def test_triton_reads_the_tokens_and_writes_the_answers_of_evaluation_whatever_i
     ) as index:
         for question, vector in zip(questions, encoder.encode(questions), strict=True):
             passages = index.search(question, vector, EVALUATE.top_k)[: EVALUATE.num_passages]
-            messages.append(CHAT.render(question, [passage.text for passage in passages]))
+            texts = [rendering.shown_text(passage.title, passage.text) for passage in passages]
+            messages.append(CHAT.render(question, texts))
     expected = generator.answer(messages, EVALUATE.max_new_tokens, EVALUATE.batch_size)
     answers = list(map(client.ask, questions))
     assert [answer.text for answer in answers] == [answer.text for answer in expected]

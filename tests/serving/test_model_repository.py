@@ -21,8 +21,9 @@ from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.errors import UserError
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Message, Prompt
-from pipelines.runtime import FOLDER, generation, rendering
+from pipelines.runtime import FOLDER, rendering, transformers_engine
 from pipelines.runtime.generation import Answer
+from pipelines.runtime.withholding import Limits
 from pipelines.serving import model_repository
 from pipelines.training import base_model
 
@@ -40,7 +41,9 @@ CONFIG = ExportConfig(
     search_timeout_seconds=2.0,
     max_requests_at_once=32,
     quantisation="none",
-    parity=ParityConfig(num_prompts=10, min_same_tokens=0.9, min_same_answers=0.5),
+    parity=ParityConfig(
+        num_prompts=10, num_engine_prompts=10, min_same_tokens=0.9, min_same_answers=0.5
+    ),
     vllm=VllmConfig(
         repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1
     ),
@@ -48,6 +51,7 @@ CONFIG = ExportConfig(
 EVALUATE = EvaluateConfig(
     top_k=5,
     num_passages=2,
+    max_prompt_tokens=200,
     max_new_tokens=9,
     batch_size=8,
     precision="fp32",
@@ -55,6 +59,7 @@ EVALUATE = EvaluateConfig(
     grounded_similarity=0.5,
     seed=7,
 )
+LIMITS = Limits(refusal="Not there.", min_support=0.5, min_log_probability=-0.25)
 PROMPT = Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage="")
 CHAT = Prompt(
     name="chat-v1",
@@ -64,6 +69,7 @@ CHAT = Prompt(
         Message(role="user", content="{passages}Q: {question}"),
     ],
     passage="{text}\n",
+    refusal="Not there.",
 )
 TINY = MadeModel(
     vocabulary_size=400,
@@ -87,7 +93,7 @@ def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lora = LoraConfig(
         r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
-    base = generation.load(folder / "base").model
+    base = transformers_engine.load(folder / "base").model
     get_peft_model(base, lora).save_pretrained(folder / "adapter")
     prompts.save(PROMPT, folder / "adapter")
     (folder / "encoder").mkdir()
@@ -121,6 +127,8 @@ def parts(folder: Path, encoder_digest: str = "") -> model_repository.Parts:
         receipt,
         PROMPT,
         ["I cannot help with that."],
+        "transformers",
+        LIMITS,
     )
 
 
@@ -197,11 +205,13 @@ def test_the_runtime_imports_nothing_else_of_ours(triton: Path) -> None:
 
 def test_the_merged_weights_answer_as_base_and_adapter_do(parts_folder: Path) -> None:
     questions = ["Question: Documents?\nAnswer:", "Question: small\nAnswer:"]
-    merged = generation.load(parts_folder / "triton/generator/3/weights").answer(questions, 9, 2)
-    assert merged == generation.load(parts_folder / "base", parts_folder / "adapter").answer(
+    merged = transformers_engine.load(parts_folder / "triton/generator/3/weights").answer(
         questions, 9, 2
     )
-    assert merged != generation.load(parts_folder / "base").answer(questions, 9, 2)
+    assert merged == transformers_engine.load(
+        parts_folder / "base", parts_folder / "adapter"
+    ).answer(questions, 9, 2)
+    assert merged != transformers_engine.load(parts_folder / "base").answer(questions, 9, 2)
 
 
 def test_tritons_own_parser_reads_the_configuration_with_batching_and_warm_up(triton: Path) -> None:
@@ -225,6 +235,7 @@ def test_tritons_own_parser_reads_the_configuration_with_batching_and_warm_up(tr
         "answer",
         "num_prompt_tokens",
         "num_new_tokens",
+        "mean_log_probability",
         "final",
     ]
     (warm,) = config.model_warmup
@@ -243,7 +254,6 @@ def test_tritons_own_parser_reads_the_configuration_with_batching_and_warm_up(tr
         "settings.json",
         "prompt.yaml",
         "weights/config.json",
-        "weights/model.safetensors",
         "weights/tokenizer.json",
         "weights/tokenizer_config.json",
     ],
@@ -255,9 +265,16 @@ def test_a_missing_file_is_refused_by_name(triton: Path, name: str) -> None:
     assert str(caught.value) == f"{triton}/generator/3: is incomplete: {name} missing"
 
 
+def test_missing_weights_are_refused_by_both_names_that_they_may_have(triton: Path) -> None:
+    (triton / "generator/3/weights/model.safetensors").unlink()
+    message = "weights: is incomplete: model.safetensors or openvino_model.xml missing$"
+    with pytest.raises(UserError, match=message):
+        model_repository.check(triton)
+
+
 def test_a_missing_version_folder_and_a_missing_model_are_refused(triton: Path) -> None:
     shutil.rmtree(triton / "generator/3")
-    num_files = 1 + len(RUNTIME) + 6  # model.py and settings.json, prompt.yaml, four of weights
+    num_files = 1 + len(RUNTIME) + 5  # model.py and settings.json, prompt.yaml, three of weights
     message = (
         "generator/3: is incomplete: model.py, runtime/__init__.py, runtime/arrays.py "
         f"and {num_files - 3} more missing"
@@ -346,6 +363,7 @@ def test_the_assistant_goes_by_what_evaluate_measured_and_says_its_release(trito
     assert (settings["collection"], settings["release_id"]) == ("Chunks_1", "r-1")
     assert settings["prompt"] == PROMPT.prompt
     assert settings["refusals"] == ["I cannot help with that."]
+    assert Limits(**settings["withholding"]) == LIMITS
 
 
 def vllm(lora: Literal["merged", "listed"]) -> ExportConfig:
@@ -413,7 +431,7 @@ def test_messages_go_to_the_generator_as_they_are_with_the_chat_template_beside_
     assert (assistant["control_tokens"], generator["takes_messages"]) == ([], True)
     warm_up = (target / "generator/warmup/question").read_bytes()[4:].decode()  # after its length
     messages = rendering.unpack(warm_up, holds_messages=True)
-    served = generation.load(target / "generator/3/weights")
+    served = transformers_engine.load(target / "generator/3/weights")
     tokens = served.row(messages, 1).prompt
     assert served.tokenizer.decode(tokens) == (
         "<s>system: Be brief.</s>user: Q: How do I begin?</s>assistant:"
@@ -461,7 +479,7 @@ def test_a_listed_adapter_stands_beside_the_base_models_weights(
 
     def answers(base: Path, adapter: Path | None = None) -> list[Answer]:
         questions = ["Question: What is this?\nAnswer:"] * 2
-        return generation.load(base, adapter).answer(questions, 9, 2)
+        return transformers_engine.load(base, adapter).answer(questions, 9, 2)
 
     base = parts_folder / "base"
     assert answers(generator / "weights") == answers(base)

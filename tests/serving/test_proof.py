@@ -38,7 +38,7 @@ def sound(
     chunks = models / "chunks.parquet"
     vectors = models / "vectors.parquet"
     receipt = vectorstore.build_index(chunks, vectors, keep=3, sample=4, hybrid_alpha=0.7)
-    return export(Path("sound"), receipt, "r-sound"), evaluated(receipt)
+    return export(Path("sound"), receipt, "r-sound", engine="transformers"), evaluated(receipt)
 
 
 def prove(folder: Path, sound: Sound) -> Proof:

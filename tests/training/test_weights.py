@@ -7,7 +7,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from pipelines.config.base import MadeModel
-from pipelines.runtime import generation
+from pipelines.runtime import transformers_engine
 from pipelines.training import base_model, weights
 
 TINY = MadeModel(
@@ -67,19 +67,21 @@ def test_an_untrained_adapter_is_zero_and_without_effect_and_a_different_one_is_
     base_folder = tmp_path / "base"
     adapter_folder = tmp_path / "adapter"
     base_model.make(["Documents make a small model. " * 40], TINY, 7, base_folder)
-    base = generation.load(base_folder)
+    base = transformers_engine.load(base_folder)
     torch.manual_seed(7)
     settings = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    get_peft_model(generation.load(base_folder).model, settings).save_pretrained(adapter_folder)
+    get_peft_model(transformers_engine.load(base_folder).model, settings).save_pretrained(
+        adapter_folder
+    )
     assert violations(adapter_folder) == ["adapter is not zero"]
     prompts = ["Documents", "small model"]
-    effect = weights.effect(base, generation.load(base_folder, adapter_folder), prompts)
+    effect = weights.effect(base, transformers_engine.load(base_folder, adapter_folder), prompts)
     assert (effect.passed, effect.observed) == (False, "0 of 2 prompts")
     file = adapter_folder / "adapter_model.safetensors"
     tensors = {name: torch.full_like(tensor, 0.5) for name, tensor in load_file(file).items()}
     save_file(tensors, file)
     assert violations(adapter_folder) == []
-    effect = weights.effect(base, generation.load(base_folder, adapter_folder), prompts)
+    effect = weights.effect(base, transformers_engine.load(base_folder, adapter_folder), prompts)
     assert (effect.passed, effect.observed) == (True, "2 of 2 prompts")
 
 

@@ -47,6 +47,7 @@ def write_source(folder: Path, vector_by_text: dict[str, list[float]]) -> Source
             "uri": f"book/{text}.md",
             "title": "Book",
             "headings": ["Book", text],
+            "table_head": None,
             "text": text,
             "start": 10 * number,
             "end": 10 * number + 9,

@@ -1,5 +1,6 @@
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,12 +27,13 @@ FACTS = {
     "precision": "fp32",
     "dimensions": "2",
 }
-CHUNK = {
+CHUNK: dict[str, Any] = {
     "chunk_id": "c-0",
     "doc_id": "c",
     "uri": "book/a.md",
     "title": "",
     "headings": [],
+    "table_head": None,
     "start": 0,
     "end": 9,
     "pages": [],

@@ -60,7 +60,7 @@ def write_texts(folder: Path, texts: list[Text]) -> Source:
     folder.mkdir()
     source = Source(folder / "chunks.parquet", folder / "vectors.parquet")
     chunk = {"doc_id": "c", "uri": "book.md", "title": "", "headings": [], "start": 0, "end": 9,
-             "pages": [], "num_tokens": 3, "digest": ""}  # fmt: skip
+             "table_head": None, "pages": [], "num_tokens": 3, "digest": ""}  # fmt: skip
     chunks = [{**chunk, "chunk_id": text.name, "text": text.text} for text in texts]
     vectors = [{"chunk_id": text.name, "vector": text.vector.tolist()} for text in texts]
     facts = {**FACTS, "dimensions": str(DIMENSIONS)}

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,11 +51,12 @@ def test_hybrid_alpha_weighs_the_words_of_a_question_against_its_vector(
 def test_a_passage_has_the_numbers_of_the_pages_that_it_lies_on(
     serving: Path, tmp_path: Path
 ) -> None:
-    chunk = {
+    chunk: dict[str, Any] = {
         "doc_id": "c",
         "uri": "book/a.pdf",
         "title": "",
         "headings": [],
+        "table_head": None,
         "start": 0,
         "end": 9,
         "num_tokens": 3,

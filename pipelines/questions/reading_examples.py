@@ -1,0 +1,116 @@
+"""Training examples of reading: each prompt shows what retrieval really finds for its question.
+
+The model learns to pick the passage that answers, wherever it stands, to ignore the others, and to
+refuse if none answers.
+"""
+
+import random
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from pipelines.config.examples import ExamplesConfig
+from pipelines.questions.document_questions import DocumentQuestion, contains
+from pipelines.questions.golden import DOCUMENTS
+from pipelines.questions.training_examples import Example, Split
+
+NUM_CANDIDATES = 20  # passages looked at for each question
+
+
+@dataclass(frozen=True)
+class Source:
+    """A passage that retrieval finds, as examples need it."""
+
+    uri: str
+    text: str  # of the chunk
+    prompt_text: str  # what the prompt says
+
+
+Retrieve = Callable[[str], list[Source]]  # question -> passages, best first
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the examples are made from."""
+
+    questions: Sequence[DocumentQuestion]  # of training
+    evidence: dict[str, list[Source]]  # page -> all its passages
+    hidden_pages: Collection[str]  # documents of the unseen golden questions, never shown
+    refusal: str  # what the model is to say if no passage answers
+    retrieve: Retrieve
+
+
+def build(reading: Reading, config: ExamplesConfig) -> list[Example]:
+    """One example per question, and for some another one whose evidence is left out."""
+    dice = random.Random(config.seed)
+    num_validation = round(config.validation_share * len(reading.questions))
+    numbers = dice.sample(range(len(reading.questions)), num_validation)
+    validation_ids = {reading.questions[number].id for number in numbers}
+    examples: list[Example] = []
+    for question in reading.questions:
+        split: Split = "validation" if question.id in validation_ids else "train"
+        examples += _build_question(question, split, reading, config, dice)
+    return examples
+
+
+def _build_question(
+    question: DocumentQuestion,
+    split: Split,
+    reading: Reading,
+    config: ExamplesConfig,
+    dice: random.Random,
+) -> list[Example]:
+    passages = visible(reading.retrieve(question.question), reading.hidden_pages)
+    count = config.num_passages
+    refused = Example(
+        DOCUMENTS, question.question, reading.refusal, split, kind="unanswerable", passages=()
+    )
+    if not question.is_answerable:
+        return [replace(refused, passages=_prompt_texts(passages[:count]))]
+    best = _with_evidence(question, passages, reading, count)
+    if split == "train" and dice.random() < config.shuffled_share:
+        dice.shuffle(best)
+    answered = replace(
+        refused, completion=question.answers[0], kind="document", passages=_prompt_texts(best)
+    )
+    if dice.random() >= config.left_out_share:
+        return [answered]
+    rest = [passage for passage in passages if not _answers(passage, question)]
+    left_out = replace(refused, passages=_prompt_texts(rest[:count]), is_variant=True)
+    return [answered, left_out]
+
+
+def visible(passages: Sequence[Source], hidden_pages: Collection[str]) -> list[Source]:
+    """Those that training may show."""
+    return [passage for passage in passages if passage.uri not in hidden_pages]
+
+
+def _with_evidence(
+    question: DocumentQuestion, passages: Sequence[Source], reading: Reading, count: int
+) -> list[Source]:
+    """The best passages; the last gives way to the evidence if retrieval has not found it."""
+    best = list(passages[:count])
+    if any(_holds_evidence(passage, question) for passage in best):
+        return best
+    for passage in reading.evidence.get(question.page, []):
+        if _holds_evidence(passage, question):
+            return [*best[: count - 1], passage]
+    # The evidence lies across two passages: the answer alone must do.
+    for passage in reading.evidence.get(question.page, []):
+        if contains(passage.text, question.answers[0]):
+            return [*best[: count - 1], passage]
+    return best
+
+
+def _holds_evidence(passage: Source, question: DocumentQuestion) -> bool:
+    return contains(passage.text, question.evidence or "")
+
+
+def _answers(passage: Source, question: DocumentQuestion) -> bool:
+    """Whether a passage may answer the question: it holds the evidence or an answer."""
+    if _holds_evidence(passage, question):
+        return True
+    return any(contains(passage.text, answer) for answer in question.answers)
+
+
+def _prompt_texts(passages: Sequence[Source]) -> tuple[str, ...]:
+    return tuple(passage.prompt_text for passage in passages)

@@ -1,0 +1,61 @@
+"""Golden questions with the prompts that the served assistant makes of them."""
+
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+from pipelines import files
+from pipelines.config import params
+from pipelines.config.evaluate import EvaluateConfig
+from pipelines.contracts.receipt import Receipt
+from pipelines.decision.systems import Case
+from pipelines.questions import golden, prompts
+from pipelines.questions.golden import Golden
+from pipelines.runtime import generation
+from pipelines.runtime.rendering import ModelInput
+from pipelines.vectorstore import load_encoder, locate_encoder, open_index
+
+TEMPLATE = Path("models/triton/generator/1/prompt.yaml")
+BASE = Path("models/base")
+GOLDEN = Path("data/golden")
+QA = Path("data/qa")
+RECEIPT = Path("data/index.json")
+CHUNKS = Path("data/chunks.parquet")
+VECTORS = Path("data/vectors.parquet")
+MAX_BATCH_TOKENS = 16384  # of the encoder
+SEED = 7
+
+
+class Request(NamedTuple):
+    """A question, and its prompt with the passages that the search finds."""
+
+    question: str
+    prompt: ModelInput
+
+
+def sample(count: int) -> list[Request]:
+    """So many golden questions of all kinds, at most as many as there are."""
+    template = prompts.load(TEMPLATE)
+    questions = golden.load_all(GOLDEN, QA, template.refusal)
+    random.Random(SEED).shuffle(questions)
+    config = params.load().section(EvaluateConfig)
+    tokenizer = generation.tokenizer_of(BASE)
+    requests: list[Request] = []
+    for case in _retrieve(questions[:count], config.num_passages):
+        question = case.question.question
+        passages = case.prompt_texts(config.num_passages)
+        prompt = template.fit(question, passages, tokenizer, config.max_prompt_tokens).prompt
+        requests.append(Request(question, prompt))
+    return requests
+
+
+def _retrieve(questions: list[Golden], num_passages: int) -> list[Case]:
+    receipt = files.read_json(RECEIPT, Receipt)
+    folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
+    encoder = load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
+    vectors = encoder.encode([question.question for question in questions])
+    cases: list[Case] = []
+    with open_index(receipt, CHUNKS, VECTORS) as index:
+        for question, vector in zip(questions, vectors, strict=True):
+            cases.append(Case(question, index.search(question.question, vector, num_passages)))
+    return cases
