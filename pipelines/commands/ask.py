@@ -23,7 +23,7 @@ from pipelines.questions.golden import Golden
 from pipelines.serving import client
 from pipelines.serving.client import Answer, Question
 from pipelines.training import answer_engine
-from pipelines.vectorstore import Passage, load_encoder, locate_encoder, open_index
+from pipelines.vectorstore import Passage, open_retriever
 
 BASE = Path("models/base")
 ADAPTER = Path("models/adapter")
@@ -32,7 +32,6 @@ CALIBRATION = Path("data/reports/calibration.json")
 RECEIPT = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
-MAX_BATCH_TOKENS = 16384  # of the encoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,8 +106,5 @@ def _ask_candidate(text: str) -> None:
 
 def _retrieve(question: str, limit: int) -> list[Passage]:
     receipt = files.read_json(RECEIPT, Receipt)
-    folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    encoder = load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
-    (vector,) = encoder.encode([question])
-    with open_index(receipt, CHUNKS, VECTORS) as index:
-        return index.search(question, vector, limit)
+    with open_retriever(receipt, CHUNKS, VECTORS) as retriever:
+        return retriever.find(question, limit)

@@ -37,7 +37,7 @@ from pipelines.questions.prompts import Prompt
 from pipelines.questions.reading_examples import Source
 from pipelines.runtime import rendering
 from pipelines.training import answer_engine
-from pipelines.vectorstore import Encoder, Index, load_encoder, locate_encoder, open_index
+from pipelines.vectorstore import Retriever, open_retriever
 
 RECEIPT = Path("data/index.json")
 CHUNKS_FILE = Path("data/chunks.parquet")
@@ -46,7 +46,6 @@ BASE = Path("models/base")
 ADAPTER = Path("models/adapter")
 PROMPTS = Path("data/prompts")
 PAGE = Path("data/reports/drafts.html")
-MAX_BATCH_TOKENS = 16384  # of the encoder
 PASSAGES_AT_ONCE = 8  # of which drafts are kept together: a kill loses at most these
 MIN_PASSAGE_WORDS = 25  # a shorter passage says too little to ask about
 KEYS = {"a": "accept", "e": "edit", "r": "reject", "s": "skip", "q": "quit"}
@@ -100,11 +99,11 @@ def _draft(target: int, page: str | None, values: Params) -> None:
     num_drafts = 0
     drops: Counter[Drop] = Counter()
     with (
-        _open_retrieval() as (index, encoder, passages),
+        _open_retrieval() as (retriever, passages),
         tqdm(total=target, desc="drafts", unit="", mininterval=1) as bar,
     ):
         queue = _queue(passages, page, pair.proposer.name, config.seed)
-        trip = _round_trip(values, template, pair, index, encoder)
+        trip = _round_trip(values, template, pair, retriever)
         for start in range(0, len(queue), PASSAGES_AT_ONCE):
             group = queue[start : start + PASSAGES_AT_ONCE]
             pairs, num_unreadable = _propose(group, start, pair.proposer, config)
@@ -147,17 +146,15 @@ def _load_teachers(config: DraftConfig, generation: GenerationConfig) -> Pair:
 
 
 @contextmanager
-def _open_retrieval() -> Iterator[tuple[Index, Encoder, list[Passage]]]:
-    """The index, its encoder, and all passages. Raises UserError if there is no index yet."""
+def _open_retrieval() -> Iterator[tuple[Retriever, list[Passage]]]:
+    """The index, and all its passages. Raises UserError if there is no index yet."""
     receipt = files.read_json(RECEIPT, Receipt)
     passages: list[Passage] = []
     for row in files.read(CHUNKS_FILE, CHUNKS):
         shown = rendering.shown_text(row["title"], row["text"])
         passages.append(Passage(row["chunk_id"], Source(row["uri"], row["text"], shown)))
-    folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    encoder = load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
-    with open_index(receipt, CHUNKS_FILE, VECTORS) as index:
-        yield index, encoder, passages
+    with open_retriever(receipt, CHUNKS_FILE, VECTORS) as retriever:
+        yield retriever, passages
 
 
 def _queue(passages: Sequence[Passage], page: str | None, teacher: str, seed: int) -> list[Passage]:
@@ -182,15 +179,12 @@ def _queue(passages: Sequence[Passage], page: str | None, teacher: str, seed: in
     return [passage for _, _, passage in ranked]
 
 
-def _round_trip(
-    values: Params, template: Prompt, pair: Pair, index: Index, encoder: Encoder
-) -> RoundTrip:
+def _round_trip(values: Params, template: Prompt, pair: Pair, retriever: Retriever) -> RoundTrip:
     examples = values.section(ExamplesConfig)
 
     def retrieve(question: str) -> list[Source]:
-        (vector,) = encoder.encode([question])
         sources: list[Source] = []
-        for hit in index.search(question, vector, examples.num_passages + PASSAGES_AT_ONCE):
+        for hit in retriever.find(question, examples.num_passages + PASSAGES_AT_ONCE):
             shown = rendering.shown_text(hit.title, hit.text)
             sources.append(Source(hit.uri, hit.text, shown))
         return sources

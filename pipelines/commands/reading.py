@@ -7,7 +7,6 @@ taken, since the files are tracked by Git: texts of others are not ours to copy.
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipelines import files
 from pipelines.contracts.chunks import CHUNKS
@@ -17,12 +16,11 @@ from pipelines.questions import consistency, reading_set
 from pipelines.questions.document_questions import DocumentQuestion, contains
 from pipelines.questions.reading_examples import Source
 from pipelines.questions.reading_set import Hit
-from pipelines.vectorstore import Index, load_encoder, locate_encoder, open_index
+from pipelines.vectorstore import Retriever, open_retriever
 
 RECEIPT = Path("data/index.json")
 CHUNKS_FILE = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
-MAX_BATCH_TOKENS = 16384
 OWN_SOURCES = ("handbook", "faq")
 NUM_CANDIDATES = 20  # passages retrieved for a question
 NUM_TRAINING = 6  # of these, kept for a training question: enough to leave the evidence out
@@ -41,18 +39,14 @@ def run() -> None:
     hidden_pages = questions.unseen_pages()
     writer = reading_set.Writer()
     receipt = files.read_json(RECEIPT, Receipt)
-    encoder = load_encoder(
-        locate_encoder(receipt.encoder.model, receipt.encoder.revision), "fp32", MAX_BATCH_TOKENS
-    )
-    # Encoded all together, which is many times faster than one by one.
-    vectors = encoder.lookup([item.question for item in items])
-    with open_index(receipt, CHUNKS_FILE, VECTORS) as index:
+    with open_retriever(receipt, CHUNKS_FILE, VECTORS) as retriever:
+        retriever.encode([item.question for item in items])
         for question in training:
-            hits = _visible(_find(question, index, vectors), hidden_pages)
+            hits = _visible(_find(question, retriever), hidden_pages)
             evidence = by_page.get(question.page, [])
             writer.add("training", question, _with_evidence(question, hits, evidence))
         for question in golden:
-            writer.add("golden", question, _find(question, index, vectors)[:NUM_GOLDEN])
+            writer.add("golden", question, _find(question, retriever)[:NUM_GOLDEN])
     for name, count in writer.write().items():
         print(f"{reading_set.FOLDER}/{name}: {count} lines")
 
@@ -77,11 +71,9 @@ def _require_pages(questions: Sequence[DocumentQuestion], pages: Collection[str]
         )
 
 
-def _find(question: DocumentQuestion, index: Index, vectors: dict[str, Any]) -> list[Hit]:
-    """`vectors`: question -> its unit vector."""
-    vector = vectors[question.question]
+def _find(question: DocumentQuestion, retriever: Retriever) -> list[Hit]:
     hits: list[Hit] = []
-    for passage in index.search(question.question, vector, NUM_CANDIDATES):
+    for passage in retriever.find(question.question, NUM_CANDIDATES):
         if _is_own(passage.uri):
             source = Source(passage.uri, passage.text, "")
             hits.append(Hit(source, passage.title, passage.similarity))

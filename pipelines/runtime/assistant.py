@@ -22,6 +22,7 @@ from . import (
     engines,
     exchange,
     guard,
+    late_interaction,
     passage_search,
     peer,
     rendering,
@@ -175,11 +176,25 @@ class TritonPythonModel:
             raise RequestError(Status.REJECTED, problem)
 
     def _search(self, question: str, vector: Any) -> Passages:
+        """The best passages, as vectorstore/retrieval.py finds them for evaluation."""
+        limit = self.settings["top_k"]
+        weight = self.settings["rerank_weight"]
+        num_candidates = late_interaction.num_candidates(limit, weight)
         alpha = self.settings["hybrid_alpha"]
         try:
-            return self.index.search(question, vector.tolist(), alpha, self.settings["top_k"])
+            passages = self.index.search(question, vector.tolist(), alpha, num_candidates)
         except passage_search.SearchError as error:
             raise RequestError(Status.FAILED, str(error)) from error
+        if weight > 0:
+            passages = self._reorder(question, passages, weight)
+        return passages[:limit]
+
+    def _reorder(self, question: str, passages: Passages, weight: float) -> Passages:
+        best = passages[: late_interaction.NUM_REORDERED]
+        texts = [late_interaction.passage_text(hit["headings"], hit["text"]) for hit in best]
+        scores = [float(value) for value in self._embed(texts, "score", question).reshape(-1)]
+        positions = late_interaction.order(scores, weight)
+        return [*[best[position] for position in positions], *passages[len(best) :]]
 
     def _read(self, job: Job, texts: list[str]) -> dict[str, Any]:
         """The answer from as many of the best passages as fit, as `evaluate` shows them."""
@@ -252,19 +267,26 @@ class TritonPythonModel:
         )
 
     def _encode(self, texts: list[str]) -> Any:
-        """Unit vectors of texts by this release's embedder, a few at a time."""
+        """Unit vectors of texts."""
+        return self._embed(texts, "vector")
+
+    def _embed(self, texts: list[str], output: str, question: str | None = None) -> Any:
+        """An output of this release's embedder, a row for each text, a few texts at a time."""
         parts = []
         size = min(TEXTS_AT_ONCE, self.settings["max_texts"])
         for start in range(0, len(texts), size):
-            rows = np.stack([arrays.text(text) for text in texts[start : start + size]])
-            parts.append(self._encode_batch(rows))
+            group = texts[start : start + size]
+            inputs = {"text": np.stack([arrays.text(text) for text in group])}
+            if question is not None:
+                inputs["question"] = np.stack([arrays.text(question)] * len(group))
+            parts.append(self._ask_embedder(inputs)[output])
         return np.concatenate(parts)
 
-    def _encode_batch(self, rows: Any) -> Any:
+    def _ask_embedder(self, inputs: dict[str, Any]) -> dict[str, Any]:
         model = f"embedder{self.suffix}"
         seconds = self.settings["timeout_seconds"]
         try:
-            return self.server.infer(model, self.version, {"text": rows}, seconds)["vector"]
+            return self.server.infer(model, self.version, inputs, seconds)
         except peer.PeerError as error:
             raise RequestError(Status.FAILED, str(error)) from error
 

@@ -1,8 +1,10 @@
 """The Triton model `embedder`: texts in, unit vectors out, as evaluate encodes questions.
 
 Input `text` (UTF-8, one per row). Output `vector` (float32, one row per text, as wide as the
-encoder's dimensions). The requests that Triton batched are encoded together, grouped by width
-(unit_vectors.py). The encoder's files are in this version's folder.
+encoder's dimensions). With the input `question`, the same in each row, the output is `score`
+instead: how well each text answers it (late_interaction.py). The requests that Triton batched are
+encoded together, grouped by width (unit_vectors.py). The encoder's files are in this version's
+folder.
 """
 
 import json
@@ -16,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
 from . import unit_vectors
+from .late_interaction import WordVectors
 
 
 class TritonPythonModel:
@@ -31,27 +34,59 @@ class TritonPythonModel:
         self.model = SentenceTransformer(str(folder / "encoder"), local_files_only=True).eval()
         if self.precision == "bf16":
             unit_vectors.halve(self.model)
+        self.words = WordVectors(self._encode_words)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response per request; an error concerns all requests of the batch."""
         texts: list[str] = []
         ends: list[int] = []
-        for request in requests:
-            rows = triton.get_input_tensor_by_name(request, "text").as_numpy().reshape(-1)
-            texts += [row.decode("utf-8", "replace") for row in rows]
+        responses: list[Any] = [None] * len(requests)
+        for number, request in enumerate(requests):
+            if triton.get_input_tensor_by_name(request, "question") is None:
+                texts += _texts(request, "text")
+            else:
+                responses[number] = self._score(request)
             ends.append(len(texts))
         parts = np.split(self._encode(texts), ends[:-1])
-        return [triton.InferenceResponse([triton.Tensor("vector", part)]) for part in parts]
+        for number, part in enumerate(parts):
+            if responses[number] is None:
+                responses[number] = triton.InferenceResponse([triton.Tensor("vector", part)])
+        return responses
+
+    def _score(self, request: Any) -> Any:
+        question = _texts(request, "question")[0]
+        scores = self.words.scores(question, _texts(request, "text"))
+        column = np.array(scores, dtype=np.float32).reshape(-1, 1)
+        return triton.InferenceResponse([triton.Tensor("score", column)])
 
     def _encode(self, texts: list[str]) -> Any:
         """Unit vectors, shape (texts, dimensions)."""
+        dimensions = int(self.model.get_embedding_dimension() or 0)
+        vectors: Any = np.zeros((len(texts), dimensions), dtype=np.float32)
+        for rows in self._group(texts):
+            group = [texts[row] for row in rows]
+            vectors[rows] = unit_vectors.of(self.model, group, self.precision)
+        return vectors
+
+    def _encode_words(self, texts: list[str]) -> list[Any]:
+        """The word vectors of each text, shape (words, dimensions)."""
+        result: list[Any] = [None] * len(texts)
+        for rows in self._group(texts):
+            group = [texts[row] for row in rows]
+            vectors = unit_vectors.words(self.model, group, self.precision)
+            for row, array in zip(rows, vectors, strict=True):
+                result[row] = array
+        return result
+
+    def _group(self, texts: list[str]) -> list[list[int]]:
+        """Positions of the texts that share one width."""
         rows_by_width: dict[int, list[int]] = {}
         for row, text in enumerate(texts):
             num_tokens = self.model.preprocess([text])["input_ids"].shape[1]
             rows_by_width.setdefault(unit_vectors.width(num_tokens), []).append(row)
-        dimensions = int(self.model.get_embedding_dimension() or 0)
-        vectors: Any = np.zeros((len(texts), dimensions), dtype=np.float32)
-        for rows in rows_by_width.values():
-            group = [texts[row] for row in rows]
-            vectors[rows] = unit_vectors.of(self.model, group, self.precision)
-        return vectors
+        return list(rows_by_width.values())
+
+
+def _texts(request: Any, name: str) -> list[str]:
+    rows = triton.get_input_tensor_by_name(request, name).as_numpy().reshape(-1)
+    return [row.decode("utf-8", "replace") for row in rows]

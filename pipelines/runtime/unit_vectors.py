@@ -28,6 +28,20 @@ def of(model: Any, texts: list[str], precision: str) -> Any:
     return torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy()
 
 
+def words(model: Any, texts: list[str], precision: str) -> list[Any]:
+    """The unit vectors of each text's tokens in their context: float32, shape (tokens, dimensions).
+
+    The texts share one `width`. Tokens that the model adds are left out.
+    """
+    import torch
+
+    inputs, features = outputs(model, texts, precision)
+    special = torch.tensor(model.tokenizer.all_special_ids, device=model.device)
+    is_word = inputs["attention_mask"].bool() & ~torch.isin(inputs["input_ids"], special)
+    unit = torch.nn.functional.normalize(features["token_embeddings"].float(), dim=2)
+    return [vectors[mask].cpu().numpy() for vectors, mask in zip(unit, is_word, strict=True)]
+
+
 def outputs(model: Any, texts: list[str], precision: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The model's inputs and all its outputs, for texts that share one `width`."""
     import torch

@@ -16,10 +16,12 @@ WARM_UP = "question"  # file in the model's folder `warmup`: one text as Triton 
 
 
 def embedder(config: ExportConfig, dimensions: int) -> str:
-    """Texts in batches of up to `max_texts`."""
+    """Texts in batches of up to `max_texts`; with a question they are scored against it."""
     model = _model(EMBEDDER, "python", config.max_texts, config.version)
     _add_inputs(model, {"text": "TYPE_STRING"})
+    _add_inputs(model, {"question": "TYPE_STRING"}, optional=True)
     model.output.add(name="vector", data_type=_type("TYPE_FP32"), dims=[dimensions])
+    _add_outputs(model, {"score": "TYPE_FP32"})
     model.dynamic_batching.max_queue_delay_microseconds = 0
     _set_instances(model, 1)
     _set_warm_up(model, "text")

@@ -203,6 +203,7 @@ def _settings(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts) -> d
         "top_k": evaluate.top_k,
         "num_passages": evaluate.num_passages,
         "hybrid_alpha": parts.receipt.hybrid_alpha,
+        "rerank_weight": parts.receipt.rerank_weight,
         "grounded_similarity": evaluate.grounded_similarity,
         "max_new_tokens": config.max_new_tokens,
         "max_question_characters": config.max_question_characters,

@@ -22,7 +22,6 @@ CHAMPION = Path("models/champion.json")
 REPORT = Path("data/reports/retrieval.json")
 GOLDEN = Path("data/golden")
 METRICS = ("hit_at_1", "hit_at_3", "hit_at_5", "mrr", "ndcg_at_10")
-TOKENS_AT_ONCE = 16384
 
 
 @dataclass(frozen=True)
@@ -104,18 +103,12 @@ def judge(config: GateConfig, metrics: dict[str, Interval]) -> Report:
 def _search(receipt: Receipt, questions: list[Golden], top_k: int) -> list[list[str]]:
     """The uris of the passages for each question, best first."""
     texts = [question.question for question in questions]
-    folder = vectorstore.locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    encoder = vectorstore.load_encoder(folder, receipt.encoder.precision, TOKENS_AT_ONCE)
     rankings: list[list[str]] = []
-    with vectorstore.open_index(receipt, CHUNKS, VECTORS) as index:
-        for text, vector in zip(texts, _encode(encoder, texts), strict=True):
-            passages = index.search(text, vector, top_k)
-            rankings.append([passage.uri for passage in passages])
+    with vectorstore.open_retriever(receipt, CHUNKS, VECTORS) as retriever:
+        retriever.encode(texts)
+        for text in texts:
+            rankings.append([passage.uri for passage in retriever.find(text, top_k)])
     return rankings
-
-
-def _encode(encoder: vectorstore.Encoder, texts: list[str]) -> list[vectorstore.Vectors]:
-    return list(encoder.encode(texts)) if texts else []
 
 
 def _write(receipt: Receipt, report: Report, metrics: dict[str, Interval]) -> None:

@@ -24,9 +24,7 @@ from pipelines.decision.systems import Case, Weights
 from pipelines.questions import golden, prompts, reading_set
 from pipelines.questions.golden import Golden
 from pipelines.training import answer_engine
-from pipelines.vectorstore import Encoder, Passage, load_encoder, locate_encoder, open_index
-
-MAX_BATCH_TOKENS = 16384  # of the encoder
+from pipelines.vectorstore import Encoder, Passage, open_retriever
 
 Seconds = dict[str, float]  # step -> its duration
 
@@ -73,12 +71,10 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     A bad number is recorded; it is never an error.
     """
     seconds: Seconds = {}
-    receipt = files.read_json(inputs.index, Receipt)
-    encoder = _load_encoder(receipt)
     questions = _load_questions(inputs)
     facts = json.loads((inputs.examples / "facts.json").read_text())
     with _stopwatch(seconds, "retrieval"):
-        cases = _retrieve(config.evaluate, inputs, questions, encoder)
+        cases, encoder = _retrieve(config.evaluate, inputs, questions)
     if facts["has_reading_set"]:
         cases = sorted([*cases, *_reading_cases(inputs)], key=_id)
     champion = champions.read_verified(inputs.champion)
@@ -101,12 +97,6 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     _print(scores)
 
 
-def _load_encoder(receipt: Receipt) -> Encoder:
-    """The encoder whose vectors the index holds."""
-    folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    return load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
-
-
 def _load_questions(inputs: Inputs) -> list[Golden]:
     """The golden set; questions about documents only for a model that is shown passages."""
     template = prompts.load(inputs.adapter / prompts.FILE)
@@ -114,17 +104,16 @@ def _load_questions(inputs: Inputs) -> list[Golden]:
 
 
 def _retrieve(
-    config: EvaluateConfig, inputs: Inputs, questions: list[Golden], encoder: Encoder
-) -> list[Case]:
-    """The golden questions, each with its passages."""
+    config: EvaluateConfig, inputs: Inputs, questions: list[Golden]
+) -> tuple[list[Case], Encoder]:
+    """The golden questions, each with its passages, and the encoder whose vectors they have."""
     receipt = files.read_json(inputs.index, Receipt)
     cases: list[Case] = []
-    with open_index(receipt, inputs.chunks, inputs.vectors) as index:
-        vectors = encoder.encode([question.question for question in questions])
-        for question, vector in zip(questions, vectors, strict=True):
-            passages = index.search(question.question, vector, config.top_k)
-            cases.append(Case(question, passages))
-    return cases
+    with open_retriever(receipt, inputs.chunks, inputs.vectors) as retriever:
+        retriever.encode([question.question for question in questions])
+        for question in questions:
+            cases.append(Case(question, retriever.find(question.question, config.top_k)))
+    return cases, retriever.encoder
 
 
 def _reading_cases(inputs: Inputs) -> list[Case]:

@@ -37,9 +37,8 @@ from pipelines.questions.reading_set import ReadingSet
 from pipelines.questions.training_examples import Example, Facts
 from pipelines.runtime import rendering
 from pipelines.runtime.passage_search import complete_text
-from pipelines.vectorstore import Encoder, Index, load_encoder, locate_encoder, open_index
+from pipelines.vectorstore import Retriever, open_retriever
 
-MAX_BATCH_TOKENS = 16384  # of the encoder
 LEAK_SHOWN = 0.5  # similarity from which a failing question is shown with its golden one
 
 
@@ -170,19 +169,17 @@ def _require_consistency(
 class Retrieval:
     """The index as examples need it. Questions are encoded once, all together."""
 
-    index: Index
-    encoder: Encoder
+    retriever: Retriever
     by_page: dict[str, list[Source]]  # uri -> its passages, in the document's order
 
     def find(self, question: str) -> list[Source]:
         """The passages for a question, best first, as evaluation and serving find them."""
-        vector = self.encoder.lookup([question])[question]
-        passages = self.index.search(question, vector, reading_examples.NUM_CANDIDATES)
+        passages = self.retriever.find(question, reading_examples.NUM_CANDIDATES)
         return [_source(passage.uri, passage.title, passage.text) for passage in passages]
 
     def reading(self, questions: Questions, template: Prompt) -> Reading:
         training = questions.documents.training
-        self.encoder.lookup([question.question for question in training])
+        self.retriever.encode([question.question for question in training])
         return Reading(
             questions=training,
             evidence=self.by_page,
@@ -199,10 +196,8 @@ def _open_retrieval(inputs: Inputs) -> Iterator[Retrieval]:
     for row in files.read(inputs.chunks, CHUNKS):
         source = _source(row["uri"], row["title"], complete_text(row["text"], row["table_head"]))
         by_page.setdefault(source.uri, []).append(source)
-    folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    encoder = load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
-    with open_index(receipt, inputs.chunks, inputs.vectors) as index:
-        yield Retrieval(index, encoder, by_page)
+    with open_retriever(receipt, inputs.chunks, inputs.vectors) as retriever:
+        yield Retrieval(retriever, by_page)
 
 
 def _source(uri: str, title: str, text: str) -> Source:
@@ -216,7 +211,7 @@ def _show_passages(
     config: ExamplesConfig,
 ) -> list[Example]:
     """The examples of the FAQ with what retrieval finds for each."""
-    retrieval.encoder.lookup([example.question for example in examples])
+    retrieval.retriever.encode([example.question for example in examples])
     hidden_pages = questions.unseen_pages()
     shown_examples: list[Example] = []
     for example in examples:

@@ -27,5 +27,5 @@ def run(config: IndexConfig, inputs: Inputs, outputs: Outputs) -> None:
         keep=config.keep,
         sample=config.verify_sample,
         hybrid_alpha=config.hybrid_alpha,
-    )
+    ).model_copy(update={"rerank_weight": config.rerank_weight})
     files.write_json(outputs.index, receipt)

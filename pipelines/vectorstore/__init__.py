@@ -1,7 +1,7 @@
 """Vector store: the encoder, Weaviate, and the knowledge index that they make of chunks.
 
 The door is what this file exports; nobody imports the modules behind it. Another vector store would
-replace all of them but encoding.py and reranking.py, and runtime/passage_search.py inside Triton.
+replace all of them but encoding.py and retrieval.py, and runtime/passage_search.py inside Triton.
 The room may import runtime, system, files, contracts and errors. Only it imports `weaviate`.
 """
 
@@ -23,7 +23,7 @@ from pipelines.vectorstore.encoding import (
     max_encoder_tokens,
     resolve_precision,
 )
-from pipelines.vectorstore.reranking import Reranker
+from pipelines.vectorstore.retrieval import Retriever, open_retriever
 from pipelines.vectorstore.search import Index, Passage
 from pipelines.vectorstore.weaviate_client import open_client, server_address
 from pipelines.vectorstore.weaviate_server import hold_server, revive_server
@@ -33,7 +33,7 @@ __all__ = [
     "Encoder",
     "Index",
     "Passage",
-    "Reranker",
+    "Retriever",
     "Vectors",
     "alias_state",
     "build_index",
@@ -46,6 +46,7 @@ __all__ = [
     "move_alias_back",
     "open_client",
     "open_index",
+    "open_retriever",
     "point_alias",
     "remove_alias",
     "resolve_precision",

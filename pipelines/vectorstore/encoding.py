@@ -174,14 +174,8 @@ class Encoder:
         return result
 
     def _words(self, texts: list[str]) -> list[Vectors]:
-        import torch
-
-        features, outputs = unit_vectors.outputs(self.model, texts, self.precision)
-        special = torch.tensor(self.model.tokenizer.all_special_ids, device=self.model.device)
-        is_special = torch.isin(features["input_ids"], special)
-        is_word = features["attention_mask"].bool() & ~is_special
-        unit = torch.nn.functional.normalize(outputs["token_embeddings"].float(), dim=2)
-        return [vectors[mask].cpu().numpy() for vectors, mask in zip(unit, is_word, strict=True)]
+        words: list[Vectors] = unit_vectors.words(self.model, texts, self.precision)
+        return words
 
     def _map_batches(
         self,

@@ -17,7 +17,7 @@ from pipelines.decision.answer_rows import Scorer
 from pipelines.decision.systems import Case, Model, Weights
 from pipelines.questions.golden import Golden
 from pipelines.training import answer_engine
-from pipelines.vectorstore import Encoder, load_encoder, locate_encoder, open_index
+from pipelines.vectorstore import Encoder, load_encoder, locate_encoder, open_retriever
 
 BASE = Path("models/base")
 ADAPTER = Path("models/adapter")
@@ -80,10 +80,10 @@ def retrieve(
 ) -> list[Case]:
     """The questions, each with what the product's search retrieves for it."""
     receipt = files.read_json(knowledge.receipt, Receipt)
-    vectors = candidate.encoder.encode([question.question for question in questions])
     cases: list[Case] = []
-    with open_index(receipt, knowledge.chunks, knowledge.vectors) as index:
-        for question, vector in zip(questions, vectors, strict=True):
-            passages = index.search(question.question, vector, candidate.config.top_k)
+    with open_retriever(receipt, knowledge.chunks, knowledge.vectors) as retriever:
+        retriever.encode([question.question for question in questions])
+        for question in questions:
+            passages = retriever.find(question.question, candidate.config.top_k)
             cases.append(Case(question, passages))
     return cases

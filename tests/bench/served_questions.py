@@ -13,7 +13,7 @@ from pipelines.questions import golden, prompts
 from pipelines.questions.golden import Golden
 from pipelines.runtime import generation
 from pipelines.runtime.rendering import ModelInput
-from pipelines.vectorstore import load_encoder, locate_encoder, open_index
+from pipelines.vectorstore import open_retriever
 
 TEMPLATE = Path("models/triton/generator/1/prompt.yaml")
 BASE = Path("models/base")
@@ -22,7 +22,6 @@ QA = Path("data/qa")
 RECEIPT = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
-MAX_BATCH_TOKENS = 16384  # of the encoder
 SEED = 7
 
 
@@ -51,11 +50,9 @@ def sample(count: int) -> list[Request]:
 
 def _retrieve(questions: list[Golden], num_passages: int) -> list[Case]:
     receipt = files.read_json(RECEIPT, Receipt)
-    folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    encoder = load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
-    vectors = encoder.encode([question.question for question in questions])
     cases: list[Case] = []
-    with open_index(receipt, CHUNKS, VECTORS) as index:
-        for question, vector in zip(questions, vectors, strict=True):
-            cases.append(Case(question, index.search(question.question, vector, num_passages)))
+    with open_retriever(receipt, CHUNKS, VECTORS) as retriever:
+        retriever.encode([question.question for question in questions])
+        for question in questions:
+            cases.append(Case(question, retriever.find(question.question, num_passages)))
     return cases

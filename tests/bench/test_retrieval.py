@@ -19,13 +19,15 @@ import numpy.typing as npt
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from pipelines.commands.search import RERANK_WEIGHT
 from pipelines.config import params
 from pipelines.config.encoder import EncoderConfig
 from pipelines.contracts.receipt import Receipt
+from pipelines.runtime.late_interaction import WordVectors
 from pipelines.vectorstore import (
     Encoder,
     Passage,
-    Reranker,
+    Retriever,
     hold_server,
     load_encoder,
     locate_encoder,
@@ -47,7 +49,7 @@ from tests.bench.question_sets import (
 
 PUBLISHED_NDCG = 0.94357  # nDCG@10 of all-MiniLM-L6-v2 on XQuAD-en, title and text joined
 MAX_QUESTIONS = int(os.environ.get("QUESTIONS", "2000"))
-NUM_CANDIDATES = 30  # passages that are reranked
+NUM_CANDIDATES = 30  # passages searched for, of which ten documents are ranked
 
 Ranking = list[str]  # names of paragraphs, best first
 Matrix = npt.NDArray[np.float32]
@@ -135,10 +137,11 @@ def search(
 ) -> dict[str, list[Ranking]]:
     """Rankings by vectors alone, by the product's search, and by its `search --rerank`."""
     vectors = encoder.encode([question.text for question in questions])
-    reranker = Reranker(encoder)
+    words = WordVectors(encoder.words)
     rankings: dict[str, list[Ranking]] = {"dense": [], "hybrid": [], "reranked": []}
     with open_client() as client, open_index(receipt, CHUNKS, VECTORS) as live_index:
         collection = client.collections.use(receipt.collection)
+        retriever = Retriever(live_index, encoder, words, RERANK_WEIGHT)
         for question, vector in zip(questions, vectors, strict=True):
             nearest = collection.query.near_vector(
                 vector.tolist(), limit=NUM_CANDIDATES, return_properties=["uri"]
@@ -147,9 +150,8 @@ def search(
             passages = live_index.search(question.text, vector, NUM_CANDIDATES)
             rankings["dense"].append(first_ten(uris))
             rankings["hybrid"].append(first_ten(uris_of(passages)))
-            rankings["reranked"].append(
-                first_ten(uris_of(reranker.reorder(question.text, passages)))
-            )
+            reranked = retriever.find(question.text, NUM_CANDIDATES)
+            rankings["reranked"].append(first_ten(uris_of(reranked)))
     return rankings
 
 

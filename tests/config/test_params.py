@@ -88,7 +88,8 @@ def test_a_misspelt_section_names_the_section_that_was_meant(tmp_path: Path) -> 
 
 def test_a_key_like_no_other_names_the_keys_that_are_known_there(tmp_path: Path) -> None:
     assert problems(tmp_path, "index:\n  zzz: 1\n") == [
-        "params.yaml:2: index.zzz: no such key. Known here: hybrid_alpha, keep, verify_sample."
+        "params.yaml:2: index.zzz: no such key. "
+        "Known here: hybrid_alpha, keep, rerank_weight, verify_sample."
     ]
 
 
@@ -319,7 +320,7 @@ def test_a_missing_file_names_two_remedies(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_section_cannot_be_changed_after_reading() -> None:
-    config = IndexConfig(keep=3, hybrid_alpha=0.7, verify_sample=64)
+    config = IndexConfig(keep=3, hybrid_alpha=0.7, rerank_weight=0, verify_sample=64)
     with pytest.raises(ValidationError, match="frozen"):
         config.keep = 4
     assert config.keep == 3

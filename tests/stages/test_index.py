@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.stages.index import Inputs, Outputs, run
 from pipelines.vectorstore import open_index
 
-CONFIG = IndexConfig(keep=1, verify_sample=1, hybrid_alpha=0.7)
+CONFIG = IndexConfig(keep=1, verify_sample=1, hybrid_alpha=0.7, rerank_weight=0.8)
 INPUTS = Inputs(chunks=Path("chunks.parquet"), vectors=Path("vectors.parquet"))
 OUTPUTS = Outputs(index=Path("index.json"))
 
