@@ -19,7 +19,9 @@ from pipelines.system.engine import LOCAL
 BOOK = FilesSource(kind="files", name="book", path="data/raw/book", globs=["**/*"])
 ARTIFACTS = {
     name: Path(f"data/{name}.parquet")
-    for name in ("converted", "rejections", "documents", "chunks", "vectors", "redactions")
+    for name in (
+        *("converted", "rejections", "left_out", "documents", "chunks", "vectors", "redactions"),
+    )
 }
 REPORTS = {
     name: Path(f"data/{name}.json")
@@ -52,6 +54,7 @@ def run_ingest(sources: IngestConfig, engine: EngineConfig = LOCAL) -> None:
     outputs = ingest.Outputs(
         converted=ARTIFACTS["converted"],
         rejections=ARTIFACTS["rejections"],
+        left_out=ARTIFACTS["left_out"],
         ingestion=REPORTS["ingestion"],
     )
     inputs = ingest.Inputs(pipeline=LOCK)

@@ -203,6 +203,7 @@ def _read_documents(values: Params) -> tuple[list[Facts], dict[str, str]]:
     outputs = ingest.Outputs(
         converted=folder / "converted.parquet",
         rejections=folder / "rejections.parquet",
+        left_out=folder / "left_out.parquet",
         ingestion=folder / "ingestion.json",
     )
     stage_config = ingest.Config(config, values.section(EngineConfig))

@@ -22,6 +22,12 @@ class ValidateConfig(Section):
         ge=0, le=1, description="near-duplicates left out, as a share of the remaining documents"
     )
     max_untitled_share: float = Field(ge=0, le=1, description="share of documents without a title")
+    max_left_out_share: float = Field(
+        ge=0,
+        le=1,
+        description="share of a document's text that its reader may leave out (navigation and the "
+        "like) in 9 of 10 documents; pictures, scripts and attachments do not count",
+    )
     media_types: list[str] = Field(min_length=1, description="media types that may occur")
     max_volume_change_share: float = Field(
         ge=0, description="relative change of the number of documents since the last release"

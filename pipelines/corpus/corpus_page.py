@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.contracts.report import Report
+from pipelines.corpus import losses
+from pipelines.corpus.losses import Loss
 from pipelines.pages import render
 
 COLORS = (
@@ -18,6 +20,7 @@ COLORS = (
     "#57534e", "#1d4ed8",
 )  # fmt: skip
 MAX_ROWS = 200  # of a table
+MAX_LOSSES = 30  # documents that lost most
 NUM_EXTREMES = 5  # of the longest documents, and as many of the shortest
 LENGTH_LIMITS = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)  # characters
 MAP_SIZE = (960, 620)  # pixels
@@ -46,6 +49,7 @@ class Corpus:
 
     documents: list[dict[str, Any]]
     rejections: list[dict[str, Any]]
+    losses: list[Loss]  # worst first
     num_chunks: int
     points: list[Point]
     report: Report
@@ -69,10 +73,13 @@ def render_corpus(corpus: Corpus) -> str:
         map_size=MAP_SIZE,
         tables=_count_documents(documents),
         rejections=corpus.rejections,
+        losses=corpus.losses,
+        losses_by_kind=losses.by_kind(corpus.losses),
         duplicates=duplicates,
         finds=finds,
         extremes=_find_extremes(documents),
         max_rows=MAX_ROWS,
+        max_losses=MAX_LOSSES,
     )
 
 

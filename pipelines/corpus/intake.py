@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ class Intake:
     aliases: dict[str, list[str]] = field(default_factory=dict)  # uri -> uris of its duplicates
     num_read: int = 0  # documents that the cache did not have
     failures: dict[str, str] = field(default_factory=dict)  # key -> problem that may pass later
+    left_out: list[Row] = field(default_factory=list)  # of contracts/left_out.py
 
 
 def cache_kind(config: IngestConfig) -> str:
@@ -92,6 +94,7 @@ def take_in(
     facts = _load_facts(work_cache, intake)
     good_entries = _judge_all(intake, facts, config.quality)
     _separate_duplicates(intake, good_entries, facts, config.near_duplicate_similarity)
+    intake.left_out = sorted(_left_out(intake.documents, facts), key=itemgetter("uri", "kind"))
     return intake
 
 
@@ -262,6 +265,19 @@ def _judge(entry: Entry, facts: dict[str, Row], quality: Quality) -> tuple[str, 
         return "convert", entry_facts["rejected"]
     reason = broken_rule(entry_facts, quality)
     return ("quality", reason) if reason else None
+
+
+def _left_out(documents: Iterable[Entry], facts: dict[str, Row]) -> Iterator[Row]:
+    for entry in documents:
+        entry_facts = facts[entry.key]
+        for kind, num_characters in entry_facts["left_out"].items():
+            yield {
+                "uri": entry.uri,
+                "source": entry.source,
+                "num_kept": entry_facts["measures"]["characters"],
+                "kind": kind,
+                "num_left_out": num_characters,
+            }
 
 
 def _separate_duplicates(

@@ -70,7 +70,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     folder = locate_encoder(encoder.model, encoder.revision)
     _check_max_tokens(config, max_encoder_tokens(folder) - NUM_SPECIAL_TOKENS)
     metadata = {"encoder_model": encoder.model, "encoder_revision": encoder.revision or ""}
-    sizes = _sizes(config.chunk)
+    sizes = sizes_of(config.chunk)
     settings = f"{sizes}{files.digest(folder / 'tokenizer.json')}"
     kind = kind_of("chunk", CODE, settings, LIBRARIES)
     with open_cache(paths.state_folder() / "work.sqlite", kind) as cache:
@@ -94,7 +94,8 @@ def _check_max_tokens(config: Config, limit: int) -> None:
         )
 
 
-def _sizes(config: ChunkConfig) -> Sizes:
+def sizes_of(config: ChunkConfig) -> Sizes:
+    """The bounds of a passage."""
     return Sizes(
         max_tokens=config.max_tokens,
         min_tokens=config.min_tokens,
@@ -106,7 +107,7 @@ def _sizes(config: ChunkConfig) -> Sizes:
 def _make_cutter(encoder: EncoderConfig, sizes: Sizes) -> Work:
     """A function from (key, document) to (key, passages)."""
     tokenizer = load_tokenizer(locate_encoder(encoder.model, encoder.revision))
-    return lambda rows: [(key, _cut(row, tokenizer, sizes)) for key, row in rows]
+    return lambda rows: [(key, cut_document(row, tokenizer, sizes)) for key, row in rows]
 
 
 def _key(row: dict[str, Any]) -> str:
@@ -134,7 +135,9 @@ def _row(document: dict[str, Any], number: int, passage: dict[str, Any]) -> dict
     }
 
 
-def _cut(document: dict[str, Any], tokenizer: "Tokenizer", sizes: Sizes) -> list[dict[str, Any]]:
+def cut_document(
+    document: dict[str, Any], tokenizer: "Tokenizer", sizes: Sizes
+) -> list[dict[str, Any]]:
     """What chunks.parquet says of each passage, except for what is in the document."""
     sections = document["sections"]
     cuts = cut_text(document["text"], sections, tokenizer, sizes)

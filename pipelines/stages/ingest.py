@@ -10,6 +10,7 @@ from pipelines import files
 from pipelines.config.engine import EngineConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.contracts.left_out import LEFT_OUT
 from pipelines.corpus import intake
 from pipelines.corpus.intake import Intake
 from pipelines.corpus.problems import source_error
@@ -47,6 +48,7 @@ class Outputs:
 
     converted: Path
     rejections: Path
+    left_out: Path
     ingestion: Path  # counts
 
 
@@ -66,6 +68,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
         files.write(outputs.rejections, REJECTIONS, rejections)
         _require_few_rejections(config.ingest, result)
         files.write(outputs.converted, DOCUMENTS, intake.document_rows(result, cache))
+    files.write(outputs.left_out, LEFT_OUT, result.left_out)
     _report(outputs.ingestion, result)
 
 

@@ -12,8 +12,10 @@ from pipelines import files
 from pipelines.config.survey import SurveyConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.contracts.left_out import LEFT_OUT
 from pipelines.contracts.report import Report
 from pipelines.contracts.vectors import vectors as vectors_schema
+from pipelines.corpus import losses
 from pipelines.corpus.corpus_page import Corpus, Point, lay_out, render_corpus
 
 LABEL_CHARACTERS = 240  # of a passage, shown on the map
@@ -24,6 +26,7 @@ COLUMNS = ("doc_id", "uri", "source", "media_type", "language", "aliases")
 class Inputs:
     documents: Path
     rejections: Path
+    left_out: Path
     chunks: Path
     vectors: Path
     validation: Path
@@ -43,6 +46,7 @@ def run(config: SurveyConfig, inputs: Inputs, outputs: Outputs) -> None:
     corpus = Corpus(
         documents=documents,
         rejections=list(files.read(inputs.rejections, REJECTIONS)),
+        losses=losses.by_document(files.read(inputs.left_out, LEFT_OUT)),
         num_chunks=num_chunks,
         points=points,
         report=files.read_json(inputs.validation, Report),

@@ -18,14 +18,17 @@ from pipelines.config.redact import RedactConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.contracts.champion import Champion
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.contracts.left_out import LEFT_OUT
 from pipelines.contracts.report import CheckCode
-from pipelines.corpus import pii
+from pipelines.corpus import losses, pii
+from pipelines.corpus.losses import Loss
 from pipelines.corpus.quality import Promise, Table, examine_tables
 from pipelines.decision import champions
 from pipelines.system import paths
 from pipelines.system.cache import Cache, kind_of, open_cache
 
 DOCUMENTS_AT_ONCE = 256  # in memory
+LEFT_OUT_DOCUMENTS = 0.9  # share of documents that must keep validate.max_left_out_share
 FACTS = ("doc_id", "uri", "title", "media_type", "language")  # columns examined as they are
 
 
@@ -40,6 +43,7 @@ class Config:
 class Inputs:
     documents: Path
     rejections: Path
+    left_out: Path
     champion: Path
 
 
@@ -51,7 +55,8 @@ class Outputs:
 
 def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     """Check the promises of the section `validate`, and how many documents were rejected."""
-    accepted_documents = pd.DataFrame(_describe(inputs.documents, config.redact))
+    shares = {loss.uri: loss.share for loss in _read_losses(inputs.left_out)}
+    accepted_documents = pd.DataFrame(_describe(inputs.documents, config.redact, shares))
     all_documents = pd.DataFrame(_list_with_rejections(accepted_documents, inputs.rejections))
     promises = list_promises(config.validate, champions.read(inputs.champion))
     max_rejected_share = config.ingest.max_rejected_share
@@ -66,8 +71,14 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     print(f"{num_accepted} documents, {num_rejected} rejected: {report.reason}")
 
 
-def _describe(documents: Path, redact: RedactConfig) -> Iterator[dict[str, Any]]:
-    """What is examined of each document."""
+def _read_losses(left_out: Path) -> list[Loss]:
+    return losses.by_document(files.read(left_out, LEFT_OUT))
+
+
+def _describe(
+    documents: Path, redact: RedactConfig, shares: dict[str, float]
+) -> Iterator[dict[str, Any]]:
+    """What is examined of each document. `shares`: uri -> share of its text that was left out."""
     settings = pii.describe_settings(redact)
     kind = kind_of("personal-data-left", pii.CODE, settings, pii.LIBRARIES)
     # Loaded for the first text that the cache does not have.
@@ -81,6 +92,7 @@ def _describe(documents: Path, redact: RedactConfig) -> Iterator[dict[str, Any]]
                 yield facts | {
                     "characters": len(row["text"].strip()),
                     "num_aliases": len(row["aliases"]),
+                    "left_out_share": shares.get(row["uri"], 0.0),
                     "personal_data": types,
                 }
 
@@ -184,6 +196,13 @@ def _promise_description(config: ValidateConfig) -> Iterator[Promise]:
     yield Promise("near-duplicates", "ExpectColumnMeanToBeBetween", duplicates)
     share = 1 - config.max_untitled_share
     yield Promise("has a title", "ExpectColumnValuesToNotBeNull", {"column": "title"}, share)
+    left_out = {"column": "left_out_share", "max_value": config.max_left_out_share}
+    yield Promise(
+        "text left out while reading",
+        "ExpectColumnValuesToBeBetween",
+        left_out,
+        LEFT_OUT_DOCUMENTS,
+    )
     column = {"column": "personal_data"}
     yield Promise("no personal data left", "ExpectColumnValuesToBeNull", column)
     media_types = {"column": "media_type", "value_set": config.media_types}

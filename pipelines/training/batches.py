@@ -70,10 +70,14 @@ class TrainerByLength(Trainer):  # type: ignore[misc]  # mypy sees no types of t
         third of the layers, and a prompt's are not used.
         """
         labels = inputs.pop("labels")
+        num_tokens = labels.shape[1]
         num_kept = _tokens_from_first_answer(labels) + 1  # the one before it predicts it
-        outputs = model(**inputs, logits_to_keep=num_kept)
+        # Positions, not a count: a count gives a view of the hidden states, for which torch copies
+        # the output embedding once for each row of the batch.
+        positions = torch.arange(num_tokens - num_kept, num_tokens, device=labels.device)
+        outputs = model(**inputs, logits_to_keep=positions)
         logits = outputs.logits[:, :-1].float()
-        targets = labels[:, labels.shape[1] - num_kept + 1 :]
+        targets = labels[:, num_tokens - num_kept + 1 :]
         loss = torch.nn.functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]),
             targets.reshape(-1),

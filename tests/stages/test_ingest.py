@@ -15,6 +15,7 @@ from pipelines.config.ingest import (
     Source,
 )
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.contracts.left_out import LEFT_OUT
 from pipelines.errors import UserError
 from pipelines.stages.ingest import Config, Inputs, Outputs, run
 from pipelines.system.engine import LOCAL
@@ -31,6 +32,7 @@ INPUTS = Inputs(pipeline=Path("lock.txt"))
 OUTPUTS = Outputs(
     converted=Path("converted.parquet"),
     rejections=Path("rejections.parquet"),
+    left_out=Path("left_out.parquet"),
     ingestion=Path("ingestion.json"),
 )
 BOOK = FilesSource(kind="files", name="book", path="data/raw/book", globs=["*"])
@@ -55,6 +57,15 @@ def _in_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/raw/book").mkdir(parents=True)
     Path("lock.txt").write_text("")
+
+
+def outputs_named(name: str) -> Outputs:
+    return Outputs(
+        converted=Path(f"{name}.parquet"),
+        rejections=Path(f"{name}-rejections.parquet"),
+        left_out=Path(f"{name}-left-out.parquet"),
+        ingestion=Path(f"{name}.json"),
+    )
 
 
 def test_documents_and_rejections_of_all_sources_are_written_sorted(
@@ -103,12 +114,33 @@ def test_documents_and_rejections_of_all_sources_are_written_sorted(
 def test_the_same_sources_give_the_same_bytes() -> None:
     Path("data/raw/book/a.md").write_text("# A\n")
     Path("data/raw/book/b.md").write_text("# B\n")
-    first = Outputs(Path("1.parquet"), Path("1-rejections.parquet"), Path("1.json"))
-    second = Outputs(Path("2.parquet"), Path("2-rejections.parquet"), Path("2.json"))
+    first = outputs_named("1")
+    second = outputs_named("2")
     run(configure(0, BOOK), INPUTS, first)
     run(configure(0, BOOK), INPUTS, second)
     assert files.digest(first.converted) == files.digest(second.converted)
     assert files.digest(first.rejections) == files.digest(second.rejections)
+    assert files.digest(first.left_out) == files.digest(second.left_out)
+
+
+def test_what_readers_left_out_is_listed_by_document_and_kind_and_comes_from_the_cache_too() -> (
+    None
+):
+    page = (
+        "<html><body><nav><a href='/'>Home and start</a></nav><main><h1>Brewing</h1>"
+        f"<p>{'The kettle is filled with water. ' * 9}</p></main></body></html>"
+    )
+    Path("data/raw/book/a.html").write_text(page)
+    Path("data/raw/book/b.md").write_text("# B\n\nNothing of this is left out.\n")
+    run(configure(0, BOOK), INPUTS, OUTPUTS)
+    rows = list(files.read(OUTPUTS.left_out, LEFT_OUT))
+    (navigation,) = [row for row in rows if row["kind"] == "navigation"]
+    assert navigation["num_left_out"] == len("Home and start")
+    assert (navigation["uri"], navigation["source"]) == ("book/a.html", "book")
+    assert navigation["num_kept"] > 200
+    assert {row["uri"] for row in rows} == {"book/a.html"}
+    run(configure(0, BOOK), INPUTS, OUTPUTS)
+    assert list(files.read(OUTPUTS.left_out, LEFT_OUT)) == rows
 
 
 def test_no_rejection_at_all_writes_an_empty_list() -> None:

@@ -12,6 +12,7 @@ from pipelines import files
 from pipelines.config.survey import SurveyConfig
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.contracts.left_out import LEFT_OUT
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.vectors import vectors as vectors_schema
 from pipelines.stages import survey
@@ -60,6 +61,24 @@ FAILED_CHECK = Check(
 )
 
 
+LOSSES = [
+    {
+        "uri": "book/a",
+        "source": "book",
+        "num_kept": 300,
+        "kind": "pictures",
+        "num_left_out": 9000,
+    },
+    {
+        "uri": "site/<c>",
+        "source": "site",
+        "num_kept": 2000,
+        "kind": "navigation",
+        "num_left_out": 500,
+    },
+]
+
+
 def write_passages(inputs: survey.Inputs) -> None:
     """Thirty passages of each of two documents, and vectors that keep the two apart."""
     dice = np.random.default_rng(7)
@@ -83,6 +102,7 @@ def write_page(folder: Path, max_points: int = 60) -> str:
     inputs = survey.Inputs(
         documents=folder / "documents.parquet",
         rejections=folder / "rejections.parquet",
+        left_out=folder / "left_out.parquet",
         chunks=folder / "chunks.parquet",
         vectors=folder / "vectors.parquet",
         validation=folder / "validation.json",
@@ -94,6 +114,7 @@ def write_page(folder: Path, max_points: int = 60) -> str:
     documents = [DOCUMENT | book, DOCUMENT | site | long_text]
     files.write(inputs.documents, DOCUMENTS, documents)
     files.write(inputs.rejections, REJECTIONS, [REJECTION])
+    files.write(inputs.left_out, LEFT_OUT, LOSSES)
     write_passages(inputs)
     files.write_json(inputs.validation, Report.of([FAILED_CHECK]))
     inputs.redaction.write_text(json.dumps({"by_source": {"book": {"EMAIL_ADDRESS": 4}}}))
@@ -115,6 +136,9 @@ def test_the_page_shows_counts_lengths_languages_rejections_duplicates_redaction
     for content in (
         "<td>book/z.pdf</td><td>convert</td><td>has no text</td>",
         "<td>book/a</td><td>book/b</td>",
+        '<td>pictures</td><td class="number">1</td><td class="number">9,000</td>',
+        '<td>site/&lt;c&gt;</td><td class="number">20.0%</td><td>navigation 500</td>',
+        '<td>book/a</td><td class="number">0.0%</td><td>pictures 9,000</td>',
         "EMAIL_ADDRESS",
         "1 of 2 rows break it",
         "under 1,000",

@@ -9,6 +9,7 @@ from pipelines.config.redact import RedactConfig
 from pipelines.config.validate import ValidateConfig
 from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.contracts.left_out import LEFT_OUT
 from pipelines.contracts.report import Check, CheckCode, Report
 from pipelines.errors import UserError
 from pipelines.stages import validate
@@ -32,6 +33,7 @@ VALIDATE = ValidateConfig(
     min_language_share=0.8,
     max_duplicate_share=0.25,
     max_untitled_share=0.25,
+    max_left_out_share=0.5,
     media_types=["text/markdown"],
     max_volume_change_share=0.5,
 )
@@ -54,6 +56,7 @@ CONFIG = validate.Config(validate=VALIDATE, ingest=INGEST, redact=REDACT)
 INPUTS = validate.Inputs(
     documents=Path("documents.parquet"),
     rejections=Path("rejections.parquet"),
+    left_out=Path("left_out.parquet"),
     champion=Path("champion.json"),
 )
 OUTPUTS = validate.Outputs(validation=Path("validation.json"), validation_docs=Path("docs"))
@@ -101,10 +104,12 @@ def run_stage(
     champion: Champion | None = None,
     config: validate.Config = CONFIG,
     rejected_uris: tuple[str, ...] = (),
+    left_out: tuple[dict[str, Any], ...] = (),
 ) -> Report:
     """The report that the stage writes about these documents and this champion."""
     files.write(INPUTS.documents, DOCUMENTS, documents)
     files.write(INPUTS.rejections, REJECTIONS, map(rejection, rejected_uris))
+    files.write(INPUTS.left_out, LEFT_OUT, left_out)
     files.write_json(INPUTS.champion, ChampionFile(champion=champion))
     validate.run(config, INPUTS, OUTPUTS)
     return files.read_json(OUTPUTS.validation, Report)
@@ -126,9 +131,9 @@ def test_good_documents_pass_every_check_and_data_docs_are_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     report = run_stage([document(name) for name in "abcd"])
-    assert (report.passed, report.reason) == (True, "all 11 checks passed")
+    assert (report.passed, report.reason) == (True, "all 12 checks passed")
     assert (OUTPUTS.validation_docs / "index.html").exists()
-    assert capsys.readouterr().out == "4 documents, 0 rejected: all 11 checks passed\n"
+    assert capsys.readouterr().out == "4 documents, 0 rejected: all 12 checks passed\n"
 
 
 @pytest.mark.parametrize(
@@ -170,6 +175,28 @@ def test_a_document_that_breaks_one_promise_fails_that_check_alone(
     report = run_stage([document("a"), document("b"), document("c"), last_document])
     assert report.failures() == [failure]
     assert not report.passed
+
+
+def left_out_of(uri: str, kind: str, num_kept: int, num_left_out: int) -> dict[str, Any]:
+    return {
+        "uri": uri,
+        "source": "book",
+        "num_kept": num_kept,
+        "kind": kind,
+        "num_left_out": num_left_out,
+    }
+
+
+def test_a_reader_that_leaves_out_most_of_many_documents_fails_and_a_large_picture_does_not() -> (
+    None
+):
+    documents = [document(name) for name in "abcd"]
+    lost = left_out_of("book/b.md", "navigation", 100, 900)
+    report = run_stage(documents, left_out=(lost,))
+    (failure,) = report.failures()
+    assert (failure.name, failure.examples) == ("text left out while reading", ["book/b.md"])
+    picture = left_out_of("book/b.md", "pictures", 100, 900_000)
+    assert run_stage(documents, left_out=(picture,)).passed
 
 
 def test_an_empty_text_fails() -> None:
@@ -259,6 +286,7 @@ def test_bounds_that_no_number_of_documents_satisfies_fail_the_check_and_say_so(
 def test_a_missing_champion_file_is_an_error_with_the_command_that_brings_it_back() -> None:
     files.write(INPUTS.documents, DOCUMENTS, [document("a")])
     files.write(INPUTS.rejections, REJECTIONS, [])
+    files.write(INPUTS.left_out, LEFT_OUT, [])
     problem = (
         r"champion\.json is missing: `git checkout .+` or `python -m pipelines champion` "
         "brings it back"
