@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 # Tests that are skipped if a program is missing: Debian package -> a file that it brings.
 TEST_PROGRAMS = {
     "tests/dags/test_ui.py": {"chromium": "/usr/bin/chromium"},
+    "tests/corpus/test_recognition.py": {"tesseract-ocr": "/usr/bin/tesseract"},
     "infra/test -m celery": {
         "postgresql": "/usr/lib/postgresql",
         "redis-server": "/usr/bin/redis-server",

@@ -237,6 +237,11 @@ class IngestConfig(Section):
         description="common word 5-grams (Jaccard, by MinHash) from which two documents count as "
         "one",
     )
+    ocr_languages: list[Annotated[str, Field(pattern=r"^[a-zA-Z_]+$")]] = Field(
+        default=[],
+        description="languages of scanned pages in Tesseract's names, such as eng or deu; "
+        "empty: their text is not recognised",
+    )
     sources: list[Source] = Field(min_length=1, description="where documents come from")
 
     @field_validator("sources")

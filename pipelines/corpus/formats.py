@@ -24,6 +24,7 @@ from pipelines.corpus import (
     xml,
 )
 from pipelines.corpus.parts import TOO_DEEP, ConvertedDocument, Unreadable
+from pipelines.corpus.recognition import Recogniser
 
 TEXT_READERS: dict[str, Callable[[str], ConvertedDocument]] = {
     detection.MARKDOWN: markdown.convert_markdown,
@@ -53,10 +54,14 @@ UTF8_NAMES = ("utf-8", "utf8")
 
 
 class Bounds(NamedTuple):
-    """How large a document may be: pages of a PDF, bytes that an archive unpacks to."""
+    """How large a document may be: pages of a PDF, bytes that an archive unpacks to.
+
+    `recogniser` reads scanned pages.
+    """
 
     max_pages: int
     max_unpacked_bytes: int
+    recogniser: Recogniser = Recogniser()
 
 
 def convert(content: bytes, media_type: str, bounds: Bounds) -> ConvertedDocument:
@@ -68,7 +73,7 @@ def convert(content: bytes, media_type: str, bounds: Bounds) -> ConvertedDocumen
         except RecursionError as error:
             raise Unreadable(TOO_DEEP) from error
     if media_type == detection.PDF:
-        return pdf.convert_pdf(content, bounds.max_pages)
+        return pdf.convert_pdf(content, bounds.max_pages, bounds.recogniser)
     try:
         if media_type in ARCHIVES:
             ooxml.check_archive(content, bounds.max_unpacked_bytes)

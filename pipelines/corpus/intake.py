@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pipelines.config.engine import EngineConfig
 from pipelines.config.ingest import IngestConfig, Quality
-from pipelines.corpus import reading, workers
+from pipelines.corpus import reading, recognition, workers
 from pipelines.corpus.duplicates import Candidate, find_aliases
 from pipelines.corpus.formats import Bounds
 from pipelines.corpus.quality_rules import broken_rule
@@ -71,7 +71,8 @@ def cache_kind(config: IngestConfig) -> str:
 
 
 def _bounds(config: IngestConfig) -> Bounds:
-    return Bounds(config.limits.max_pages, config.limits.max_unpacked_mib * MIB)
+    recogniser = recognition.find(tuple(config.ocr_languages))
+    return Bounds(config.limits.max_pages, config.limits.max_unpacked_mib * MIB, recogniser)
 
 
 def take_in(

@@ -2,7 +2,7 @@
 
 PDFium reads the characters (pdf_pages.py). In 29 public files it finds the words that poppler
 finds, in a fiftieth of pdfminer's time, and it knows forms inside of pages, letters drawn twice and
-lines from right to left.
+lines from right to left. Tesseract reads scanned pages, if it is installed (recognition.py).
 """
 
 import itertools
@@ -16,19 +16,23 @@ from pipelines.corpus.pdf_layout import Block, order_blocks
 from pipelines.corpus.pdf_lines import Segment
 from pipelines.corpus.pdf_pages import Page, read_pages
 from pipelines.corpus.pdf_running import Sheet, find_running
+from pipelines.corpus.recognition import Recogniser
 
 HEADING_RATIO = 1.15  # to the font size of the body text
 MAX_HEADING_CHARACTERS = 160
 MAX_UNKNOWN_SHARE = 0.1  # of the characters
 MAX_PICTURE_SHARE = 0.5  # of the pages
+NO_RECOGNISER = Recogniser()
 MIN_CUT_WORDS = 3  # in a line whose sentence goes on in the next column or page; fewer are a label
 SENTENCE_END = re.compile(r"[.!?:;。！？؟।…][\"'”’»)\]]*$")
 
 
-def convert_pdf(content: bytes, max_pages: int) -> ConvertedDocument:
+def convert_pdf(
+    content: bytes, max_pages: int, recogniser: Recogniser = NO_RECOGNISER
+) -> ConvertedDocument:
     """The text of a PDF. Raises Unreadable if it is encrypted, damaged, too long or only images."""
-    title, pages = read_pages(content, max_pages)
-    _check_text(pages)
+    title, pages = read_pages(content, max_pages, recogniser)
+    _check_text(pages, recogniser)
     sheets = [page.sheet for page in pages]
     running = find_running(sheets, _body_size(sheets, set()) * HEADING_RATIO)
     max_body_size = _body_size(sheets, set().union(*running)) * HEADING_RATIO
@@ -43,17 +47,17 @@ def convert_pdf(content: bytes, max_pages: int) -> ConvertedDocument:
     return document._replace(title=document.title or title or None, left_out=left_out)
 
 
-def _check_text(pages: list[Page]) -> None:
+def _check_text(pages: list[Page], recogniser: Recogniser) -> None:
     """Raises Unreadable if the pages are pictures, or their fonts do not name the characters."""
     num_pictures = sum(page.is_picture for page in pages)
     num_characters = sum(page.num_characters for page in pages)
     num_unknown = sum(page.num_unknown for page in pages)
     if num_pictures > MAX_PICTURE_SHARE * len(pages):
         raise Unreadable(
-            f"{num_pictures} of its {len(pages)} pages are scanned pictures without text: they "
-            "need text recognition first, for example by ocrmypdf"
+            f"{num_pictures} of its {len(pages)} pages are scanned pictures without text: "
+            f"{recogniser.problem or 'Tesseract recognises none on them'}"
         )
-    if num_characters == 0:
+    if num_characters == 0 and not any(page.recognised for page in pages):
         raise Unreadable(f"its {len(pages)} pages hold neither text nor a scanned picture")
     if num_unknown > MAX_UNKNOWN_SHARE * num_characters:
         raise Unreadable(
@@ -74,6 +78,9 @@ def _body_size(sheets: list[Sheet], running: set[Segment]) -> float:
 
 def _blocks(page: Page, running: set[Segment]) -> list[Block]:
     """Paragraphs and tables in reading order; text at another angle, never a heading, is last."""
+    if page.recognised:
+        # The size 0 is that of no heading, and of no paragraph that goes on.
+        return [Block(paragraph, 0.0, page.sheet.frame) for paragraph in page.recognised]
     body = _without(page.sheet.segments, running)
     blocks = order_blocks(body, page.tables)
     for group in page.sheet.turned_groups:

@@ -7,6 +7,7 @@ from pipelines.corpus.pdf_glyphs import UNKNOWN, Box, Glyph, read_glyphs, turn
 from pipelines.corpus.pdf_grids import Table, take_tables
 from pipelines.corpus.pdf_lines import join_glyphs
 from pipelines.corpus.pdf_running import Sheet
+from pipelines.corpus.recognition import Recogniser, RecognitionError, recognise
 
 PICTURE_SHARE = 0.5  # of a page's area that a picture covers if the page is one
 MAX_PICTURE_CHARACTERS = 30  # on a page that is a picture: a stamp such as the scanner's name
@@ -21,9 +22,10 @@ class Page(NamedTuple):
     num_unknown: int  # characters of which their font does not say which they are
     num_outside: int  # characters outside of the part of the page that is shown
     is_picture: bool
+    recognised: tuple[str, ...] = ()  # paragraphs of a scanned page; it is no picture then
 
 
-def read_pages(content: bytes, max_pages: int) -> tuple[str, list[Page]]:
+def read_pages(content: bytes, max_pages: int, recogniser: Recogniser) -> tuple[str, list[Page]]:
     """The title in the metadata, and the pages. Raises Unreadable with the reason."""
     import pypdfium2
 
@@ -31,7 +33,7 @@ def read_pages(content: bytes, max_pages: int) -> tuple[str, list[Page]]:
         with pypdfium2.PdfDocument(content) as file:
             _check_file(file, max_pages)
             title = file.get_metadata_value("Title").strip("\0 \n")
-            return title, [_read_page(file, number) for number in range(len(file))]
+            return title, [_read_page(file, number, recogniser) for number in range(len(file))]
     except pypdfium2.PdfiumError as error:
         raise Unreadable(_explain(error)) from error
 
@@ -63,12 +65,17 @@ def _explain(error: Any) -> str:
     return f"a damaged PDF: {str(error)[:200]}"
 
 
-def _read_page(file: Any, number: int) -> Page:
+def _read_page(file: Any, number: int, recogniser: Recogniser) -> Page:
     _add_annotations(file, number)
     page = file[number]
     text_page = page.get_textpage()
     try:
-        return _read_groups(page, read_glyphs(text_page))
+        result = _read_groups(page, read_glyphs(text_page))
+        if result.is_picture and (recognised := recognise(page, recogniser)):
+            return result._replace(is_picture=False, recognised=tuple(recognised))
+        return result
+    except RecognitionError as error:
+        raise Unreadable(f"page {number + 1} is a scanned picture: {error}") from error
     finally:
         text_page.close()
         page.close()

@@ -39,6 +39,7 @@ CODE = (
     "powerpoint.py",
     "reading.py",
     "reading_order.py",
+    "recognition.py",
     "records.py",
     "rst.py",
     "scripts.py",

@@ -99,7 +99,7 @@ def test_scanned_pages_are_a_rejection_that_counts_them_and_names_text_recogniti
     canvas.showPage()
     canvas.drawImage(ImageReader(Image.new("L", (40, 60), 99)), 0, 0, *A4)
     canvas.save()
-    problem = "2 of its 2 pages are scanned pictures without text: they need text recognition"
+    problem = "2 of its 2 pages are scanned pictures without text: `ingest.ocr_languages`"
     with pytest.raises(Unreadable, match=problem):
         convert_pdf(content.getvalue(), max_pages=3)
 
