@@ -12,7 +12,11 @@ from pipelines.contracts.verdict import Verdict
 from pipelines.decision import champions
 from pipelines.runs.names import BRIEF
 
-METRICS = ("exact_match", "token_f1", "groundedness", "refusal_recall", "false_refusal", "hit_at_5")
+METRICS = (
+    *("exact_match", "token_f1", "groundedness", "refusal_recall", "false_refusal", "hit_at_5"),
+    # Of a model that reads; a model that knows the FAQ by heart has no values here.
+    *("faq_match", "document_f1", "unseen_f1", "unanswerable_refused", "answered", "supported"),
+)
 NUM_WORST = 8
 MAX_CELL = 240  # characters of a question or an answer
 MARKUP = set("\\`*_{}[]<>()#!|")
@@ -86,8 +90,9 @@ def _table_of_scores(scores: Scores) -> list[str]:
         "|---" * (len(systems) + 1) + "|",
     ]
     for metric in METRICS:
-        intervals = [_format_interval(system.metrics[metric]) for system in systems]
-        lines.append(_row([metric, *intervals]))
+        measured = [system.metrics.get(metric) for system in systems]
+        if any(interval and interval.num for interval in measured):
+            lines.append(_row([metric, *map(_format_interval, measured)]))
     return lines
 
 
@@ -95,8 +100,8 @@ def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _format_interval(interval: Interval) -> str:
-    if interval.value is None or interval.low is None or interval.high is None:
+def _format_interval(interval: Interval | None) -> str:
+    if interval is None or interval.value is None or interval.low is None or interval.high is None:
         return "-"
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from pipelines import files, vectorstore
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.gate import GateConfig
+from pipelines.contracts.champion import Champion
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.scores import Interval
 from pipelines.decision import answer_rows, champions, scoring
 from pipelines.decision.scoring import Bootstrap
-from pipelines.questions import golden
+from pipelines.questions import golden, prompts
 from pipelines.questions.golden import Golden
 from pipelines.serving import live_server
 
@@ -21,6 +22,8 @@ VECTORS = Path("data/vectors.parquet")
 CHAMPION = Path("models/champion.json")
 REPORT = Path("data/reports/retrieval.json")
 GOLDEN = Path("data/golden")
+QA = Path("data/qa")
+ADAPTER = Path("models/adapter")
 METRICS = ("hit_at_1", "hit_at_3", "hit_at_5", "mrr", "ndcg_at_10")
 
 
@@ -47,13 +50,13 @@ def refresh(config: Config) -> Outcome:
     not reached.
     """
     receipt = files.read_json(RECEIPT, Receipt)
-    metrics = measure(receipt, config.evaluate)
+    champion = champions.read(CHAMPION)
+    metrics = measure(receipt, config.evaluate, _load_questions(champion))
     report = judge(config.gate, metrics)
     _write(receipt, report, metrics)
     values = [f"{name} {_format_interval(interval)}" for name, interval in metrics.items()]
     print(f"{receipt.collection}: {', '.join(values)}")
     report.demand("retrieval from the new index", "The knowledge stays as it was")
-    champion = champions.read(CHAMPION)
     if champion is None:
         return Outcome(receipt.collection, None)
     for alias in (live_server.alias(champion.release_id), live_server.KNOWLEDGE):
@@ -61,9 +64,24 @@ def refresh(config: Config) -> Outcome:
     return Outcome(receipt.collection, champion.release_id)
 
 
-def measure(receipt: Receipt, config: EvaluateConfig) -> dict[str, Interval]:
-    """Each retrieval metric over the golden questions that name a page."""
-    questions = [question for question in golden.load(GOLDEN) if question.page]
+def _load_questions(champion: Champion | None) -> list[Golden]:
+    """The golden questions that `evaluate` measures retrieval on.
+
+    Questions about documents are among them if the live release, or the candidate where nothing is
+    live, shows passages.
+    """
+    refusal: str | None = None
+    path = Path(champion.folder) / champion.prompt if champion else ADAPTER / prompts.FILE
+    if path.exists():
+        refusal = prompts.load(path).refusal
+    questions = golden.load_all(GOLDEN, QA, refusal)
+    return [question for question in questions if question.page and not question.expects_refusal]
+
+
+def measure(
+    receipt: Receipt, config: EvaluateConfig, questions: list[Golden]
+) -> dict[str, Interval]:
+    """Each retrieval metric over questions that name a page."""
     rankings = _search(receipt, questions, config.top_k)
     rows: list[dict[str, float]] = []
     for question, uris in zip(questions, rankings, strict=True):

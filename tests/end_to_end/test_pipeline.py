@@ -81,6 +81,7 @@ STAGES_TO_KILL = [
     "index",
     "base",
     "examples",
+    "calibrate",
     "evaluate",
     "gate",
     "export",

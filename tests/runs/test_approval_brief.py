@@ -2,6 +2,7 @@ from pathlib import Path
 
 from pipelines import files
 from pipelines.contracts.release import ReleaseRecord
+from pipelines.contracts.scores import Interval, Scores, System
 from pipelines.runs import approval_brief
 
 RECORD = ReleaseRecord(
@@ -67,3 +68,20 @@ def test_the_worst_answers_come_first_and_right_refusals_of_unanswerable_questio
     ]
     rows.sort(key=approval_brief._answer_rank)
     assert [row["id"] for row in rows] == ["not refused", "near", "refused", "right"]
+
+
+def test_the_scores_of_a_model_that_reads_are_shown_and_metrics_without_a_value_are_not() -> None:
+    unmeasured = Interval(value=None, low=None, high=None, num=0)
+    f1 = Interval(value=0.31, low=0.25, high=0.37, num=168)
+    candidate = System(metrics={"unseen_f1": f1, "refusal_recall": unmeasured}, slices={})
+    base = System(metrics={"unseen_f1": unmeasured}, slices={})
+    scores = Scores(
+        candidate="d",
+        champion=None,
+        num_questions=300,
+        golden_digest="g",
+        systems={"candidate": candidate, "base": base},
+        differences={},
+    )
+    rows = approval_brief._table_of_scores(scores)[2:]
+    assert rows == ["| unseen_f1 | 0.310 [0.250, 0.370] | - |"]

@@ -1,11 +1,17 @@
 """Retrieval must reach the gate's floors before the live release reads a new index."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from pipelines.config import params
 from pipelines.config.gate import GateConfig
 from pipelines.contracts.scores import Interval
+from pipelines.questions import prompts
 from pipelines.serving import refreshing
+
+ROOT = Path(__file__).parents[2]
 
 
 def intervals(low: float, num: int = 300) -> dict[str, Interval]:
@@ -30,3 +36,19 @@ def test_only_the_floors_of_retrieval_metrics_decide(low: float, failures: list[
 def test_an_index_without_a_measured_question_is_refused() -> None:
     report = refreshing.judge(gate(floor=0.0), intervals(0.0, num=0))
     assert [check.name for check in report.failures()] == ["enough golden questions with a page"]
+
+
+def test_retrieval_for_a_model_that_reads_is_measured_on_questions_about_documents_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("data/golden", "data/qa"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    refreshing.ADAPTER.mkdir(parents=True)
+    by_heart = refreshing._load_questions(None)
+    assert {question.kind for question in by_heart} == {"faq"}
+    shutil.copy(ROOT / "data/prompts/grounded-v1.yaml", refreshing.ADAPTER / prompts.FILE)
+    reading = refreshing._load_questions(None)
+    assert {question.kind for question in reading} == {"faq", "document"}
+    assert len(reading) > len(by_heart) + 200
+    assert not any(question.expects_refusal for question in reading)
