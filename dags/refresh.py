@@ -28,6 +28,7 @@ with DAG(
         task_id="switch", arguments=tasks.action("refresh"), trigger_rule="none_failed"
     )
     tasks.enclose(checkout, stages, tidy)
+    checkout >> tasks.fetch_sources() >> stages["ingest"]
     stages["index"] >> switch >> tidy
     # Last, since Airflow would copy them into every task that is made after it.
     dag.params.update(tasks.trigger_form(values, SECTIONS))

@@ -102,6 +102,16 @@ def start_checkout() -> Command:
     )
 
 
+def fetch_sources() -> Command:
+    """Brings what remote sources hold now; does nothing if params.yaml has none."""
+    return Command(
+        task_id="fetch",
+        arguments=action("fetch"),
+        trigger_rule=TriggerRule.ALL_SUCCESS,  # as Airflow demands after a set-up task
+        doc="a new snapshot of each remote source; one that cannot be read stops the run",
+    )
+
+
 def tidy_up() -> Command:
     """Keeps the reports and removes old checkouts, whatever happened before."""
     return Command(

@@ -40,6 +40,7 @@ with DAG(
         task_id="release", arguments=tasks.action("release"), trigger_rule="none_failed"
     )
     tasks.enclose(checkout, stages, tidy)
+    checkout >> tasks.fetch_sources() >> stages["ingest"]
     stages["export"] >> brief >> approve >> release >> tidy
     # Last, since Airflow would copy them into every task that is made after it.
     sections = [name for name in values.names() if name != "airflow"]

@@ -18,6 +18,7 @@ from pipelines.runs import (
     approval_brief,
     child_command,
     data,
+    fetching,
     inheritance,
     overrides,
     retention,
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overrides", default="{}", help='JSON of dotted keys, e.g. {"finetune.seed": 8}'
     )
     start.add_argument("--who", default="", help="the person, or the schedule")
+    add(_fetch, "fetch", "bring what remote sources hold now")
     stage = add(_stage, "stage", "run one stage, unless it is unchanged")
     stage.add_argument("--name", required=True, help="name of the stage")
     add(_brief, "brief", "write and print what is shown for approval")
@@ -112,6 +114,11 @@ def _is_recorded(folder: Path, checkout: Run) -> bool:
     if not path.exists():
         return False
     return bool(json.loads(path.read_text(encoding="utf-8"))["run"] == checkout.name)
+
+
+def _fetch(_: argparse.Namespace, checkout: Run) -> bool:
+    fetching.fetch(checkout)
+    return True
 
 
 def _stage(arguments: argparse.Namespace, checkout: Run) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines import graph
 from pipelines.decision.ledger import BRANCH as LEDGER_BRANCH
 from pipelines.runs import child_command, data, work_trees
+from pipelines.runs.fetching import POINTER
 from pipelines.runs.work_trees import Run
 from pipelines.system import git
 
@@ -46,12 +47,13 @@ def _newest_results(run: Run) -> str | None:
 def _restore_results(folder: Path, source: str) -> list[str]:
     """Copy dvc.lock and the small results that Git holds from the branch `source`.
 
-    DVC compares them with this commit's files; a stage that differs runs again.
+    So is the pointer to what remote sources held. DVC compares all with this commit's files; a
+    stage that differs runs again.
     """
     outs: list[str] = []
     for stage in graph.read(folder / "dvc.yaml").values():
         outs += stage.outs
-    listing = git.output("ls-tree", "-r", "--name-only", source, "--", *outs)
+    listing = git.output("ls-tree", "-r", "--name-only", source, "--", *outs, POINTER)
     paths = [LOCK, *listing.splitlines()]
     git.output("restore", f"--source={source}", "--", *paths, folder=folder)
     return paths

@@ -150,7 +150,12 @@ def run_validate(values: Params, sources: IngestConfig) -> None:
         redact=values.section(RedactConfig),
     )
     files.write_json(CHAMPION, ChampionFile(champion=None))
-    inputs = validate.Inputs(ARTIFACTS["documents"], ARTIFACTS["rejections"], CHAMPION)
+    inputs = validate.Inputs(
+        documents=ARTIFACTS["documents"],
+        rejections=ARTIFACTS["rejections"],
+        left_out=ARTIFACTS["left_out"],
+        champion=CHAMPION,
+    )
     outputs = validate.Outputs(REPORTS["validation"], Path("data/docs"))
     validate.run(config, inputs, outputs)
 

@@ -18,7 +18,7 @@ def test_each_action_takes_its_own_options() -> None:
     assert (start.dag, start.run_id, start.revision) == ("train", "manual__1", "HEAD")
     assert parse("stage", *RUN, "--name", "chunk").name == "chunk"
     assert parse("decide", *RUN, "--decision", "refused").decision == "refused"
-    for action in ("brief", "release", "refresh", "end"):
+    for action in ("fetch", "brief", "release", "refresh", "end"):
         parse(action, *RUN)
 
 

@@ -113,6 +113,13 @@ def test_train_has_the_stages_and_edges_of_dvc_yaml(bag: dict[str, Any]) -> None
         assert train[name]["group"] == stage.phase
 
 
+def test_remote_sources_are_fetched_before_anything_is_ingested(bag: dict[str, Any]) -> None:
+    for dag in ("train", "refresh"):
+        tasks = bag["tasks"][dag]
+        assert tasks["fetch"]["after"] == ["ingest"]
+        assert "fetch" in tasks["checkout"]["after"]
+
+
 def test_approval_and_release_follow_the_gate(bag: dict[str, Any]) -> None:
     train = bag["tasks"]["train"]
 

@@ -8,13 +8,20 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import yaml
 
+from pipelines import files
+from pipelines.contracts.documents import DOCUMENTS
 from tests.conftest import end_processes_below
 from tests.end_to_end.test_pipeline import change, environment, make_workspace
 
@@ -110,6 +117,77 @@ def check_the_end(machines: Machines) -> None:
     history = git(first, "log", "--format=%s", "runs/train-two")
     assert "newer" in history
     assert "Take over the results of shared/runs/train-one" in history
+
+
+@contextmanager
+def wiki(folder: Path) -> Iterator[str]:
+    """A web server on the folder; its address."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/index.html"
+        server.shutdown()
+
+
+def add_wiki(machines: Machines, address: str) -> None:
+    """Commit a remote source, for both machines."""
+    first = machines.first
+    values = yaml.safe_load((first / "params.yaml").read_text())
+    source = {
+        "kind": "web",
+        "name": "wiki",
+        "start": address,
+        "max_pages": 9,
+        "requests_per_second": 99,
+    }
+    sources = [*values["ingest"]["sources"], source]
+    change(first, {"ingest.sources": sources, "fetch.allowed_hosts": ["127.0.0.1"]})
+    git(first, "commit", "-qam", "a wiki")
+    git(first, "push", "-q", "shared", "HEAD:main-line")
+
+
+def snapshot(folder: Path, run: str) -> str:
+    """The pointer to what a run fetched."""
+    return git(folder, "show", f"shared/runs/train-{run}:data/raw/fetched.dvc")
+
+
+def test_what_a_run_fetches_is_its_version_on_every_machine_and_a_dead_source_stops_it(
+    machines: Machines, tmp_path: Path
+) -> None:
+    first, second = machines
+    page = tmp_path / "wiki/index.html"
+    page.parent.mkdir()
+    text = "<html><body><main><h1>Kettles</h1><p>{}</p></main></body></html>"
+    page.write_text(text.format("The kettle holds two litres of water and boils in a minute."))
+    with wiki(page.parent) as address:
+        add_wiki(machines, address)
+        expect_success(checkout(first, "start", "--revision", "main-line"))
+        expect_success(checkout(first, "fetch"))
+        expect_success(checkout(second, "stage", "--name", "ingest"))
+        converted = second / ".state/runs/train-one/data/converted.parquet"
+        texts = {row["uri"]: row["text"] for row in files.read(converted, DOCUMENTS)}
+        assert "two litres" in texts["wiki/index.html"]
+
+        page.write_text(text.format("The kettle holds three litres of water and boils in two."))
+        expect_success(checkout(second, "start", "--revision", "main-line", run="two"))
+        expect_success(checkout(second, "fetch", run="two"))
+        git(second, "fetch", "-q", "shared")
+        assert snapshot(second, "one") != snapshot(second, "two")
+    expect_success(checkout(second, "start", "--revision", "main-line", run="three"))
+    process = checkout(second, "fetch", run="three")
+    assert process.returncode != 0
+    assert "wiki" in process.stderr
+    # The snapshot of the run before is what this one began with.
+    assert snapshot(second, "three") == snapshot(second, "two")
+
+
+def test_without_a_remote_source_nothing_is_fetched(machines: Machines) -> None:
+    first = machines.first
+    expect_success(checkout(first, "start", "--who", "t"))
+    process = checkout(first, "fetch")
+    expect_success(process)
+    assert "nothing to fetch" in process.stdout
+    assert "fetched.dvc" not in git(first, "ls-tree", "-r", "--name-only", "runs/train-one")
 
 
 def test_a_remote_that_does_not_answer_may_be_tried_again(machines: Machines) -> None:
