@@ -189,13 +189,15 @@ def _context(redaction: dict[str, Any]) -> str:
 
 def render_page(document: str, content: bytes, reading: Reading) -> str:
     """The source beside its text."""
+    redactions = [(item, _context(item)) for item in reading.redactions]
+    passages = [(describe(item), item) for item in reading.passages]
     return render(
         "read.html.j2",
         document=document,
         rejection=reading.rejection,
         facts=facts(document, reading) if reading.row else [],
-        redactions=[(item, _context(item)) for item in reading.redactions],
-        passages=[(describe(item), item) for item in reading.passages],
+        redactions=redactions,
+        passages=passages,
         source=_show_source(content, reading),
     )
 

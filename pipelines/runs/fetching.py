@@ -11,7 +11,7 @@ from pipelines.runs import child_command, data, work_trees
 from pipelines.runs.work_trees import Run
 
 POINTER = f"{FOLDER}.dvc"
-TRACKED = [POINTER, f"{FOLDER.parent}/.gitignore"]
+FILES_IN_GIT = [POINTER, f"{FOLDER.parent}/.gitignore"]
 
 
 def fetch(run: Run) -> None:
@@ -29,4 +29,4 @@ def fetch(run: Run) -> None:
         data.dvc(folder, "add", "--quiet", str(FOLDER))
         if data.default_remote(folder):
             data.dvc(folder, "push", "--quiet", POINTER)
-        work_trees.record(run, TRACKED, "What the remote sources held")
+        work_trees.record(run, FILES_IN_GIT, "What the remote sources held")

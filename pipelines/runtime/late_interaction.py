@@ -48,9 +48,9 @@ def order(scores: Sequence[float], weight: float) -> list[int]:
     if weight == 0 or len(values) == 0:
         return list(range(len(values)))
     spread = values.max() - values.min()
-    scaled = (values - values.min()) / spread if spread else np.zeros_like(values)
-    places = 1 - np.arange(len(values)) / len(values)
-    totals = (1 - weight) * places + weight * scaled
+    score_shares = (values - values.min()) / spread if spread else np.zeros_like(values)
+    place_shares = 1 - np.arange(len(values)) / len(values)
+    totals = (1 - weight) * place_shares + weight * score_shares
     return [int(position) for position in np.argsort(-totals, kind="stable")]
 
 
@@ -62,7 +62,7 @@ class WordVectors:
     """
 
     encode: Callable[[list[str]], list[Any]]
-    kept: OrderedDict[str, Any] = field(default_factory=OrderedDict)
+    by_text: OrderedDict[str, Any] = field(default_factory=OrderedDict)
 
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         """The score of each text for the question."""
@@ -71,12 +71,12 @@ class WordVectors:
 
     def of(self, texts: Sequence[str]) -> dict[str, Any]:
         """Text -> word vectors."""
-        missing = sorted(set(texts) - set(self.kept))
-        self.kept.update(zip(missing, self.encode(missing), strict=True))
+        missing = sorted(set(texts) - set(self.by_text))
+        self.by_text.update(zip(missing, self.encode(missing), strict=True))
         vectors: dict[str, Any] = {}
         for text in texts:
-            vectors[text] = self.kept[text]
-            self.kept.move_to_end(text)
-        while len(self.kept) > MAX_TEXTS_KEPT:
-            self.kept.popitem(last=False)
+            vectors[text] = self.by_text[text]
+            self.by_text.move_to_end(text)
+        while len(self.by_text) > MAX_TEXTS_KEPT:
+            self.by_text.popitem(last=False)
         return vectors
