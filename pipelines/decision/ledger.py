@@ -131,7 +131,10 @@ def append(event: Event, *, whole_release: bool = False) -> str:
     for _ in range(ATTEMPTS):
         tip = _tip()
         tree = _write_tree(_checked_text(tip) + _line(event), tip, whole_release)
-        commit = _write_commit(event, tree, _parents(tip, whole_release))
+        parents = [tip] if tip else []
+        if whole_release:
+            parents = [tip or _write_first_commit(event.who), *_head()]
+        commit = _write_commit(event, tree, parents)
         if whole_release and event.release_id and find_release(event.release_id) is None:
             # Before the line: a kill between the two must not leave a line without its files.
             _git("update-ref", f"refs/tags/release/{event.release_id}", commit)
@@ -160,10 +163,20 @@ def _write_tree(text: str, tip: str | None, whole_release: bool) -> str:
         return _git("write-tree", environment=index)
 
 
-def _parents(tip: str | None, whole_release: bool) -> list[str]:
-    """The branch comes first, so that its versions are found by following first parents."""
-    head = git.commit_of("HEAD") if whole_release else None
-    return [commit for commit in (tip, head) if commit]
+def _write_first_commit(who: str) -> str:
+    """A commit without parents that holds an empty ledger; returns its id.
+
+    The branch's versions are found by following first parents. If a release were the first commit,
+    that would lead into the history of the code, where a file of this name may have been as well.
+    """
+    tree = _write_tree("", None, whole_release=False)
+    message = "Begin the ledger of releases\n"
+    return _git("commit-tree", tree, stdin=message, environment=_identity(who))
+
+
+def _head() -> list[str]:
+    head = git.commit_of("HEAD")
+    return [head] if head else []
 
 
 def _write_commit(event: Event, tree: str, parents: list[str]) -> str:

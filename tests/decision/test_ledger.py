@@ -122,6 +122,21 @@ def test_a_releases_commit_and_tag_hold_its_files_as_the_work_tree_had_them(clon
     assert ledger.read() == [RELEASE, REFUSAL]
 
 
+def test_a_file_of_that_name_in_the_history_of_the_code_is_no_part_of_the_ledger(
+    clone: Path,
+) -> None:
+    path = clone / ledger.FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n")
+    git("add", "--force", ledger.FILE)
+    git(*AS_SOMEBODY, "commit", "-qm", "an experiment")
+    git("rm", "-q", ledger.FILE)
+    git(*AS_SOMEBODY, "commit", "-qm", "and its end")
+    ledger.append(RELEASE, whole_release=True)
+    ledger.append(REFUSAL)
+    assert ledger.read() == [RELEASE, REFUSAL]
+
+
 def test_all_work_trees_of_a_clone_share_one_ledger(
     clone: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
