@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.runtime import unit_vectors
 from pipelines.system import keeper, paths
 from pipelines.vectorstore import hold_server
+
+# Before any test computes: a stage and Triton do so in processes of their own.
+unit_vectors.fix_instructions()
 
 ROOT = Path(__file__).parents[1]
 KEEPER = keeper.__name__

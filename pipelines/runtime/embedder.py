@@ -28,6 +28,7 @@ class TritonPythonModel:
         """Load the encoder, on the GPU if there is one."""
         folder = Path(args["model_repository"]) / args["model_version"]
         disable_progress_bar()
+        unit_vectors.fix_instructions()
         # A question is short: threads would wait for each other longer than they compute.
         torch.set_num_threads(1)
         self.precision = json.loads((folder / "settings.json").read_text())["precision"]

@@ -4,8 +4,12 @@ A text's vector is the same to the bit whatever texts are encoded beside it, in 
 serving.
 """
 
+import os
 from typing import Any
 
+# The newest instructions that torch's matrix products may use on a CPU. With AMX they add up in an
+# order that depends on the number of texts, so that a vector would depend on its batch.
+INSTRUCTIONS = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
 # A text is padded to the next multiple of so many tokens, whatever is encoded beside it: its bf16
 # vector depends on that width.
 WIDTH_STEP = 16
@@ -14,6 +18,12 @@ WIDTH_STEP = 16
 def width(num_tokens: int) -> int:
     """Tokens to which a text of so many tokens is padded."""
     return -(-num_tokens // WIDTH_STEP) * WIDTH_STEP
+
+
+def fix_instructions() -> None:
+    """Let torch compute the same bits whatever the batch. Call it before its first product."""
+    for name, value in INSTRUCTIONS.items():
+        os.environ.setdefault(name, value)
 
 
 def of(model: Any, texts: list[str], precision: str) -> Any:

@@ -255,6 +255,7 @@ def load_encoder(
     folder: Path, precision: Literal["auto", "bf16", "fp32"], max_batch_tokens: int
 ) -> Encoder:
     """Load the encoder on the GPU if there is one, else on the CPU."""
+    unit_vectors.fix_instructions()
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 

@@ -236,3 +236,29 @@ def test_a_model_that_the_hub_does_not_have_is_an_error_with_name_revision_and_w
 def test_a_folder_without_a_fast_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no tokenizer\.json: chunk needs a fast tokenizer"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("num_words", [10, 40, 90, 180])
+def test_a_bf16_vector_is_the_same_to_the_bit_however_many_texts_share_its_batch(
+    bf16: Encoder, num_words: int
+) -> None:
+    words = [
+        "the",
+        "old",
+        "harbour",
+        "was",
+        "dug",
+        "by",
+        "miners",
+        "in",
+        "the",
+        "year",
+        "of",
+        "the",
+        "flood",
+    ]
+    text = " ".join((words * 20)[:num_words])
+    (alone,) = bf16.vectors([text])
+    for count in (2, 3, 8, 16):
+        vectors = bf16.vectors([text] * count)
+        assert all(np.array_equal(vector, alone) for vector in vectors), count
