@@ -242,22 +242,8 @@ def test_a_folder_without_a_fast_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_a_bf16_vector_is_the_same_to_the_bit_however_many_texts_share_its_batch(
     bf16: Encoder, num_words: int
 ) -> None:
-    words = [
-        "the",
-        "old",
-        "harbour",
-        "was",
-        "dug",
-        "by",
-        "miners",
-        "in",
-        "the",
-        "year",
-        "of",
-        "the",
-        "flood",
-    ]
-    text = " ".join((words * 20)[:num_words])
+    sentence = "the old harbour was dug by miners "
+    text = " ".join((sentence * 30).split()[:num_words])
     (alone,) = bf16.vectors([text])
     for count in (2, 3, 8, 16):
         vectors = bf16.vectors([text] * count)
