@@ -105,7 +105,7 @@ def row_of(request_id: str) -> dict[str, Any]:
         (Question("word " * 59, request_id="long-prompt"), "rejected"),
         (Question("a", request_id="many-tokens", max_new_tokens=ENDLESS + 1), "rejected"),
         (Question("a", request_id="late", timeout_seconds=0.05), "failed"),
-        (Question("a", request_id="late-answer", timeout_seconds=1.0), "failed"),
+        (Question("a", request_id="late-answer", timeout_seconds=0.3), "failed"),
     ],
 )
 def test_the_status_of_a_request_does_not_depend_on_any_message(
