@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pipelines.config.gate import GateConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.validate import ValidateConfig
+from pipelines.corpus.losses import DOCUMENTS_WITHIN_LIMIT
 
 MAX_REJECTED_SHARE = 0.3  # above it nothing is adopted
 MAX_LINES = 10  # of rejections in a message
@@ -44,6 +45,7 @@ class Facts:
     language: str | None
     is_untitled: bool
     num_aliases: int
+    left_out_share: float  # of its text, by its reader
 
 
 def obstacles(documents: Sequence[Facts], rejections: Mapping[str, str]) -> list[str]:
@@ -74,6 +76,7 @@ def for_documents(
         *_languages(validate, documents),
         _duplicates(validate, documents),
         _untitled(validate, documents),
+        _left_out(validate, documents),
     ):
         if change is not None:
             changes.append(change)
@@ -189,6 +192,22 @@ def _untitled(config: ValidateConfig, documents: Sequence[Facts]) -> Change | No
     why = f"{len(names)} documents have no title: {_examples(names)}"
     key = "validate.max_untitled_share"
     return Change(key, config.max_untitled_share, _share_above(share), why)
+
+
+def _left_out(config: ValidateConfig, documents: Sequence[Facts]) -> Change | None:
+    limit = config.max_left_out_share
+    worst_first = sorted(documents, key=lambda facts: -facts.left_out_share)
+    above = [facts for facts in worst_first if facts.left_out_share > limit]
+    num_allowed = math.floor((1 - DOCUMENTS_WITHIN_LIMIT) * len(documents))
+    if len(above) <= num_allowed:
+        return None
+    names = [f"{facts.uri} ({facts.left_out_share:.0%})" for facts in above]
+    why = (
+        f"the readers left out more of {len(above)} documents; look with `python -m pipelines "
+        f"read` whether it was navigation: {_examples(names)}"
+    )
+    value = _share_above(worst_first[num_allowed].left_out_share)
+    return Change("validate.max_left_out_share", limit, value, why)
 
 
 def _share_above(share: float) -> float:

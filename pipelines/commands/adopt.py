@@ -27,6 +27,8 @@ from pipelines.config.ingest import IngestConfig
 from pipelines.config.params import Params
 from pipelines.config.validate import ValidateConfig
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.contracts.left_out import LEFT_OUT
+from pipelines.corpus import losses
 from pipelines.corpus.remote import fetch
 from pipelines.corpus.snapshots import is_remote
 from pipelines.decision import champions, gate_settings
@@ -208,6 +210,8 @@ def _read_documents(values: Params) -> tuple[list[Facts], dict[str, str]]:
     )
     stage_config = ingest.Config(config, values.section(EngineConfig))
     ingest.run(stage_config, ingest.Inputs(pipeline=LOCK_FILE), outputs)
+    rows_left_out = files.read(outputs.left_out, LEFT_OUT)
+    shares = {loss.uri: loss.share for loss in losses.by_document(rows_left_out)}
     documents: list[Facts] = []
     for row in files.read(outputs.converted, DOCUMENTS):
         documents.append(
@@ -217,6 +221,7 @@ def _read_documents(values: Params) -> tuple[list[Facts], dict[str, str]]:
                 language=row["language"],
                 is_untitled=row["title"] is None,
                 num_aliases=len(row["aliases"]),
+                left_out_share=shares.get(row["uri"], 0.0),
             )
         )
     rejections: dict[str, str] = {}

@@ -19,6 +19,10 @@ NOT_TEXT = frozenset(
 )
 
 
+# Share of the documents that must keep validate.max_left_out_share.
+DOCUMENTS_WITHIN_LIMIT = 0.9
+
+
 @dataclass
 class Loss:
     """What one document lost."""

@@ -28,7 +28,6 @@ from pipelines.system import paths
 from pipelines.system.cache import Cache, kind_of, open_cache
 
 DOCUMENTS_AT_ONCE = 256  # in memory
-LEFT_OUT_DOCUMENTS = 0.9  # share of documents that must keep validate.max_left_out_share
 FACTS = ("doc_id", "uri", "title", "media_type", "language")  # columns examined as they are
 
 
@@ -201,7 +200,7 @@ def _promise_description(config: ValidateConfig) -> Iterator[Promise]:
         "text left out while reading",
         "ExpectColumnValuesToBeBetween",
         left_out,
-        LEFT_OUT_DOCUMENTS,
+        losses.DOCUMENTS_WITHIN_LIMIT,
     )
     column = {"column": "personal_data"}
     yield Promise("no personal data left", "ExpectColumnValuesToBeNull", column)

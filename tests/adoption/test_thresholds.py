@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def document(uri: str, characters: int = 500, language: str = "en", **changes: object) -> Facts:
-    values = {"is_untitled": False, "num_aliases": 0} | changes
+    values = {"is_untitled": False, "num_aliases": 0, "left_out_share": 0.0} | changes
     return Facts(uri, characters, language, **values)  # type: ignore[arg-type]
 
 
@@ -50,6 +50,14 @@ def test_few_documents_in_many_languages_lower_the_share_instead() -> None:
     documents = [document(f"d/{number}") for number in range(40)]
     documents += [document(f"d/{name}", language=name) for name in ("fr", "it", "es", "pt", "nl")]
     assert changes_for(documents, {}) == {"validate.min_language_share": 0.88}
+
+
+def test_pages_that_are_mostly_navigation_raise_the_share_that_readers_may_leave_out() -> None:
+    documents = [document(f"d/{number}", left_out_share=0.3) for number in range(17)]
+    documents += [document(f"d/map-{share}", left_out_share=share) for share in (0.91, 0.862)]
+    assert changes_for(documents, {}) == {"validate.max_left_out_share": 0.87}
+    one_of_twenty = [*documents[:-1], document("d/a"), document("d/b")]
+    assert changes_for(one_of_twenty, {}) == {}
 
 
 def test_a_floor_that_no_question_measures_is_removed_with_its_reason() -> None:
