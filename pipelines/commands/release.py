@@ -5,9 +5,11 @@ import argparse
 from pipelines.config import params
 from pipelines.config.canary import CanaryConfig
 from pipelines.config.proof import ProofConfig
+from pipelines.config.release import ReleaseConfig
 from pipelines.config.serve import ServeConfig
 from pipelines.decision import ledger
 from pipelines.serving import releasing
+from pipelines.serving.release_comparison import Declaration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +20,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="TIMES",
         help="the new release is meant to be slower: an answer may take so many times as long as "
-        "the old release's. Takes the place of canary.max_latency_ratio for this release alone, "
+        "the old release's. Counts before release.expected of params.yaml, for this release alone, "
         "and goes on record",
+    )
+    parser.add_argument(
+        "--expect-refused-increase",
+        type=float,
+        metavar="SHARE",
+        help="the new release is meant to refuse more: so much larger may be the share of refusing "
+        "answers (0.2: 20 more in 100)",
     )
 
 
-def run(who: str, why: str, expect_latency_ratio: float | None = None) -> None:
+def run(
+    who: str,
+    why: str,
+    expect_latency_ratio: float | None = None,
+    expect_refused_increase: float | None = None,
+) -> None:
     """Raises Refusal with the reason; the old release then keeps answering."""
     author = releasing.Author(who, why)
     values = params.load()
@@ -31,8 +45,10 @@ def run(who: str, why: str, expect_latency_ratio: float | None = None) -> None:
         proof=values.section(ProofConfig),
         canary=values.section(CanaryConfig),
         serve=values.section(ServeConfig),
+        expected=values.section(ReleaseConfig).expected,
     )
-    outcome = releasing.release(config, author, expected_latency_ratio=expect_latency_ratio)
+    declaration = Declaration(expect_latency_ratio, expect_refused_increase)
+    outcome = releasing.release(config, author, command_line=declaration)
     if not outcome.is_new:
         print(f"{outcome.release_id} is the champion already")
         return

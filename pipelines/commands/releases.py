@@ -1,6 +1,8 @@
 """List what was released, refused, approved, overridden and rolled back, newest last."""
 
 from pipelines.decision import ledger
+from pipelines.serving import declarations
+from pipelines.serving.release_comparison import Declaration
 
 MARKS = {
     "approved": "approved",
@@ -30,8 +32,10 @@ def _format(event: ledger.Event) -> str:
     if "exact_match" in event.scores:
         score = f"exact match {event.scores['exact_match']:.3f}"
     why = " ".join(event.why.split())
-    if event.expected_latency_ratio is not None:
-        declaration = f"may take {event.expected_latency_ratio:g} times as long, as declared"
-        why = f"{why} ({declaration})"
+    declaration = Declaration(event.expected_latency_ratio, event.expected_refused_increase)
+    if declaration != declarations.NOTHING:
+        why += f" ({declarations.describe(declaration)}, as declared)"
+    if event.undecided:
+        why += f" (undecided: {'; '.join(event.undecided)})"
     columns = f"{MARKS[event.kind]:14} {subject:24} {event.who:12} {score:18}"
     return f"{event.when}  {columns} {event.step}: {why}"

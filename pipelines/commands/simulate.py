@@ -6,6 +6,7 @@ real users meet it as well.
 """
 
 import argparse
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from pipelines.vectorstore import withhold_alias
 SCENARIOS = Path("data/scenarios")
 GOLDEN = Path("data/golden")
 NUM_CLIENTS = 8  # that ask at the same time
-TENANT = "simulation"
+NUM_USERS = 40  # that are played, each a tenant of its own
 WHO = "simulated user"
 SUCCESS = "answered"
 
@@ -58,11 +59,16 @@ def _ask_all(requests: Sequence[Request]) -> list[str]:
     usual = [request for request in requests if not request.outage]
     during_outage = [request for request in requests if request.outage]
     with ThreadPoolExecutor(NUM_CLIENTS) as pool:
-        outcomes = list(pool.map(_ask, usual))
+        outcomes = list(pool.map(_ask, usual, _users()))
         if during_outage:
             with _outage():
-                outcomes += pool.map(_ask, during_outage)
+                outcomes += pool.map(_ask, during_outage, _users())
     return outcomes
+
+
+def _users() -> Iterator[str]:
+    """Tenants in turn, without end."""
+    return itertools.cycle(f"simulation-{number}" for number in range(1, NUM_USERS + 1))
 
 
 @contextmanager
@@ -77,10 +83,10 @@ def _outage() -> Iterator[None]:
         yield
 
 
-def _ask(request: Request) -> str:
+def _ask(request: Request, user: str) -> str:
     """SUCCESS, or what the server said instead."""
     try:
-        answer = client.ask(Question(request.question, tenant=TENANT))
+        answer = client.ask(Question(request.question, tenant=user))
     except client.AskError as error:
         return f"{error.status}: {str(error).splitlines()[0][:120]}"
     if request.thumb is not None:

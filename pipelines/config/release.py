@@ -7,10 +7,28 @@ from pydantic import Field
 from pipelines.config.section import Section
 
 
+class ExpectedConfig(Section):
+    """In what the next release is meant to differ from the live one."""
+
+    latency_ratio: float | None = Field(
+        gt=1,
+        description="an answer may take so many times as long; null: nothing is declared",
+    )
+    refused_increase: float | None = Field(
+        gt=0,
+        lt=1,
+        description="so much larger may be the share of refusals; null: nothing is declared",
+    )
+
+
 class ReleaseConfig(Section):
-    """Who decides."""
+    """Who decides, and what is known in advance."""
 
     approval: Literal["human", "auto"] = Field(
         description="human: a person approves in Airflow what the gate accepted; auto: the gate's "
         "acceptance is enough"
+    )
+    expected: ExpectedConfig = Field(
+        description="changes that are meant: the approver sees them, the canary tests them as "
+        "declared, the ledger keeps them"
     )

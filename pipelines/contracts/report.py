@@ -19,8 +19,6 @@ class CheckCode(StrEnum):
 
     NUM_DOCUMENTS = "num_documents"  # validate: how many documents there are
     NUM_REQUESTS = "num_requests"  # monitor: how many requests a window has
-    ENOUGH_REQUESTS = "enough_requests"  # canary: each release answered enough requests
-    ENOUGH_MEASURED = "enough_measured"  # canary: groundedness was measured on enough answers
     SAME_TOKENS = "same_tokens"  # parity: share of tokens that quantisation leaves unchanged
     SAME_ANSWERS = "same_answers"  # parity and proof: share of answers that are as expected
     SAME_CITATIONS = "same_citations"  # proof: share of citations that are as evaluated

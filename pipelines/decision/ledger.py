@@ -64,15 +64,20 @@ class Event(BaseModel):
     seen: dict[str, str]  # file -> sha256 of what the decision rests on
     # The release that is live from this line on; null if the line changes nothing.
     champion: Champion | None
-    # How many times as long as the release before it this one may take to answer, as `who`
-    # declared. A line without a declaration, like all older ones, does not have the key.
+    # In what this release is meant to differ from the one before it, as `who` declared: how many
+    # times as long it may take to answer, and how much more it may refuse.
     expected_latency_ratio: float | None = None
+    expected_refused_increase: float | None = None
+    # What the canary could neither find nor rule out, if the release took over all the same.
+    undecided: list[str] = []
 
     @model_serializer(mode="wrap")
-    def _leave_out_undeclared_ratio(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _leave_out_what_was_not_said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A line without a declaration, like all older ones, does not have its key."""
         fields: dict[str, Any] = dump(self)
-        if self.expected_latency_ratio is None:
-            fields.pop("expected_latency_ratio", None)
+        for key in ("expected_latency_ratio", "expected_refused_increase", "undecided"):
+            if not fields.get(key):
+                fields.pop(key, None)
         return fields
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import files
+from pipelines.config import params
+from pipelines.config.release import ReleaseConfig
 from pipelines.contracts.answers import ANSWERS
 from pipelines.contracts.champion import Champion
 from pipelines.contracts.release import ReleaseRecord
@@ -11,6 +13,7 @@ from pipelines.contracts.scores import CANDIDATE, Interval, Scores
 from pipelines.contracts.verdict import Verdict
 from pipelines.decision import champions
 from pipelines.runs.names import BRIEF
+from pipelines.serving import declarations
 
 METRICS = (
     *("exact_match", "token_f1", "groundedness", "refusal_recall", "false_refusal", "hit_at_5"),
@@ -48,6 +51,7 @@ def write(folder: Path) -> str | None:
         "",
         f"**Gate:** {verdict.reason}",
         "",
+        *_describe_declaration(folder),
         f"Compared with {_describe_champion(live)}. {_describe_size(scores, record)}.",
         "",
         *_table_of_scores(scores),
@@ -67,6 +71,15 @@ def is_new(record: ReleaseRecord, release: Path) -> bool:
     """Whether a candidate differs from the release in this folder in more than its measurement."""
     live = files.read_json(release / "release.json", ReleaseRecord)
     return record.model_dump(exclude=MEASUREMENT) != live.model_dump(exclude=MEASUREMENT)
+
+
+def _describe_declaration(folder: Path) -> list[str]:
+    """What release.expected declares, which the canary will tolerate; no lines if nothing."""
+    config = params.load(folder / "params.yaml").section(ReleaseConfig).expected
+    declaration = declarations.describe(declarations.merge(config, declarations.NOTHING))
+    if not declaration:
+        return []
+    return [f"**Declared** (`release.expected`): the new release {declaration}.", ""]
 
 
 def _describe_champion(live: Champion | None) -> str:

@@ -1,47 +1,38 @@
 """Moves live traffic to a new release in growing shares, completed or rolled back.
 
-In each step the new release is compared with the old one.
+In each step the new release is compared with the old one by a test that may look at any time.
 """
 
 import os
 import time
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.config.canary import CanaryConfig
-from pipelines.contracts.report import Check, CheckCode, Report
+from pipelines.contracts.report import Check, Report
 from pipelines.serving import live_routes, live_server, recent_traffic
-from pipelines.serving.release_comparison import ReleaseTraffic, judge
+from pipelines.serving.declarations import NOTHING
+from pipelines.serving.live_comparison import Judgement, LiveComparison, Phase
+from pipelines.serving.release_comparison import Declaration
 from pipelines.serving.triton_connection import Triton
 
-BASELINE_SECONDS = 24 * 3600.0  # of the old release's traffic, the newest requests of it
+HISTORY_SECONDS = 24 * 3600.0  # of the old release's traffic, which gives the first forecasts
 LOOK_SECONDS = 1.0
 LOG = ".state/serving/server.log"  # of the live server; for messages
-WAITING = (CheckCode.ENOUGH_REQUESTS, CheckCode.ENOUGH_MEASURED)
-
-
-class Verdict(StrEnum):
-    """What a comparison means for the step."""
-
-    GOOD = "good"
-    WORSE = "worse"
-    UNCLEAR = "unclear"  # only measurements are missing
 
 
 @dataclass(frozen=True)
 class Handover:
     """The releases of a switch, the server that has both loaded, and the traffic log's folder.
 
-    `expected_latency_ratio`: how many times as long as the old release the new one may take, if
-    that was declared with it.
+    `declaration`: in what the new release is meant to differ, as declared with it.
     """
 
     new: str
     old: str
     triton: Triton
     traffic: Path
-    expected_latency_ratio: float | None = None
+    declaration: Declaration = NOTHING
 
     def shares(self, share: float) -> live_routes.Shares:
         """The routes while the new release answers this share."""
@@ -49,43 +40,50 @@ class Handover:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """How a switch or a step ended. `gaps`: what could not be told, for people."""
+
+    report: Report
+    gaps: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Step:
-    """One share of a switch. Times are seconds since 1970."""
+    """One share of a switch."""
 
     shares: live_routes.Shares
-    start: float
-    switch_start: float
+    start: float  # seconds since 1970
+    is_last_comparison: bool  # the next step gives everything to the new release
 
 
-def switch(config: CanaryConfig, handover: Handover) -> Report:
-    """Move the requests step by step; the last report.
+def switch(config: CanaryConfig, handover: Handover) -> Outcome:
+    """Move the requests step by step.
 
-    If that did not pass, the old release has everything back.
+    If the last report did not pass, the old release has everything back.
     """
+    comparison = LiveComparison(config, handover.declaration, _history(handover))
     switch_start = time.time()
+    gaps: list[str] = []
     report = Report.of([])
     try:
         for share in config.steps:
             shares = handover.shares(share)
             live_routes.write(shares, canary_pid=os.getpid())
-            report = _run_step(config, handover, Step(shares, time.time(), switch_start))
+            step = Step(shares, time.time(), share == config.steps[-2])
+            comparison.begin(Phase(step.start, shares))
+            outcome = _run_step(config, handover, step, comparison, switch_start)
+            report = outcome.report
             print(f"{handover.new} answers {share:.0%}: {report.reason}")
             if not report.passed:
                 break
+            if outcome.gaps:
+                print("  undecided: " + "; ".join(outcome.gaps))
+            if step.is_last_comparison or share == config.steps[-1]:
+                gaps += outcome.gaps
     finally:
         if not report.passed:
             live_routes.write([(handover.old, 1.0)])
-    return report
-
-
-def verdict_of(report: Report) -> Verdict:
-    """Read from the checks' codes alone; their names and texts are for people."""
-    failures = report.failures()
-    if report.passed:
-        return Verdict.GOOD
-    if all(check.code in WAITING for check in failures):
-        return Verdict.UNCLEAR
-    return Verdict.WORSE
+    return Outcome(report, gaps)
 
 
 def failure(name: str, observation: str, expectation: str, remedy: str) -> Report:
@@ -96,20 +94,81 @@ def failure(name: str, observation: str, expectation: str, remedy: str) -> Repor
     return Report.of([check])
 
 
-def _run_step(config: CanaryConfig, handover: Handover, step: Step) -> Report:
-    """Wait until the new release has answered enough, or has shown that it must not go on."""
+def _run_step(
+    config: CanaryConfig,
+    handover: Handover,
+    step: Step,
+    comparison: LiveComparison,
+    switch_start: float,
+) -> Outcome:
+    """Wait until the new release may go on, or has shown that it must not."""
     while True:
         time.sleep(LOOK_SECONDS)
         interruption = _interruption(handover, step)
         if interruption is not None:
-            return interruption
-        new, old = _read_traffic(handover, step)
-        report = judge(config, new, old, handover.expected_latency_ratio)
-        num_fresh = new.since(step.start).num_worked_on()
-        if num_fresh >= config.min_requests and verdict_of(report) is not Verdict.UNCLEAR:
-            return report
-        if time.time() - step.start > config.max_step_seconds:
-            return Report.of([_too_late(config, num_fresh), *report.checks])
+            return Outcome(interruption)
+        rows = recent_traffic.requests(handover.traffic, switch_start)
+        comparison.add(rows, recent_traffic.thumbs(handover.traffic, switch_start))
+        judgement = comparison.judge()
+        if not judgement.report.passed:
+            return Outcome(judgement.report)
+        missing = _missing(config, step, comparison, judgement)
+        if not missing:
+            return Outcome(judgement.report)
+        is_late = time.time() - step.start > config.max_step_seconds
+        if is_late and config.undecided != "hold":
+            return _end_undecided(config, step, comparison, judgement, missing)
+
+
+def _missing(
+    config: CanaryConfig, step: Step, comparison: LiveComparison, judgement: Judgement
+) -> list[str]:
+    """What the step has yet to tell, for people."""
+    missing: list[str] = []
+    if comparison.num_fresh < config.min_requests:
+        missing.append(
+            f"{comparison.num_fresh} of {config.min_requests} requests (canary.min_requests) were "
+            f"answered by the new release in the step of {step.shares[-1][1]:.0%}"
+        )
+    if step.is_last_comparison:
+        missing += judgement.gaps
+    return missing
+
+
+def _end_undecided(
+    config: CanaryConfig,
+    step: Step,
+    comparison: LiveComparison,
+    judgement: Judgement,
+    missing: list[str],
+) -> Outcome:
+    """What canary.undecided says. A release that answered nothing at all never goes on."""
+    is_unseen = step.is_last_comparison and comparison.num_new == 0
+    if config.undecided == "go_on" and not is_unseen:
+        return Outcome(judgement.report, missing)
+    check = Check(
+        name="the step can tell in time",
+        passed=False,
+        observed=f"undecided after {config.max_step_seconds:g} s (canary.max_step_seconds): "
+        + "; ".join(missing),
+        expected="every harm that must be found (canary.limits) is found or ruled out"
+        if not is_unseen
+        else "at least one request to the new release before it answers everything",
+        remedy="Release while requests come in (`python -m pipelines simulate` sends some), raise "
+        "canary.max_step_seconds, or say in canary.undecided what then follows",
+    )
+    return Outcome(Report.of([check, *judgement.report.checks]))
+
+
+def _history(handover: Handover) -> list[dict[str, object]]:
+    """The old release's requests of the last day, each with its thumb or None."""
+    since = time.time() - HISTORY_SECONDS
+    thumbs = recent_traffic.thumbs(handover.traffic, since)
+    history: list[dict[str, object]] = []
+    for row in recent_traffic.requests(handover.traffic, since):
+        if row["release_id"] == handover.old:
+            history.append({**row, "thumb": thumbs.get(row["request_id"])})
+    return history
 
 
 def _interruption(handover: Handover, step: Step) -> Report | None:
@@ -144,25 +203,3 @@ def _interruption(handover: Handover, step: Step) -> Report | None:
             "if it is still meant to be this release",
         )
     return None
-
-
-def _read_traffic(handover: Handover, step: Step) -> tuple[ReleaseTraffic, ReleaseTraffic]:
-    """What the new release has done since the switch began, and the old one in the last day."""
-    since = step.switch_start - BASELINE_SECONDS
-    rows = recent_traffic.requests(handover.traffic, since)
-    thumbs = recent_traffic.thumbs(handover.traffic, since)
-    new = ReleaseTraffic.of_release(handover.new, rows, thumbs)
-    old = ReleaseTraffic.of_release(handover.old, rows, thumbs)
-    return new.since(step.switch_start), old
-
-
-def _too_late(config: CanaryConfig, num_fresh: int) -> Check:
-    return Check(
-        name="the step ends in time",
-        passed=False,
-        observed=f"undecided after {config.max_step_seconds:g} s (canary.max_step_seconds), with "
-        f"{num_fresh} requests to the new release",
-        expected=f"at least {config.min_requests} requests (canary.min_requests), and all measured",
-        remedy="Release while requests come in (`python -m pipelines simulate` sends some), raise "
-        "canary.max_step_seconds, or lower canary.min_requests",
-    )

@@ -1,242 +1,194 @@
-"""Compares what two releases did on live traffic."""
+"""Compares what two releases do on live traffic, request by request, while both answer.
+
+Each comparison has two bets (see sequential_test): that the new release is worse than is tolerated,
+and that it is less bad than what must be found.
+"""
 
 import math
-import warnings
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
 
-from pipelines.config.canary import CanaryConfig
-from pipelines.contracts.report import Check, CheckCode, Report
+import numpy as np
 
-Row = dict[str, Any]
-ROUNDING = 1e-9
-SHORTEST_MS = 0.1  # what a time of 0 counts as in a ratio
-SPARE_RATIO = 1.1  # of the latency ratio seen, in the ratio that a refusal suggests to declare
-# A request that was refused at the door or whose client left says nothing about a release.
-WORKED_ON = ("ok", "failed")
+from pipelines.config.canary import CanaryConfig, Limit
+from pipelines.serving.sequential_test import (
+    Assignment,
+    Claim,
+    Evidence,
+    Numbers,
+    SlowTime,
+    update,
+    update_alone,
+)
+
+Values = dict["Measure", Numbers]  # of a request; NaN: does not apply
+RARE = 3  # failures that may be the old release's although none was seen (the rule of three)
+
+
+class Measure(StrEnum):
+    """What is compared; the names are those in canary.limits."""
+
+    FAILURES = "failures"  # 1: failed, 0: answered
+    LATENCY = "latency"  # natural logarithm of the milliseconds to the answer
+    REFUSALS = "refusals"  # 1: the answer refuses, 0: it does not
+    GROUNDEDNESS = "groundedness"  # what is missing: 1 - groundedness
+    THUMBS = "thumbs"  # 1: thumb down, 0: thumb up
+
+
+# Failures and slowness are the release's, whoever asks; answers may suit one asker alone.
+BY_ASKER = (Measure.REFUSALS, Measure.GROUNDEDNESS, Measure.THUMBS)
+# Without these a release is undecided; thumbs are too rare to wait for.
+ESSENTIAL = (Measure.FAILURES, Measure.LATENCY, Measure.REFUSALS, Measure.GROUNDEDNESS)
+NUM_TESTS = len(Measure) + 1  # the last step tests failures without the old release
+
+
+class Declaration(NamedTuple):
+    """Changes that were declared with the release; None: not declared."""
+
+    latency_ratio: float | None = None
+    refused_increase: float | None = None
+
+
+class Tally(NamedTuple):
+    """Values that were compared: how many, and their sum, shape (...)."""
+
+    num: Numbers
+    total: Numbers
+
+    def add(self, value: Numbers, counts: Numbers) -> "Tally":
+        """`counts`: 1 where the value is this release's."""
+        is_counted = np.where(np.isnan(value), 0.0, counts)
+        return Tally(self.num + is_counted, self.total + is_counted * np.nan_to_num(value))
+
+    def mean(self) -> float:
+        return float(self.total / self.num) if self.num else math.nan
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A mean that a worse release raises: what it is, the key of its margin, what to do."""
+class Bet:
+    """One claim about a measure. `slow`: for latency, the times as they would be at the limit."""
 
-    name: str
-    key: str
-    remedy: str
+    claim: Claim
+    evidence: Evidence
+    slow: SlowTime | None = None
+    log_ratio: float = 0.0  # by which the new release's times are log_ms first
 
-
-FAILURES = Measure(
-    "failed requests",
-    "canary.max_error_rate_increase",
-    "The errors are in the traffic log (data/traffic, column `error`) and in "
-    ".state/serving/server.log: repair their cause",
-)
-REFUSALS = Measure(
-    "refusing answers",
-    "canary.max_refused_increase",
-    "Read the refused questions in the traffic log (data/traffic). If the new release is right to "
-    "refuse them, raise canary.max_refused_increase; if not, add such questions to the training "
-    "examples and to the golden set",
-)
-UNGROUNDEDNESS = Measure(
-    "lack of groundedness",
-    "canary.max_groundedness_drop",
-    "Its answers stand less often in the passages beside them: read some in the traffic log "
-    "(data/traffic). If they are right all the same, raise canary.max_groundedness_drop",
-)
-THUMBS_DOWN = Measure(
-    "thumbs down",
-    "canary.max_thumbs_drop",
-    "Users like its answers less: `python -m pipelines review` shows what they complained about. "
-    "If they are wrong, raise canary.max_thumbs_drop",
-)
+    def after(self, value: Numbers, assignment: Assignment) -> "Bet":
+        if self.slow is None:
+            return replace(self, evidence=update(self.evidence, self.claim, value, assignment))
+        log_ms = value - assignment.is_new * self.log_ratio
+        is_slow = self.slow.is_slow(log_ms)
+        return replace(
+            self,
+            evidence=update(self.evidence, self.claim, is_slow, assignment),
+            slow=self.slow.after(log_ms),
+        )
 
 
 @dataclass(frozen=True)
-class ReleaseTraffic:
-    """The requests of one release: rows of the traffic log, each with its `thumb` (or None)."""
+class Comparison:
+    """One measure of both releases."""
 
-    rows: list[Row]
+    measure: Measure
+    limit: Limit
+    worse: Bet
+    harmless: Bet
+    new: Tally
+    old: Tally
 
     @classmethod
-    def of_release(cls, release: str, rows: list[Row], thumbs: dict[str, int]) -> "ReleaseTraffic":
-        """The rows of this release. `thumbs`: request id -> 1 or -1."""
-        own = [row for row in rows if row["release_id"] == release]
-        return cls([{**row, "thumb": thumbs.get(row["request_id"])} for row in own])
+    def start(
+        cls, measure: Measure, limit: Limit, history: Numbers, shape: tuple[int, ...] = ()
+    ) -> "Comparison":
+        """`history`: values of the old release before the comparison."""
+        zeros = np.zeros(shape)
+        tally = Tally(zeros, zeros)
+        worse = _bet(measure, 1, limit.tolerate, history, shape)
+        harmless = _bet(measure, -1, limit.find, history, shape)
+        return cls(measure, limit, worse, harmless, tally, tally)
 
-    def since(self, start: float) -> "ReleaseTraffic":
-        """The requests that came at `start` (seconds since 1970) or later."""
-        return ReleaseTraffic([row for row in self.rows if row["time"].timestamp() >= start])
-
-    def num_worked_on(self) -> int:
-        """Requests that were answered or failed."""
-        return len(self.failures())
-
-    def failures(self) -> list[float]:
-        """1 for each request that failed, 0 for each that was answered."""
-        statuses = [row["status"] for row in self.rows]
-        return [float(status == "failed") for status in statuses if status in WORKED_ON]
-
-    def answers(self) -> list[Row]:
-        return [row for row in self.rows if row["status"] == "ok"]
-
-    def slow_ms(self) -> float | None:
-        """95th percentile of the time to the answer; None if nothing was answered."""
-        times = sorted(row["total_ms"] for row in self.answers())
-        return times[min(len(times) - 1, int(0.95 * len(times)))] if times else None
-
-    def ungroundedness(self) -> list[float]:
-        """1 - groundedness of each answer for which it was measured."""
-        scores = [row["groundedness"] for row in self.answers()]
-        return [1 - score for score in scores if score is not None]
-
-    def refusals(self) -> list[float]:
-        return [float(row["refused"]) for row in self.answers()]
-
-    def thumbs_down(self) -> list[float]:
-        """1 for each thumb down, 0 for each thumb up."""
-        thumbs = [row["thumb"] for row in self.rows]
-        return [float(thumb < 0) for thumb in thumbs if thumb is not None]
+    def after(self, value: Numbers, assignment: Assignment) -> "Comparison":
+        """With one more request."""
+        if self.measure not in BY_ASKER:
+            assignment = assignment._replace(weight=np.ones_like(assignment.weight))
+        is_compared = assignment.share < 1
+        return replace(
+            self,
+            worse=self.worse.after(value, assignment),
+            harmless=self.harmless.after(value, assignment),
+            new=self.new.add(value, assignment.is_new * is_compared),
+            old=self.old.add(value, (1 - assignment.is_new) * is_compared),
+        )
 
 
-def judge(
-    config: CanaryConfig,
-    new: ReleaseTraffic,
-    old: ReleaseTraffic,
-    expected_latency_ratio: float | None = None,
-) -> Report:
-    """Every comparison with its numbers.
+@dataclass(frozen=True)
+class FullLoad:
+    """Failures of the new release while it answers everything, against those of both before."""
 
-    Too few requests of either release is a failed check, never a pass. `expected_latency_ratio`,
-    if it was declared with the release, takes the place of `canary.max_latency_ratio`.
+    evidence: Evidence
+    tally: Tally
+
+    @classmethod
+    def start(cls, shape: tuple[int, ...] = ()) -> "FullLoad":
+        zeros = np.zeros(shape)
+        return cls(Evidence.start(np.zeros(0), shape), Tally(zeros, zeros))
+
+    def after(self, value: Numbers, limit: Numbers) -> "FullLoad":
+        """`limit`: the share of failures that is tolerated."""
+        return FullLoad(
+            update_alone(self.evidence, limit, value), self.tally.add(value, np.ones_like(value))
+        )
+
+
+def limits(config: CanaryConfig, declaration: Declaration) -> Mapping[Measure, Limit]:
+    """The limit of each measure, with what was declared."""
+    by_measure = {measure: getattr(config.limits, measure) for measure in Measure}
+    if declaration.latency_ratio is not None:
+        limit = by_measure[Measure.LATENCY]
+        changes = {
+            "tolerate": declaration.latency_ratio,
+            "find": declaration.latency_ratio * limit.find / limit.tolerate,
+        }
+        by_measure[Measure.LATENCY] = limit.model_copy(update=changes)
+    if declaration.refused_increase is not None:
+        limit = by_measure[Measure.REFUSALS]
+        changes = {
+            "tolerate": limit.tolerate + declaration.refused_increase,
+            "find": limit.find + declaration.refused_increase,
+        }
+        by_measure[Measure.REFUSALS] = limit.model_copy(update=changes)
+    return by_measure
+
+
+def odds_of_rollback(config: CanaryConfig) -> float:
+    """Evidence that is min_odds in one of the tests (Bonferroni), as so many to 1."""
+    return NUM_TESTS / config.false_rollback_rate
+
+
+def odds_of_harmlessness(config: CanaryConfig) -> float:
+    """Evidence that is min_odds in each comparison, as so many to 1."""
+    return 1 / config.miss_rate
+
+
+def failure_limit(config: CanaryConfig, failures: Comparison, history: Numbers) -> Numbers:
+    """The share of failures that is tolerated once the old release answers nothing any more.
+
+    What both releases have failed before, three more, and what is tolerated in a comparison.
+    `history`: the old release's failures before the switch.
     """
-    checks = [
-        _enough_requests(config, new, old),
-        _compare_means(
-            FAILURES, new.failures(), old.failures(), margin=config.max_error_rate_increase
-        ),
-        _compare_latency(config, new.slow_ms(), old.slow_ms(), expected_latency_ratio),
-        _compare_means(
-            REFUSALS, new.refusals(), old.refusals(), margin=config.max_refused_increase
-        ),
-        *_compare_groundedness(config, new.ungroundedness(), old.ungroundedness()),
-    ]
-    new_thumbs = new.thumbs_down()
-    old_thumbs = old.thumbs_down()
-    if min(len(new_thumbs), len(old_thumbs)) >= config.min_thumbs:
-        limit = config.max_thumbs_drop
-        checks.append(_compare_means(THUMBS_DOWN, new_thumbs, old_thumbs, margin=limit))
-    return Report.of(checks)
+    num = failures.new.num + failures.old.num + history.size
+    total = failures.new.total + failures.old.total + history.sum()
+    share = np.minimum(1.0, (total + RARE) / np.maximum(num, 1.0))
+    return np.asarray(np.minimum(0.99, share + config.limits.failures.tolerate))
 
 
-def _enough_requests(config: CanaryConfig, new: ReleaseTraffic, old: ReleaseTraffic) -> Check:
-    num_new = new.num_worked_on()
-    num_old = old.num_worked_on()
-    return Check(
-        name="enough requests",
-        code=CheckCode.ENOUGH_REQUESTS,
-        passed=min(num_new, num_old) >= config.min_requests,
-        observed=f"{num_new} to the new release, {num_old} to the old one in the last day",
-        expected=f"at least {config.min_requests} to each (canary.min_requests)",
-        remedy="Release while requests come in (`python -m pipelines simulate` sends some), or "
-        "lower canary.min_requests",
-    )
-
-
-def _compare_groundedness(config: CanaryConfig, new: list[float], old: list[float]) -> list[Check]:
-    """Compared once enough of it was measured.
-
-    It is not measured for refusals, nor while answers wait for the processor.
-    """
-    enough = Check(
-        name="enough answers of measured groundedness",
-        code=CheckCode.ENOUGH_MEASURED,
-        passed=min(len(new), len(old)) >= config.min_measured,
-        observed=f"{len(new)} by the new release, {len(old)} by the old one",
-        expected=f"at least {config.min_measured} by each (canary.min_measured)",
-        remedy="It is not measured for refusals, nor while requests wait for the processor: "
-        "release at a quieter time, or lower canary.min_measured",
-    )
-    if not enough.passed:
-        return [enough]
-    return [enough, _compare_means(UNGROUNDEDNESS, new, old, margin=config.max_groundedness_drop)]
-
-
-def _compare_latency(
-    config: CanaryConfig,
-    new_ms: float | None,
-    old_ms: float | None,
-    expected_ratio: float | None,
-) -> Check:
-    limit = config.max_latency_ratio
-    source = "canary.max_latency_ratio"
-    if expected_ratio is not None:
-        limit = expected_ratio
-        source = "declared by --expect-latency-ratio"
-    check = Check(
-        name="95th percentile of the time to the answer",
-        passed=False,
-        observed="not measured, since one of the releases has answered nothing",
-        expected=f"at most {limit:g} times the old release's ({source})",
-        remedy="Failed requests have no such time: repair them first",
-    )
-    if new_ms is None or old_ms is None:
-        return check
-    ratio = new_ms / max(old_ms, SHORTEST_MS)
-    changes = {
-        "passed": new_ms <= old_ms * limit,
-        "observed": f"{new_ms:.0f} ms against {old_ms:.0f} ms, {ratio:.3g} times",
-        "remedy": _slowdown_remedy(ratio),
-    }
-    return check.model_copy(update=changes)
-
-
-def _slowdown_remedy(ratio: float) -> str:
-    """How to release a model that is meant to be slower."""
-    expected_ratio = math.ceil(ratio * SPARE_RATIO)
-    return (
-        "If the new model is meant to be slower, declare it for this release alone: "
-        f"`python -m pipelines release --expect-latency-ratio {expected_ratio} --who NAME --why "
-        "TEXT`. If not, look at what else this machine was doing, or lower export.max_new_tokens"
-    )
-
-
-def _compare_means(measure: Measure, new: list[float], old: list[float], *, margin: float) -> Check:
-    """Fails if the new mean is higher by more than the margin and by more than chance."""
-    check = Check(
-        name=measure.name,
-        passed=False,
-        observed="nothing was measured",
-        expected=f"at most {margin:.1%} more ({measure.key})",
-        remedy=measure.remedy,
-    )
-    if not new or not old:
-        return check
-    new_mean = sum(new) / len(new)
-    old_mean = sum(old) / len(old)
-    chance = _chance(new, old)
-    changes: dict[str, Any] = {
-        "passed": new_mean - old_mean <= max(margin, chance) + ROUNDING,
-        "observed": f"{new_mean:.1%} against {old_mean:.1%}",
-    }
-    if chance > margin:
-        reason = f"{measure.key} is {margin:.1%}, but so much may be chance"
-        changes["expected"] = f"at most {chance:.1%} more ({reason})"
-    return check.model_copy(update=changes)
-
-
-def _chance(new: list[float], old: list[float]) -> float:
-    """By how much the means may differ although the releases are equal.
-
-    Half the width of the 95 % confidence interval of the difference in Welch's t-test (unequal
-    variances): about two standard errors. 0 if a single value leaves the variance unknown, so that
-    the margin alone decides.
-    """
-    from scipy import stats
-
-    with warnings.catch_warnings():
-        # Values that are all equal have no variance, of which SciPy warns.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        interval = stats.ttest_ind(new, old, equal_var=False).confidence_interval(0.95)
-    half_width = float(interval.high - interval.low) / 2
-    return 0.0 if math.isnan(half_width) else half_width
+def _bet(
+    measure: Measure, direction: int, limit: float, history: Numbers, shape: tuple[int, ...]
+) -> Bet:
+    if measure is not Measure.LATENCY:
+        return Bet(Claim(direction, limit), Evidence.start(history, shape))
+    slow = SlowTime.start(np.exp(history), shape)
+    is_slow = (history > np.max(slow.log_ms)).astype(np.float64)
+    return Bet(Claim(direction, 0.0), Evidence.start(is_slow, shape), slow, math.log(limit))

@@ -1,6 +1,5 @@
 """Releases the exported candidate: prove it, let it take over step by step, put it on record."""
 
-import math
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from pipelines import files, vectorstore
 from pipelines.config.canary import CanaryConfig
 from pipelines.config.proof import ProofConfig
+from pipelines.config.release import ExpectedConfig
 from pipelines.config.serve import ServeConfig
 from pipelines.contracts.answers import ANSWERS
 from pipelines.contracts.champion import Champion, ChampionFile
@@ -25,7 +25,7 @@ from pipelines.contracts.verdict import Override
 from pipelines.decision import champions, ledger, release_files
 from pipelines.errors import Refusal, UserError
 from pipelines.questions import reading_set
-from pipelines.serving import canary, live_routes, live_server, locations, proof
+from pipelines.serving import canary, declarations, live_routes, live_server, locations, proof
 from pipelines.serving.candidates import (
     EXPORT,
     SCORES,
@@ -36,6 +36,7 @@ from pipelines.serving.candidates import (
     check_export,
     obey,
 )
+from pipelines.serving.release_comparison import Declaration
 from pipelines.serving.triton_connection import Triton
 
 FOLDER = Path("models/champion")
@@ -53,6 +54,7 @@ class Config:
     proof: ProofConfig
     canary: CanaryConfig
     serve: ServeConfig
+    expected: ExpectedConfig  # of the section `release`
 
 
 @dataclass(frozen=True)
@@ -76,46 +78,34 @@ class Outcome:
 
 
 def release(
-    config: Config, author: Author, *, expected_latency_ratio: float | None = None
+    config: Config, author: Author, *, command_line: Declaration = declarations.NOTHING
 ) -> Outcome:
     """Obey verdict and decision, prove, switch, record. Repeatable after a kill.
 
-    `expected_latency_ratio`: how many times as long as the old release the new one may take, as its
-    author declares; it takes the place of `canary.max_latency_ratio` for this release and goes on
-    record. Raises Refusal with the reason; the old release then keeps answering.
+    `command_line`: what its author declares there, which counts before `release.expected`.
+    Raises Refusal with the reason; the old release then keeps answering.
     """
-    check_declaration(config.canary, expected_latency_ratio)
+    declaration = declarations.merge(config.expected, command_line)
+    declarations.check(config.canary.limits, declaration)
     candidate = Candidate.read()
     champion = ledger.champion()
     if champion and champion.release_id == candidate.release_id:
         return _finish(config, champion)
     old = champion.release_id if champion else None
-    event = _event(candidate, author, expected_latency_ratio)
+    declarations.demand_new(config.expected, command_line, ledger.read())
+    event = _event(candidate, author, declaration)
     with refusals_on_record(event):
         obey(candidate)
         check_export(candidate.record)
         prove(config.proof, candidate.record)
         triton = live_server.find_running()
         if triton:
-            take_over(config.canary, triton, candidate.release_id, old, expected_latency_ratio)
+            gaps = take_over(config.canary, triton, candidate.release_id, old, declaration)
+            event = event.model_copy(update={"undecided": gaps})
     champion = keep(candidate.record, event)
     _record(candidate, event, champion)
     settle(config.serve, triton, candidate.release_id, old)
     return Outcome(candidate.release_id, is_new=True, is_served=triton is not None)
-
-
-def check_declaration(config: CanaryConfig, expected_latency_ratio: float | None) -> None:
-    """Raises UserError for a declared ratio that allows no more than params.yaml does."""
-    if expected_latency_ratio is None:
-        return
-    limit = config.max_latency_ratio
-    if not limit < expected_latency_ratio < math.inf:
-        raise UserError(
-            f"--expect-latency-ratio {expected_latency_ratio:g} must be a number above "
-            f"canary.max_latency_ratio ({limit:g} in params.yaml), which allows as much by itself: "
-            "40 means that an answer may take 40 times as long as the old release's. Leave the "
-            "option out if the new release is not meant to be slower"
-        )
 
 
 def prove(config: ProofConfig, record: ReleaseRecord) -> None:
@@ -146,11 +136,12 @@ def take_over(
     triton: Triton,
     new: str,
     old: str | None,
-    expected_latency_ratio: float | None = None,
-) -> None:
+    declaration: Declaration = declarations.NOTHING,
+) -> list[str]:
     """Load the new release beside the old one and move the requests.
 
-    On a refusal the old release has everything back and the new one is gone.
+    Returns what could not be told about it. On a refusal the old release has everything back and
+    the new one is gone.
     """
     live_server.install(EXPORT, new)
     receipt = files.read_json(INDEX, Receipt)
@@ -169,17 +160,16 @@ def take_over(
         _demand(report, "the release", Step.CANARY)
     if old is None:
         live_routes.write([(new, 1.0)], canary_pid=os.getpid())
-        return
+        return []
     traffic = locations.traffic_folder()
-    handover = canary.Handover(new, old, triton, traffic, expected_latency_ratio)
-    if expected_latency_ratio is not None:
-        print(
-            f"{new} may take up to {expected_latency_ratio:g} times as long as {old}, as declared"
-        )
-    report = canary.switch(config, handover)
-    if not report.passed:
+    handover = canary.Handover(new, old, triton, traffic, declaration)
+    if declaration != declarations.NOTHING:
+        print(f"{new} {declarations.describe(declaration)}, as declared")
+    outcome = canary.switch(config, handover)
+    if not outcome.report.passed:
         live_server.unload(triton, new)
-        _demand(report, "the release on live traffic", Step.CANARY, "rolled_back")
+        _demand(outcome.report, "the release on live traffic", Step.CANARY, "rolled_back")
+    return outcome.gaps
 
 
 def keep(record: ReleaseRecord, event: ledger.Event) -> Champion:
@@ -249,9 +239,7 @@ def _record(candidate: Candidate, event: ledger.Event, champion: Champion) -> No
     ledger.append(release_event, whole_release=True)
 
 
-def _event(
-    candidate: Candidate, author: Author, expected_latency_ratio: float | None
-) -> ledger.Event:
+def _event(candidate: Candidate, author: Author, declaration: Declaration) -> ledger.Event:
     return ledger.Event(
         kind="released",
         step=Step.RELEASE.value,
@@ -263,19 +251,22 @@ def _event(
         scores=candidate.scores.values(CANDIDATE),
         seen=ledger.file_digests([VERDICT, SCORES, EXPORT / "release.json"]),
         champion=None,
-        expected_latency_ratio=expected_latency_ratio,
+        expected_latency_ratio=declaration.latency_ratio,
+        expected_refused_increase=declaration.refused_increase,
     )
 
 
 def _override_event(event: ledger.Event, override: Override) -> ledger.Event:
     rules = ", ".join(override.rules)
-    changes = {
+    changes: dict[str, Any] = {
         "kind": "overridden",
         "step": Step.GATE.value,
         "who": override.who,
         "why": f"{rules} until {override.until}: {override.why}",
         "when": ledger.now(),
         "expected_latency_ratio": None,
+        "expected_refused_increase": None,
+        "undecided": [],
     }
     return event.model_copy(update=changes)
 

@@ -28,3 +28,19 @@ def test_a_declared_slowdown_is_listed_behind_the_reason_of_the_release(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("release: a real model")
     assert lines[1].endswith("release: a real model (may take 40 times as long, as declared)")
+
+
+def test_what_the_canary_could_not_tell_is_listed(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"expected_refused_increase": 0.2, "undecided": ["slow", "refusing"]}
+    ledger.append(RELEASE.model_copy(update=changes))
+    releases.run()
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[0]
+        .endswith(
+            "a real model (may refuse 20% more of the questions, as declared) "
+            "(undecided: slow; refusing)"
+        )
+    )

@@ -101,6 +101,14 @@ def test_a_declared_slowdown_comes_back_and_a_line_without_one_has_no_such_key(c
     assert '"expected_latency_ratio": 40.0' in lines[1]
 
 
+def test_what_a_canary_could_not_tell_comes_back(clone: Path) -> None:
+    undecided = RELEASE.model_copy(update={"undecided": ["thumbs down"]})
+    ledger.append(RELEASE)
+    ledger.append(undecided)
+    assert ledger.read() == [RELEASE, undecided]
+    assert "undecided" not in git("show", f"releases:{ledger.FILE}").splitlines()[0]
+
+
 def test_a_releases_commit_and_tag_hold_its_files_as_the_work_tree_had_them(clone: Path) -> None:
     (clone / "params.yaml").write_text("a: 2\n")
     (clone / "dvc.lock").write_text("lock")

@@ -61,19 +61,24 @@ EXPORT = ExportConfig(
         repository="/models", lora="merged", gpu_memory_utilization=0.9, tensor_parallel_size=1
     ),
 )
+# A tiny model on a busy machine: only what is far worse is looked for, with few requests.
 CANARY = {
     "steps": [0.5, 1.0],
     "min_requests": 10,
-    "min_measured": 3,
     "max_step_seconds": 180.0,
-    "max_error_rate_increase": 0.05,
-    # The slow release answers after 5 s. Other work on the machine made a good one 3.6 times as
-    # slow as the one before it.
-    "max_latency_ratio": 6.0,
-    "max_groundedness_drop": 0.3,
-    "max_refused_increase": 0.2,
-    "max_thumbs_drop": 0.1,
-    "min_thumbs": 5,
+    "undecided": "roll_back",
+    "false_rollback_rate": 0.01,
+    "miss_rate": 0.05,
+    "max_asker_share": 1.0,
+    "limits": {
+        "failures": {"tolerate": 0.05, "find": 0.4},
+        # The slow release answers after 5 s. Other work on the machine made a good one 3.6 times as
+        # slow as the one before it.
+        "latency": {"tolerate": 6.0, "find": 30.0},
+        "refusals": {"tolerate": 0.2, "find": 0.8},
+        "groundedness": {"tolerate": 0.3, "find": 0.9},
+        "thumbs": {"tolerate": 0.1, "find": 0.5},
+    },
 }
 PROOF = {
     "num_questions": 8,
