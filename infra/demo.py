@@ -5,7 +5,13 @@
 It takes about six minutes on 2 cores. Everything happens in a clone of the last commit below
 .state/demo, with servers of its own: your files, index, releases and traffic stay as they are. Only
 the reviewer and the users are played; every decision is made by the usual commands and DAGs.
-Standard library only.
+
+It fails by chance less than once in a thousand times, on a busy machine too. Events are waited for:
+an hour for each, users go on asking until a window raises the alarm, and until the canary has been
+decided. Decisions by tests are made with 1 false one in 2000 (monitor's alarm, the canary), and
+differences that the story does not tell, those of two trainings of a tiny model and of a busy
+machine, are far inside what gate, canary and monitor tolerate here: CAUTIONS in infra/demo_clone.py
+has each value with its reason. Standard library only.
 """
 
 import fcntl
@@ -106,7 +112,8 @@ def drift() -> None:
 def retrain(api: Api, first: str) -> None:
     """Follow the run of `train` that the asset event started, to its end.
 
-    Users go on asking, which raises the alarm again and later moves the canary.
+    Users go on asking: first until the alarm is raised again, which starts nothing, then until the
+    canary is decided.
     """
     say(
         "The alarm's asset event starts `train` in Airflow, "
@@ -115,7 +122,8 @@ def retrain(api: Api, first: str) -> None:
     run_id = wait("a run of train", lambda: api.run_ids("train"))[0]
     end = threading.Event()
     users = threading.Thread(target=keep_asking, args=(end, api, run_id), daemon=True)
-    simulate("new-topic", 20)
+    raise_alarm_again()
+    expect(len(api.run_ids("train")) == 1, "there is one run of train")
     users.start()
     states: dict[str, str] = {}
     try:
@@ -124,19 +132,21 @@ def retrain(api: Api, first: str) -> None:
         end.set()
         users.join()
     expect(state == "success", f"{run_id} ends well (its logs: {api.address})")
-    check_later_alarms(api)
     second = champion()
     expect(second != first, f"{second} is live instead of {first}")
 
 
-def check_later_alarms(api: Api) -> None:
-    """The alarms after the first one started nothing, and the reasons are on record."""
-    reasons: list[tuple[str, ...]] = []
-    for decision in decisions():
+def raise_alarm_again() -> None:
+    """The new topic goes on, until an alarm that started nothing is on record with its reasons."""
+    for seed in range(20, 25):
+        num_decisions = len(decisions())
+        simulate("new-topic", seed)
+        decision = wait_for_window(num_decisions)
         if decision["blocked_by"]:
-            reasons.append((decision["wanted"], *decision["blocked_by"]))
-    is_single = bool(reasons) and len(api.run_ids("train")) == 1
-    expect(is_single, f"the next alarm started nothing, on record: {reasons}")
+            reasons = (decision["wanted"], *decision["blocked_by"])
+            say(f"seen: the next alarm started nothing, on record: {reasons}")
+            return
+    expect(False, "an alarm after the first one is on record")
 
 
 def look_back(first: str, second: str) -> None:

@@ -37,11 +37,33 @@ LINKS = (
 SHORTCUTS = {
     "release.approval": "auto",
     "proof.num_questions": 20,
-    "canary.steps": [0.5, 1.0],
-    "canary.min_requests": 30,
-    "canary.min_measured": 10,
     "airflow.monitor_schedule": "* * * * *",
     "airflow.refresh_schedule": None,
+    "canary.steps": [0.5, 1.0],
+    "canary.min_requests": 30,
+    # What users who ask for minutes cannot tell is on record, and the story goes on.
+    "canary.max_step_seconds": 600.0,
+    "canary.undecided": "go_on",
+}
+# Decisions that the story does not tell, made so careful that none goes wrong by chance.
+CAUTIONS = {
+    # 1 in 2000 each, instead of 1 in 100: a quiet window, a good release.
+    "monitor.false_alarm_rate": 0.0005,
+    "canary.false_rollback_rate": 0.0005,
+    # By what two trainings of a tiny model differ is not worse; a few hundred requests tell more.
+    "canary.limits": {
+        "failures": {"tolerate": 0.05, "find": 0.3},
+        "latency": {"tolerate": 4.0, "find": 16.0},
+        "refusals": {"tolerate": 0.3, "find": 0.7},
+        "groundedness": {"tolerate": 0.3, "find": 0.7},
+        "thumbs": {"tolerate": 0.3, "find": 0.7},
+    },
+    # Two trainings differ by 0.03 in exact match (one standard deviation), and by whole answers in
+    # a slice of ten questions.
+    "gate.champion_margin": 0.15,
+    "gate.max_slice_drop": 0.9,
+    # Other work on the machine makes answers slow.
+    "monitor.min_slowdown": 100.0,
 }
 # Further ones: a small model, which is trained in a minute. Tests take it too.
 MADE_MODEL = "infra/presets/made.json"
@@ -56,7 +78,7 @@ overrides.apply(Path("params.yaml"), json.loads(sys.argv[1]))
 """
 # Variables of the environment that would lead the clone to other servers or repositories.
 FOREIGN = ("AIRFLOW", "GIT_", "DVC_", "WEAVIATE_", "PYTHON")
-WAIT_SECONDS = 1200
+WAIT_SECONDS = 3600  # for one event; a busy machine takes many times as long as a quiet one
 STOP_SECONDS = 60
 MAX_SCREEN_LINES = 8  # of a command's output
 MAX_ERROR_CHARACTERS = 3000
@@ -120,8 +142,8 @@ def _copy_results() -> None:
 
 
 def _shorten() -> None:
-    """Change params.yaml so that the loop lasts minutes."""
-    values = json.loads((CLONE / MADE_MODEL).read_text()) | SHORTCUTS
+    """Change params.yaml so that the loop lasts minutes, and does not fail by chance."""
+    values = json.loads((CLONE / MADE_MODEL).read_text()) | SHORTCUTS | CAUTIONS
     run("-c", CHANGE_PARAMS, json.dumps(values))
 
 
