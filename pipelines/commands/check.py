@@ -30,7 +30,14 @@ from pipelines.contracts.base_receipt import BaseReceipt
 from pipelines.contracts.documents import DOCUMENTS as DOCUMENTS_SCHEMA
 from pipelines.corpus import catalogue, pii
 from pipelines.corpus.catalogue import Catalogue
-from pipelines.decision import champions, gate_overrides, gate_settings, ledger, rules
+from pipelines.decision import (
+    champions,
+    gate_overrides,
+    gate_settings,
+    ledger,
+    question_counts,
+    rules,
+)
 from pipelines.drafting import drafts
 from pipelines.errors import UserError, demand_none
 from pipelines.questions import (
@@ -70,6 +77,7 @@ class Result(NamedTuple):
     problems: Sequence[str]
     summary: str
     gap: str = ""  # what it could not tell
+    warnings: Sequence[str] = ()  # what works, but not as well as it looks
 
 
 def run() -> None:
@@ -101,6 +109,8 @@ def _show(result: Result) -> Sequence[str]:
     """Print the result's line; returns its problems."""
     if result.summary and not result.problems:
         print(result.summary)
+    for warning in result.warnings:
+        print(f"warning: {warning}")
     if result.gap:
         print(f"not checked: {result.gap}")
     return result.problems
@@ -324,7 +334,8 @@ def _gate(values: Params, questions: Questions) -> Result:
     today = datetime.date.today()
     find_unknown = partial(gate_overrides.problems, OVERRIDES, names, today)
     problems += _attempt(find_unknown, problems) or []
-    return Result(problems, f"params.yaml: gate: {len(golden)} golden questions are enough for it")
+    summary = f"params.yaml: gate: {len(golden)} golden questions are enough for it"
+    return Result(problems, summary, warnings=question_counts.warnings(config, golden))
 
 
 def _golden_in_use(values: Params, questions: Questions, problems: list[str]) -> list[Golden]:

@@ -70,7 +70,7 @@ def _floors(config: GateConfig, golden: Sequence[Golden]) -> Iterator[str]:
             yield f"{key}: no metric can be above 1: take a value from 0 to 1"
         elif metric == LOWER_IS_BETTER:
             yield f"{key}: smaller is better in {metric}, so a floor asks for bad models: remove it"
-        elif metric in METRICS and floor > 0 and not any(_applies(metric, item) for item in golden):
+        elif metric in METRICS and floor > 0 and not any(applies(metric, item) for item in golden):
             yield (
                 f"{key}: data/golden has no question that {metric} applies to, so the gate would "
                 f"miss it and refuse every model: {_remedy(metric)}, or remove the floor"
@@ -81,11 +81,11 @@ def measurable(golden: Sequence[Golden]) -> set[str]:
     """The metrics that a question of the golden set measures."""
     metrics: set[str] = set()
     for item in golden:
-        metrics.update(metric for metric in METRICS if _applies(metric, item))
+        metrics.update(metric for metric in METRICS if applies(metric, item))
     return metrics
 
 
-def _applies(metric: str, item: Golden) -> bool:
+def applies(metric: str, item: Golden) -> bool:
     if metric == "refusal_recall":
         return item.expects_refusal
     if metric == "unseen_f1":

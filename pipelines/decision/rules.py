@@ -11,7 +11,7 @@ from pipelines.config.gate import GateConfig
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.scores import BASE, CANDIDATE, CHAMPION, FREQUENT, Interval, Scores
 from pipelines.contracts.verdict import Override, Verdict
-from pipelines.decision import gaps
+from pipelines.decision import gaps, power
 from pipelines.training.weights import CHECK_NAMES
 
 MISSING = Interval(value=None, low=None, high=None, num=0)
@@ -58,6 +58,7 @@ def judge(
         rules=rules,
         overrides=excuses,
         not_judged=gaps.find(scores),
+        power=power.describe(config, scores),
     )
 
 

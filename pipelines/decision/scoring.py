@@ -16,6 +16,19 @@ Values = npt.NDArray[np.float64]
 Row = dict[str, Any]  # of answers.parquet
 
 
+def cluster_of(question: Row) -> str:
+    """What a question is about: its topic in the FAQ, or its page.
+
+    Wordings of one question, and questions about one page, are right or wrong together. Questions
+    that are to be refused although no page is near them have nothing in common.
+    """
+    if question["kind"] == "faq":
+        return f"topic {question['topic']}"
+    if question["page"] is not None:
+        return f"page {question['page']}"
+    return f"question {question['id']}"
+
+
 class Bootstrap(NamedTuple):
     """How intervals are resampled; the same values and seed give the same interval."""
 
@@ -80,42 +93,67 @@ def retrieval(uris: Sequence[str], relevant: Collection[str]) -> dict[str, float
     }
 
 
-def interval(values: Sequence[float | None], bootstrap: Bootstrap) -> Interval:
-    """Mean and 95 % percentile bootstrap interval (Efron 1979) of the values that are not None."""
-    present = np.array([value for value in values if value is not None], dtype=np.float64)
-    if present.size == 0 or not np.isfinite(present).all():
-        return Interval(value=None, low=None, high=None, num=int(present.size))
-    low, high = np.percentile(_resampled_means(present, bootstrap), [2.5, 97.5])
+def interval(
+    values: Sequence[float | None], bootstrap: Bootstrap, clusters: Sequence[str] | None = None
+) -> Interval:
+    """Mean and 95 % percentile bootstrap interval (Efron 1979) of the values that are not None.
+
+    With `clusters`, a name for each value, whole clusters are drawn instead of values (Davison and
+    Hinkley 1997, section 3.8), since values of one cluster are not independent.
+    """
+    present: list[float] = []
+    names: list[str] = []
+    for number, value in enumerate(values):
+        if value is not None:
+            present.append(value)
+            names.append(clusters[number] if clusters is not None else str(number))
+    if not present or not np.isfinite(present).all():
+        return Interval(value=None, low=None, high=None, num=len(present))
+    means = _resampled_means(np.array(present), names, bootstrap)
+    low, high = np.percentile(means, [2.5, 97.5])
+    mean = float(np.mean(present))
     return Interval(
-        value=round(float(present.mean()), 6),
-        low=round(float(low), 6),
-        high=round(float(high), 6),
-        num=int(present.size),
+        value=round(mean, 6),
+        low=round(min(float(low), mean), 6),
+        high=round(max(float(high), mean), 6),
+        num=len(present),
     )
 
 
 def difference(
-    minuends: Sequence[float | None], subtrahends: Sequence[float | None], bootstrap: Bootstrap
+    minuends: Sequence[float | None],
+    subtrahends: Sequence[float | None],
+    bootstrap: Bootstrap,
+    clusters: Sequence[str] | None = None,
 ) -> Interval:
     """Paired bootstrap of the first minus the second, over the questions that both have."""
-    differences: list[float] = []
+    differences: list[float | None] = []
     for minuend, subtrahend in zip(minuends, subtrahends, strict=True):
-        if minuend is not None and subtrahend is not None:
+        if minuend is None or subtrahend is None:
+            differences.append(None)
+        else:
             differences.append(minuend - subtrahend)
-    return interval(differences, bootstrap)
+    return interval(differences, bootstrap, clusters)
 
 
-def _resampled_means(values: Values, bootstrap: Bootstrap) -> Values:
+def _resampled_means(values: Values, names: Sequence[str], bootstrap: Bootstrap) -> Values:
+    """The mean over all values of as many clusters as there are, drawn with replacement."""
+    _, numbers = np.unique(np.array(names), return_inverse=True)
+    sums = np.bincount(numbers, weights=values)
+    sizes = np.bincount(numbers)
     generator = np.random.default_rng(bootstrap.seed)
-    shape = (bootstrap.num_resamples, values.size)
-    indices = generator.integers(0, values.size, size=shape)
-    return np.asarray(values[indices].mean(axis=1), dtype=np.float64)
+    draws = generator.integers(0, sums.size, size=(bootstrap.num_resamples, sums.size))
+    means = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
+    return np.asarray(means, dtype=np.float64)
 
 
 def by_slice(
     rows: Sequence[Row], dimensions: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, Interval]:
-    """Exact match by `dimension:value`, sorted by name."""
+    """Exact match by `dimension:value`, sorted by name.
+
+    A slice is often a single topic or page, so its questions are drawn, not clusters of them.
+    """
     groups: dict[str, list[float | None]] = {}
     for row in rows:
         for dimension in dimensions:
@@ -159,17 +197,23 @@ def summarize(rows: Sequence[Row], subject: Subject, bootstrap: Bootstrap) -> Sc
 
 
 def _metrics(rows: Sequence[Row], bootstrap: Bootstrap) -> dict[str, Interval]:
-    return {metric: interval(_column(rows, metric), bootstrap) for metric in METRICS}
+    clusters = list(map(cluster_of, rows))
+    metrics: dict[str, Interval] = {}
+    for metric in METRICS:
+        metrics[metric] = interval(_column(rows, metric), bootstrap, clusters)
+    return metrics
 
 
 def _differences(
     candidate_rows: Sequence[Row], rows: Sequence[Row], bootstrap: Bootstrap
 ) -> dict[str, Interval]:
     """The candidate's metrics minus those of another system, question by question."""
+    clusters = list(map(cluster_of, rows))
     differences: dict[str, Interval] = {}
     for metric in METRICS:
         minuends = _column(candidate_rows, metric)
-        differences[metric] = difference(minuends, _column(rows, metric), bootstrap)
+        subtrahends = _column(rows, metric)
+        differences[metric] = difference(minuends, subtrahends, bootstrap, clusters)
     return differences
 
 

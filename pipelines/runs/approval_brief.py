@@ -51,6 +51,8 @@ def write(folder: Path) -> str | None:
         "",
         f"**Gate:** {verdict.reason}",
         "",
+        *[f"- {line}" for line in verdict.power],
+        "",
         *_describe_declaration(folder),
         f"Compared with {_describe_champion(live)}. {_describe_size(scores, record)}.",
         "",

@@ -87,10 +87,11 @@ def measure(
     for question, uris in zip(questions, rankings, strict=True):
         rows.append(scoring.retrieval(uris, answer_rows.relevant_pages(question, uris)))
     bootstrap = Bootstrap(config.num_resamples, config.seed)
+    clusters = [scoring.cluster_of(question.model_dump()) for question in questions]
     metrics: dict[str, Interval] = {}
     for name in METRICS:
         values = [row[name] for row in rows]
-        metrics[name] = scoring.interval(values, bootstrap)
+        metrics[name] = scoring.interval(values, bootstrap, clusters)
     return metrics
 
 

@@ -58,5 +58,7 @@ def run(config: GateConfig, inputs: Inputs, outputs: Outputs) -> None:
     )
     files.write_json(outputs.verdict, verdict)
     print(verdict.reason)
+    for line in verdict.power:
+        print(f"power: {line}")
     for gap in verdict.not_judged:
         print(f"not judged: {gap}")

@@ -165,3 +165,21 @@ def test_a_summary_has_each_systems_metrics_and_its_difference_from_the_candidat
     assert list(scores.differences) == ["base"]
     half = Interval(value=0.5, low=0.5, high=0.5, num=2)
     assert scores.differences["base"]["exact_match"] == half
+
+
+def test_an_interval_grows_with_questions_that_are_right_or_wrong_together() -> None:
+    values = [1.0] * 50 + [0.0] * 50
+    alone = scoring.interval(values, Bootstrap(2000, 7))
+    topics = [f"topic {number // 5}" for number in range(100)]
+    together = scoring.interval(values, Bootstrap(2000, 7), topics)
+    assert together.value == alone.value == 0.5
+    width = alone.high - alone.low  # type: ignore[operator]
+    assert together.high - together.low == pytest.approx(width * 5**0.5, rel=0.15)  # type: ignore[operator]
+
+
+def test_wordings_of_a_topic_and_questions_about_a_page_are_clusters_refusals_are_not() -> None:
+    question = {"kind": "faq", "topic": "gate", "page": "gate.md", "id": "gate-1"}
+    assert scoring.cluster_of(question) == "topic gate"
+    assert scoring.cluster_of({**question, "kind": "document"}) == "page gate.md"
+    assert scoring.cluster_of({**question, "kind": "unanswerable"}) == "page gate.md"
+    assert scoring.cluster_of({**question, "kind": "hostile", "page": None}) == "question gate-1"
