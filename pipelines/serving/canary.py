@@ -18,6 +18,7 @@ from pipelines.serving.triton_connection import Triton
 
 HISTORY_SECONDS = 24 * 3600.0  # of the old release's traffic, which gives the first forecasts
 LOOK_SECONDS = 1.0
+LATE_SECONDS = 900.0  # after its arrival no request is logged any more
 LOG = ".state/serving/server.log"  # of the live server; for messages
 
 
@@ -102,12 +103,14 @@ def _run_step(
     switch_start: float,
 ) -> Outcome:
     """Wait until the new release may go on, or has shown that it must not."""
+    is_held = False
     while True:
         time.sleep(LOOK_SECONDS)
         interruption = _interruption(handover, step)
         if interruption is not None:
             return Outcome(interruption)
-        rows = recent_traffic.requests(handover.traffic, switch_start)
+        since = max(switch_start, time.time() - LATE_SECONDS)
+        rows = recent_traffic.requests(handover.traffic, since)
         comparison.add(rows, recent_traffic.thumbs(handover.traffic, switch_start))
         judgement = comparison.judge()
         if not judgement.report.passed:
@@ -118,6 +121,9 @@ def _run_step(
         is_late = time.time() - step.start > config.max_step_seconds
         if is_late and config.undecided != "hold":
             return _end_undecided(config, step, comparison, judgement, missing)
+        if is_late and not is_held:
+            print(f"held at {step.shares[-1][1]:.0%} until this is told: {'; '.join(missing)}")
+            is_held = True
 
 
 def _missing(

@@ -121,7 +121,7 @@ def update(evidence: Evidence, claim: Claim, value: Numbers, assignment: Assignm
         loss = np.maximum((1 - share) * (1 - forecast), share * forecast)
     boldest = LARGEST_LOSS / np.maximum(loss, 1e-9)
     stake = np.minimum(COURAGES, boldest[..., None]) * assignment.weight[..., None]
-    growth = np.log1p(stake * gain[..., None])
+    growth = np.log(1 + stake * gain[..., None])
     return _after(evidence, value, np.where(is_present[..., None], growth, 0.0))
 
 
@@ -133,7 +133,7 @@ def update_alone(evidence: Evidence, margin: Numbers, value: Numbers) -> Evidenc
     is_present = ~np.isnan(value)
     gain = np.where(is_present, value, margin) - margin
     stake = np.minimum(COURAGES, (LARGEST_LOSS / margin)[..., None])
-    growth = np.log1p(stake * gain[..., None])
+    growth = np.log(1 + stake * gain[..., None])
     return _after(evidence, value, np.where(is_present[..., None], growth, 0.0))
 
 

@@ -65,7 +65,7 @@ EXPORT = ExportConfig(
 CANARY = {
     "steps": [0.5, 1.0],
     "min_requests": 10,
-    "max_step_seconds": 180.0,
+    "max_step_seconds": 600.0,
     "undecided": "roll_back",
     "false_rollback_rate": 0.01,
     "miss_rate": 0.05,

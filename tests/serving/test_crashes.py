@@ -100,7 +100,7 @@ def test_a_killed_release_leaves_the_old_one_answering_and_the_same_command_fini
     ("module", "function", "reason"),
     [
         (live_server, "load", "the live server loads it"),
-        (canary, "judge", "the live server answers"),
+        (canary, "_missing", "the live server answers"),
     ],
 )
 def test_a_server_killed_during_a_takeover_ends_the_release_and_returns_with_the_old_one(
