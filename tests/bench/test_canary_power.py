@@ -26,7 +26,7 @@ from tests.bench.canary_traffic import Traffic, World
 
 SEED = 7
 AT_ONCE = 2000  # canaries; takes about a gigabyte
-NUM_OLD = 2000  # canaries by the old rule, which is slow
+NUM_OLD = 1000  # canaries by the old rule, which is slow
 NUM_HISTORY = 500  # requests to the old release before a switch
 MAX_LOOKS = 400  # at a canary, evenly spaced
 NEVER = math.inf
@@ -60,8 +60,9 @@ def watch(world: World, shares: Numbers, num_canaries: int) -> Result:
     generator = np.random.default_rng(SEED)
     essential = (*comparing.ESSENTIAL, *([Measure.THUMBS] if world.thumbs_down else []))
     parts: list[Result] = []
-    for _ in range(0, num_canaries, AT_ONCE):
-        traffic = canary_traffic.draw(world, shares, AT_ONCE, generator)
+    width = min(AT_ONCE, num_canaries)
+    for _ in range(0, num_canaries, width):
+        traffic = canary_traffic.draw(world, shares, width, generator)
         parts.append(watch_together(traffic, history(generator), essential))
     rollback = np.concatenate([part.rollback for part in parts])
     return Result(rollback, np.concatenate([part.harmless for part in parts]))
@@ -108,15 +109,13 @@ def watch_together(
 def old_rule(world: World, shares: Numbers, ends: list[int], minimums: Minimums) -> float:
     """The share of canaries that the old rule refused. `ends`: requests after each step."""
     generator = np.random.default_rng(SEED)
+    traffic = canary_traffic.draw(world, shares, NUM_OLD, generator)
+    past = history(generator)
     num_refused = 0
-    for _ in range(0, NUM_OLD, AT_ONCE):
-        traffic = canary_traffic.draw(world, shares, AT_ONCE, generator)
-        past = history(generator)
-        for canary in range(AT_ONCE):
-            num_refused += any(
-                canary_old_rule.is_refused(*both(traffic, canary, end, past), minimums)
-                for end in ends
-            )
+    for canary in range(NUM_OLD):
+        num_refused += any(
+            canary_old_rule.is_refused(*both(traffic, canary, end, past), minimums) for end in ends
+        )
     return num_refused / NUM_OLD
 
 
@@ -188,7 +187,7 @@ WORSE = (
     (World("thumbs down +15 %", thumbs_down=0.15), 10_000),
     (World("all requests fail", errors=1.0), 200),
 )
-NUM_WORSE = 1000
+NUM_WORSE = 500
 FIRST_STEPS = np.repeat([0.05, 0.25], [1000, 200])
 
 
