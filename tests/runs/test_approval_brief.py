@@ -3,8 +3,9 @@ from pathlib import Path
 from pipelines import files
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.scores import Interval, Scores, System
-from pipelines.runs import approval_brief
+from pipelines.runs import approval_brief, overrides
 
+ROOT = Path(__file__).parents[2]
 RECORD = ReleaseRecord(
     release_id="r-1",
     version=1,
@@ -85,3 +86,12 @@ def test_the_scores_of_a_model_that_reads_are_shown_and_metrics_without_a_value_
     )
     rows = approval_brief._table_of_scores(scores)[2:]
     assert rows == ["| unseen_f1 | 0.310 [0.250, 0.370] | - |"]
+
+
+def test_what_is_declared_of_a_release_is_shown_to_the_person_who_approves(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text)
+    assert approval_brief._describe_declaration(tmp_path) == []
+    overrides.apply(tmp_path / "params.yaml", {"release.expected.latency_ratio": 40})
+    [line, _] = approval_brief._describe_declaration(tmp_path)
+    assert line == "**Declared** (`release.expected`): the new release may take 40 times as long."
