@@ -48,11 +48,14 @@ def _describe_margin(metric: str, margin: float, interval: Interval) -> str:
     false_refusals = 1 - NormalDist().cdf(margin / error - END) if error else 0.0
     return (
         f"{metric} against the champion, {interval.num} questions: a drop of {max(drop, 0):.3f} is "
-        f"found 8 times of 10, and an equal model is refused {_chance(false_refusals)}"
+        "found 8 times of 10, and a model that is as good, but as different topic by topic, is "
+        f"refused {_chance(false_refusals)}"
     )
 
 
 def _chance(share: float) -> str:
+    if share > 0.5:
+        return "more often than not"
     return f"1 time of {1 / share:.0f}" if share > 0.001 else "less than 1 time of 1000"
 
 

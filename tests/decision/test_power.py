@@ -58,8 +58,13 @@ def test_the_verdict_says_what_its_rules_find_and_how_often_they_err() -> None:
         "exact_match, 300 questions: a model passes the floor 0.6 8 times of 10 at 0.67, and "
         "1 time of 40 at 0.6",
         "exact_match against the champion, 300 questions: a drop of 0.051 is found 8 times of 10, "
-        "and an equal model is refused 1 time of 8",
+        "and a model that is as good, but as different topic by topic, is refused 1 time of 8",
     ]
+
+
+def test_a_difference_that_one_topic_makes_is_said_to_be_hard_to_judge() -> None:
+    line = power.describe(CONFIG, scores(0.12))[-1]
+    assert line.endswith("topic by topic, is refused more often than not")
 
 
 @pytest.mark.parametrize("num_questions", [150, 300, 1000])
