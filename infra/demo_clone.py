@@ -49,6 +49,7 @@ SHORTCUTS = {
 CAUTIONS = {
     # 1 in 2000 each, instead of 1 in 100: a quiet window, a good release.
     "monitor.false_alarm_rate": 0.0005,
+    "monitor.num_resamples": 4000,  # so that a drift can still be drastic at that rate
     "canary.false_rollback_rate": 0.0005,
     # By what two trainings of a tiny model differ is not worse; a few hundred requests tell more.
     "canary.limits": {
