@@ -40,7 +40,7 @@ def run() -> None:
     writer = reading_set.Writer()
     receipt = files.read_json(RECEIPT, Receipt)
     with open_retriever(receipt, CHUNKS_FILE, VECTORS) as retriever:
-        retriever.encode([item.question for item in items])
+        retriever.prepare([item.question for item in items], NUM_CANDIDATES)
         for question in training:
             hits = _visible(_find(question, retriever), hidden_pages)
             evidence = by_page.get(question.page, [])

@@ -62,6 +62,7 @@ class WordVectors:
     """
 
     encode: Callable[[list[str]], list[Any]]
+    max_texts: int = MAX_TEXTS_KEPT
     by_text: OrderedDict[str, Any] = field(default_factory=OrderedDict)
 
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
@@ -72,11 +73,12 @@ class WordVectors:
     def of(self, texts: Sequence[str]) -> dict[str, Any]:
         """Text -> word vectors."""
         missing = sorted(set(texts) - set(self.by_text))
-        self.by_text.update(zip(missing, self.encode(missing), strict=True))
+        if missing:
+            self.by_text.update(zip(missing, self.encode(missing), strict=True))
         vectors: dict[str, Any] = {}
         for text in texts:
             vectors[text] = self.by_text[text]
             self.by_text.move_to_end(text)
-        while len(self.by_text) > MAX_TEXTS_KEPT:
+        while len(self.by_text) > self.max_texts:
             self.by_text.popitem(last=False)
         return vectors

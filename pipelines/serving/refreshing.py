@@ -124,7 +124,7 @@ def _search(receipt: Receipt, questions: list[Golden], top_k: int) -> list[list[
     texts = [question.question for question in questions]
     rankings: list[list[str]] = []
     with vectorstore.open_retriever(receipt, CHUNKS, VECTORS) as retriever:
-        retriever.encode(texts)
+        retriever.prepare(texts, top_k)
         for text in texts:
             rankings.append([passage.uri for passage in retriever.find(text, top_k)])
     return rankings

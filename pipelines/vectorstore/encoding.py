@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -120,6 +121,10 @@ class Encoder:
     def dimensions(self) -> int:
         return int(self.model.get_embedding_dimension() or 0)
 
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        return _tokenizer_of(self.model)
+
     def encode(self, texts: list[str], progress: bool = False) -> Vectors:
         """Unit vectors, shape (texts, dimensions), float32, in the order of `texts`."""
         result = np.zeros((len(texts), self.dimensions), dtype=np.float32)
@@ -131,7 +136,7 @@ class Encoder:
         """Text -> unit vector; a text that was asked for before is not encoded again."""
         unique = set(texts)
         missing = sorted(unique - set(self.vector_by_text))
-        if missing:  # else `encode` would still prepare its tokenizer, for 30 ms
+        if missing:
             self.vector_by_text.update(zip(missing, self.encode(missing), strict=True))
         return {text: self.vector_by_text[text] for text in unique}
 
@@ -195,9 +200,8 @@ class Encoder:
 
     def _lengths(self, texts: list[str]) -> list[int]:
         """Tokens of each text as the model will see it."""
-        tokenizer = _tokenizer_of(self.model)
         longest = int(self.model.max_seq_length or DEFAULT_MAX_TOKENS)
-        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=True)
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=True)
         return [min(len(encoding.ids), longest) for encoding in encodings]
 
     def _cut_into_batches(self, order: list[int], lengths: list[int]) -> Iterator[list[int]]:

@@ -82,8 +82,9 @@ def retrieve(
     receipt = files.read_json(knowledge.receipt, Receipt)
     cases: list[Case] = []
     with open_retriever(receipt, knowledge.chunks, knowledge.vectors) as retriever:
-        retriever.encode([question.question for question in questions])
+        top_k = candidate.config.top_k
+        retriever.prepare([question.question for question in questions], top_k)
         for question in questions:
-            passages = retriever.find(question.question, candidate.config.top_k)
+            passages = retriever.find(question.question, top_k)
             cases.append(Case(question, passages))
     return cases

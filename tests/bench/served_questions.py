@@ -52,7 +52,7 @@ def _retrieve(questions: list[Golden], num_passages: int) -> list[Case]:
     receipt = files.read_json(RECEIPT, Receipt)
     cases: list[Case] = []
     with open_retriever(receipt, CHUNKS, VECTORS) as retriever:
-        retriever.encode([question.question for question in questions])
+        retriever.prepare([question.question for question in questions], num_passages)
         for question in questions:
             cases.append(Case(question, retriever.find(question.question, num_passages)))
     return cases

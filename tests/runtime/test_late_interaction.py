@@ -35,17 +35,14 @@ def test_as_many_passages_are_searched_as_are_reordered_and_no_more_without_reor
     assert len(order([0.1] * 30, 1)) == late_interaction.NUM_REORDERED
 
 
-def test_word_vectors_are_encoded_once_and_those_asked_for_long_ago_are_forgotten(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(late_interaction, "MAX_TEXTS_KEPT", 2)
+def test_word_vectors_are_encoded_once_and_those_asked_for_long_ago_are_forgotten() -> None:
     encoded: list[str] = []
 
     def encode(texts: list[str]) -> list[np.ndarray]:
         encoded.extend(texts)
         return [np.eye(2, dtype=np.float32)[[len(text) % 2]] for text in texts]
 
-    words = WordVectors(encode)
+    words = WordVectors(encode, max_texts=2)
     assert words.scores("q", ["b", "cc"]) == [1.0, 0.0]
     assert encoded == ["b", "cc", "q"]
     assert words.scores("cc", ["b"]) == [0.0]

@@ -95,6 +95,20 @@ def test_the_best_are_chosen_after_reordering(receipt: Receipt, source: tuple[Pa
     assert found(receipt, source, 1.0, limit=1) == ["c-3"]
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.8])
+def test_passages_of_many_questions_are_those_of_each_alone(
+    weight: float, receipt: Receipt, source: tuple[Path, Path]
+) -> None:
+    questions = [QUESTION, "Who digs a harbour?", "bread"]
+    reordered = receipt.model_copy(update={"rerank_weight": weight})
+    with open_retriever(reordered, *source) as retriever:
+        alone = [retriever.find(question, 3) for question in questions]
+    with open_retriever(reordered, *source) as retriever:
+        retriever.prepare([*questions, QUESTION], 3)
+        together = [retriever.find(question, 3) for question in questions]
+    assert together == alone
+
+
 def test_an_older_receipt_that_names_no_weight_is_searched_as_before(
     receipt: Receipt, source: tuple[Path, Path]
 ) -> None:
