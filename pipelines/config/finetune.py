@@ -41,10 +41,10 @@ class FinetuneConfig(Section):
     max_tokens: int = Field(
         ge=16, description="tokens of an example; a longer one is an error, not cut"
     )
-    packing: bool = Field(
+    packing: Literal["none", "joined", "shared"] = Field(
         description=(
-            "join the examples of a batch into one sequence without padding "
-            "(no attention across them)"
+            "joined: the examples of a batch in one sequence without padding (no attention across "
+            "them); shared: what several prompts begin with, such as a passage, is read once"
         )
     )
     gradient_checkpointing: bool = Field(

@@ -146,6 +146,11 @@ def _load_data(job: Job) -> Data:
     max_tokens = job.config.max_tokens
     train = [encode(tokenizer, row, max_tokens) for row in rows["train"]]
     validation = [encode(tokenizer, row, max_tokens) for row in rows["validation"]]
+    if job.config.packing == "shared":
+        from pipelines.training import shared_prompts
+
+        train = shared_prompts.join(train)
+        validation = shared_prompts.join(validation)
     return Data(tokenizer, train, validation)
 
 
@@ -171,10 +176,14 @@ def encode(tokenizer: Any, row: dict[str, Any], max_tokens: int) -> dict[str, An
 
 
 def _collator(config: FinetuneConfig, tokenizer: Any) -> Any:
-    if config.packing:
+    if config.packing == "joined":
         from transformers import DataCollatorWithFlattening
 
         return DataCollatorWithFlattening(return_tensors="pt")
+    if config.packing == "shared":
+        from pipelines.training.shared_prompts import Collator
+
+        return Collator(tokenizer.pad_token_id)
     from transformers import DataCollatorForSeq2Seq
 
     # On the left, so that the answers stand together at the end (batches.py).

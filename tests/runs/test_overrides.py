@@ -38,7 +38,7 @@ def test_an_overridden_value_replaces_the_files_and_nothing_else(file: Path) -> 
         ("gate.floors", {"exact_match": 0.1}),
         ("ingest.sources", [{"kind": "files", "name": "x", "path": "data/raw/x", "globs": ["*"]}]),
         ("encoder.revision", "0" * 40),
-        ("finetune.packing", True),
+        ("finetune.packing", "joined"),
         ("base.source", 'a "quoted": name # here'),
     ],
 )

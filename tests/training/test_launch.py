@@ -80,7 +80,7 @@ def plan(inputs: Path, **changes: object) -> Job:
             "method": "full",
             "zero_stage": 1,
             "num_processes": 1,
-            "packing": True,
+            "packing": "joined",
             "gradient_checkpointing": True,
         },
         {"method": "full", "zero_stage": 3, "num_processes": 2, "precision": "fp32"},
