@@ -28,8 +28,8 @@ class GateConfig(Section):
     max_slice_drop: float = Field(
         ge=0,
         le=1,
-        description="drop of exact match against the champion that no slice may exceed if its "
-        "interval lies below the champion's score",
+        description="drop of exact match against the champion that no slice may exceed by more "
+        "than chance explains",
     )
     min_slice_score: float = Field(
         ge=0, le=1, description="exact match that every slice must reach"

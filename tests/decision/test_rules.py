@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.config.gate import GateConfig
 from pipelines.contracts.scores import BASE, CANDIDATE, CHAMPION, FREQUENT, Interval, Scores
-from pipelines.decision.rules import judge, names
+from pipelines.decision.rules import MISSING, judge, names
 from pipelines.training import weights
 from tests.decision.example_scores import (
     interval,
@@ -181,8 +181,10 @@ def test_too_few_questions_are_refused_whichever_number_says_so() -> None:
     assert violations(scores("c").model_copy(update={"num_questions": 99})) == [rule]
     few_of_candidate = with_metric(scores("c"), CANDIDATE, "exact_match", interval(0.8, 99))
     assert violations(few_of_candidate) == [rule]
-    few_of_base = with_metric(scores("c"), BASE, "exact_match", interval(0.1, 99))
-    assert violations(few_of_base) == [rule]
+    none_of_base = with_metric(scores("c"), BASE, "exact_match", MISSING)
+    assert violations(none_of_base) == [rule]
+    sample_of_base = with_metric(scores("c"), BASE, "exact_match", interval(0.1, 99))
+    assert violations(sample_of_base) == []
 
 
 def test_a_collapsed_slice_is_refused_and_named_unless_it_has_too_few_questions() -> None:
@@ -213,15 +215,18 @@ def test_a_slice_that_falls_far_behind_the_champions_is_refused_and_a_new_slice_
     assert violations(new, champion="r-1") == []
 
 
-def test_a_small_slice_falls_behind_only_if_the_champion_is_above_its_interval() -> None:
-    champion = Interval(value=0.9, low=0.7, high=1.0, num=10)
-    good = with_slice(scores("c", champion=0.8), CHAMPION, "page:a", champion)
-    by_chance = Interval(value=0.5, low=0.2, high=0.9, num=10)
-    assert violations(with_slice(good, CANDIDATE, "page:a", by_chance), champion="r-1") == []
-    fallen = Interval(value=0.4, low=0.1, high=0.7, num=10)
-    assert violations(with_slice(good, CANDIDATE, "page:a", fallen), champion="r-1") == [
-        "no slice falls behind the champion"
-    ]
+@pytest.mark.parametrize(("num_right", "is_refused"), [(6, False), (3, False), (1, True)])
+def test_a_small_slice_falls_behind_only_by_more_than_chance_explains(
+    num_right: int, is_refused: bool
+) -> None:
+    """Ten questions, of which the champion had all: 35 slices are looked at."""
+    good = scores("c", champion=0.8)
+    for number in range(34):
+        good = with_slice(good, CANDIDATE, f"page:{number}", interval(0.8, 10))
+    good = with_slice(good, CHAMPION, "page:0", interval(1.0, 10))
+    candidate = with_slice(good, CANDIDATE, "page:0", interval(num_right / 10, 10))
+    rule = "no slice falls behind the champion"
+    assert (rule in violations(candidate, champion="r-1")) == is_refused
 
 
 def test_the_names_of_all_rules_are_those_of_a_verdict_with_a_champion() -> None:
