@@ -24,6 +24,11 @@ class EvaluateConfig(Section):
     precision: Literal["fp32", "weights"] = Field(
         description="fp32: an answer does not depend on its batch; weights: as they were saved"
     )
+    num_base_questions: int = Field(
+        ge=30,
+        description="golden questions that the base model is asked, evenly sampled: untuned it "
+        "writes long answers, and what the training gained is seen with fewer",
+    )
     num_resamples: int = Field(ge=200, description="bootstrap resamples of each interval")
     grounded_similarity: float = Field(
         ge=0,

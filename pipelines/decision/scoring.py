@@ -185,7 +185,8 @@ def summarize(rows: Sequence[Row], subject: Subject, bootstrap: Bootstrap) -> Sc
             slices=by_slice(system_rows, SLICES, bootstrap),
         )
         if name != CANDIDATE:
-            differences[name] = _differences(candidate_rows, system_rows, bootstrap)
+            minuend_rows = _of_same_questions(candidate_rows, system_rows)
+            differences[name] = _differences(minuend_rows, system_rows, bootstrap)
     return Scores(
         candidate=subject.candidate,
         champion=subject.champion,
@@ -194,6 +195,12 @@ def summarize(rows: Sequence[Row], subject: Subject, bootstrap: Bootstrap) -> Sc
         systems=systems,
         differences=differences,
     )
+
+
+def _of_same_questions(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """Those of `rows` whose questions `others` have, in the order of `others`."""
+    by_id = {row["id"]: row for row in rows}
+    return [by_id[other["id"]] for other in others]
 
 
 def _metrics(rows: Sequence[Row], bootstrap: Bootstrap) -> dict[str, Interval]:

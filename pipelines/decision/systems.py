@@ -148,6 +148,14 @@ def select(
     return systems
 
 
+def questions_of(name: str, cases: list[Case], config: EvaluateConfig) -> list[Case]:
+    """The questions that a system is asked: the base model an even sample, all others each."""
+    if name != BASE or len(cases) <= config.num_base_questions:
+        return cases
+    step = len(cases) / config.num_base_questions
+    return [cases[int(number * step)] for number in range(config.num_base_questions)]
+
+
 def _champion(champion: Champion, engine: Engine) -> Model:
     """The released model with the limits that it is served with."""
     folder = Path(champion.folder)

@@ -69,8 +69,16 @@ def load_all(folder: Path, qa_folder: Path, refusal: str | None) -> list[Golden]
     questions = load(folder)
     if refusal is None:
         return questions
+    questions = [_with_refusal(question, refusal) for question in questions]
     questions += about_documents(document_questions.load(qa_folder), refusal)
     return sorted(questions, key=lambda question: question.id)
+
+
+def _with_refusal(question: Golden, refusal: str) -> Golden:
+    """The FAQ words a refusal in its own way; the template's is as good."""
+    if not question.expects_refusal:
+        return question
+    return question.model_copy(update={"alternatives": [*question.alternatives, refusal]})
 
 
 def about_documents(reading: document_questions.Reading, refusal: str) -> list[Golden]:

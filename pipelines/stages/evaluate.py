@@ -87,9 +87,10 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     competitors = systems.select(candidate, facts["most_frequent_answer"], champion, encoder)
     rows: list[Row] = []
     for name, system in competitors.items():
+        asked = systems.questions_of(name, cases, config.evaluate)
         with _stopwatch(seconds, name):
-            replies = system.answer(cases, config.evaluate)
-        rows += answer_rows.score(name, cases, replies, scorer)
+            replies = system.answer(asked, config.evaluate)
+        rows += answer_rows.score(name, asked, replies, scorer)
     bootstrap = scoring.Bootstrap(config.evaluate.num_resamples, config.evaluate.seed)
     scores = scoring.summarize(rows, _subject(inputs, champion), bootstrap)
     _write(outputs, rows, scores, _shown_passages(cases, config.evaluate.num_passages))
@@ -110,7 +111,7 @@ def _retrieve(
     receipt = files.read_json(inputs.index, Receipt)
     cases: list[Case] = []
     with open_retriever(receipt, inputs.chunks, inputs.vectors) as retriever:
-        retriever.encode([question.question for question in questions])
+        retriever.prepare([question.question for question in questions], config.top_k)
         for question in questions:
             cases.append(Case(question, retriever.find(question.question, config.top_k)))
     return cases, retriever.encoder

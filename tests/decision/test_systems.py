@@ -20,6 +20,7 @@ CONFIG = EvaluateConfig(
     max_new_tokens=8,
     batch_size=2,
     precision="fp32",
+    num_base_questions=150,
     num_resamples=200,
     grounded_similarity=0.9,
     seed=7,
@@ -110,3 +111,15 @@ def test_the_base_model_is_measured_without_limits_and_retrieval_alone_if_passag
     plain = systems.select(model(PLAIN, None), "No.", None, encoder)
     assert list(plain) == [CANDIDATE, BASE, FREQUENT]
     assert plain[FREQUENT].answer([Case(QUESTION, [])], CONFIG) == [Reply(Answer("No.", 0, 0, 0.0))]
+
+
+def test_the_base_model_is_asked_an_even_sample_and_every_other_system_each_question() -> None:
+    cases = []
+    for number in range(400):
+        cases.append(Case(QUESTION.model_copy(update={"id": f"{number:03}"}), []))
+    asked = systems.questions_of(BASE, cases, CONFIG)
+    numbers = [int(case.question.id) for case in asked]
+    assert len(numbers) == len(set(numbers)) == 150
+    assert (numbers[0], numbers[75], numbers[-1]) == (0, 200, 397)
+    assert systems.questions_of(CANDIDATE, cases, CONFIG) == cases
+    assert systems.questions_of(BASE, cases[:150], CONFIG) == cases[:150]

@@ -168,3 +168,25 @@ def test_questions_about_documents_join_the_golden_set_if_passages_are_shown(
     assert answered.evidence == "It has black stripes."
     assert {refused.topic, answered.topic} == {"documents"}
     assert golden.load_all(tmp_path / "golden", tmp_path / "qa", None) == [faq]
+
+
+def test_a_refusal_in_the_templates_words_is_right_for_the_faqs_refusals_too(
+    tmp_path: Path,
+) -> None:
+    question = {
+        "id": "m-1",
+        "question": "Who will win?",
+        "expected": "I cannot help with that.",
+        "topic": "refusal.out_of_scope",
+        "page": None,
+        "kind": "out_of_scope",
+        "style": "plain",
+    }
+    (tmp_path / "golden").mkdir()
+    (tmp_path / "qa/training").mkdir(parents=True)
+    (tmp_path / "qa/golden").mkdir(parents=True)
+    (tmp_path / "golden/a.jsonl").write_text(json.dumps(question))
+    (reading,) = golden.load_all(tmp_path / "golden", tmp_path / "qa", "Not there.")
+    assert reading.answers == ["I cannot help with that.", "Not there."]
+    (plain,) = golden.load_all(tmp_path / "golden", tmp_path / "qa", None)
+    assert plain.answers == ["I cannot help with that."]

@@ -117,3 +117,17 @@ def test_shares_are_kept_and_the_same_seed_gives_the_same_examples() -> None:
     training_questions = {item.question for item in examples if item.split == "train"}
     assert len(validation_questions) == 40
     assert validation_questions.isdisjoint(training_questions)
+
+
+def test_validation_takes_whole_pages_so_that_training_has_no_question_about_them() -> None:
+    questions = []
+    for number in range(100):
+        page = f"page-{number // 5}.md"
+        questions.append(question(number, page=page))
+    examples = build(questions, [STRIPES, FARM], validation_share=0.2)
+    splits: dict[str, set[str]] = {}
+    for item, example in zip(questions, examples, strict=True):
+        splits.setdefault(item.page, set()).add(example.split)
+    validation_pages = [page for page, names in splits.items() if names == {"validation"}]
+    assert len(validation_pages) == 4
+    assert [page for page, names in splits.items() if len(names) == 2] == []

@@ -55,6 +55,7 @@ EVALUATE = EvaluateConfig(
     max_new_tokens=9,
     batch_size=8,
     precision="fp32",
+    num_base_questions=150,
     num_resamples=200,
     grounded_similarity=0.5,
     seed=7,
