@@ -212,6 +212,13 @@ def write_text(path: Path, text: str) -> None:
         target.write_text(text, encoding="utf-8")
 
 
+def write_secret(path: Path, text: str) -> None:
+    """A text that its owner alone can read."""
+    with replacing(path) as target:
+        target.touch(mode=0o600)
+        target.write_text(text, encoding="utf-8")
+
+
 def read_json(path: Path, model: type[Model]) -> Model:
     """A JSON file as its model. Raises UserError that names file and key."""
     _require(path)

@@ -1,8 +1,10 @@
-"""The ports of this clone's running live server, and the process that holds it.
+"""The ports of this clone's running live server, its control key, and the process that holds it.
 
-Kept in .state/serving/live.json while the server runs.
+Kept in .state/serving/ while the server runs: live.json, and control.key, which its owner alone can
+read.
 """
 
+import dataclasses
 import json
 import os
 import time
@@ -26,9 +28,14 @@ class LiveRecord(NamedTuple):
     since: float  # seconds since 1970
 
     def connect(self) -> Triton:
-        """A connection to the server, which need not be there any more."""
+        """A connection that can ask the server, which need not be there any more."""
         log = locations.server_log()
         return Triton(self.http_port, self.grpc_port, self.metrics_port, log, None)
+
+    def connect_for_control(self) -> Triton:
+        """A connection that can load and unload too. Raises OSError if the key is not there."""
+        key = key_path().read_text(encoding="utf-8")
+        return dataclasses.replace(self.connect(), control_key=key)
 
     def has_holder(self) -> bool:
         """Whether the process that holds the server still runs."""
@@ -37,6 +44,10 @@ class LiveRecord(NamedTuple):
 
 def path() -> Path:
     return locations.serving_folder() / "live.json"
+
+
+def key_path() -> Path:
+    return locations.serving_folder() / "control.key"
 
 
 def read() -> LiveRecord | None:
@@ -54,8 +65,10 @@ def write(triton: Triton) -> None:
     record = LiveRecord(
         triton.http_port, triton.grpc_port, triton.metrics_port, os.getpid(), time.time()
     )
+    files.write_secret(key_path(), triton.control_key)
     files.write_json(path(), record._asdict())
 
 
 def remove() -> None:
     path().unlink(missing_ok=True)
+    key_path().unlink(missing_ok=True)

@@ -5,6 +5,7 @@
                   generator-ID and assistant-ID
   routes.json     which release answers which share of the requests (live_routes.py)
   live.json       ports of the running server, and its holder (live_record.py)
+  control.key     without which nobody loads or unloads models (live_record.py)
 
 A release is loaded under names of its own: to load a second version of one model name, Triton 2.51
 loads every version of that name anew (measured), so the old release would be restarted by the new
@@ -59,12 +60,13 @@ def alias(release_id: str) -> str:
 
 
 def find_running() -> Triton | None:
-    """The live server if one answers, else None."""
+    """The live server if it answers, else None; the connection can load and unload."""
     record = live_record.read()
     if record is None or not record.has_holder():
         return None
-    triton = record.connect()
-    return triton if triton.is_alive() else None
+    if not record.connect().is_alive():
+        return None
+    return record.connect_for_control()
 
 
 def install(source: Path, release_id: str) -> None:

@@ -1,10 +1,14 @@
-"""Talks to a running Triton server: health, models, statistics, answers."""
+"""Talks to a running Triton server: health, models, statistics, answers.
+
+Everybody who reaches the server may ask it. Everything else (loading models, their files, shared
+memory, logs, traces, statistics) takes the server's control key.
+"""
 
 import http.client
 import json
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +24,21 @@ LOAD_SECONDS = 240  # a model may take to load or to finish its requests
 CALL_SECONDS = 10.0  # any other call may take
 MARK = "ASSISTANT_SERVER"  # names the server that a process belongs to, in its environment
 STUB = "triton_python_backend_stub"
+# What the control key is for, in Triton's words: all that it serves but inference and health.
+CONTROL_APIS = (
+    *("metadata", "model-config", "model-repository", "statistics"),
+    *("shared-memory", "trace", "logging"),
+)
+CONTROL_HEADER = "assistant-control"
+CONTROL_METADATA = f"triton-grpc-protocol-{CONTROL_HEADER}"  # Triton's name for it in gRPC
 
 
 @dataclass(frozen=True)
 class Triton:
-    """A running server. `process` is None if another process owns it."""
+    """A running server. `process` is None if another process owns it.
+
+    Without `control_key` it can be asked, but not controlled.
+    """
 
     http_port: int
     grpc_port: int
@@ -33,6 +47,7 @@ class Triton:
     process: subprocess.Popen[bytes] | None
     host: str = "127.0.0.1"
     mark: str = ""  # in the environment of the server's processes
+    control_key: str = field(default="", repr=False)
 
     @property
     def url(self) -> str:
@@ -56,7 +71,7 @@ class Triton:
         return self.process is not None and self.process.poll() is not None
 
     def version(self) -> str:
-        _, body = self._call("GET", "/v2")
+        body = self._controlled_call("GET", "/v2")
         return str(json.loads(body)["version"])
 
     def load(self, model: str) -> None:
@@ -97,16 +112,14 @@ class Triton:
 
         Among them are `inference_count`, `execution_count` and `batch_stats`.
         """
-        status, body = self._call("GET", f"/v2/models/{model}/stats")
-        if status != HTTPStatus.OK:
-            raise UserError(f"Triton has no statistics of {model}: {body.decode(errors='replace')}")
+        body = self._controlled_call("GET", f"/v2/models/{model}/stats")
         counts: list[dict[str, Any]] = json.loads(body)["model_stats"]
         return counts
 
     def metrics(self) -> str:
         """Prometheus text."""
         connection = http.client.HTTPConnection(self.host, self.metrics_port, timeout=CALL_SECONDS)
-        return _exchange(connection, "GET", "/metrics", None)[1].decode()
+        return _exchange(connection, "GET", "/metrics")[1].decode()
 
     def generate(self, model: str, inputs: dict[str, Any], seconds: float = 60.0) -> dict[str, Any]:
         """One answer through the HTTP endpoint that curl uses.
@@ -140,7 +153,7 @@ class Triton:
         return False
 
     def _index(self) -> list[dict[str, Any]]:
-        _, body = self._call("POST", "/v2/repository/index", {})
+        body = self._controlled_call("POST", "/v2/repository/index", {})
         entries: list[dict[str, Any]] = json.loads(body)
         return entries
 
@@ -154,11 +167,19 @@ class Triton:
 
         client = self.client()
         try:
-            getattr(client, command)(model, client_timeout=LOAD_SECONDS)
+            control = getattr(client, command)
+            control(model, {CONTROL_METADATA: self.control_key}, client_timeout=LOAD_SECONDS)
         except InferenceServerException as error:
             raise UserError(f"{failure}: {error.message() or error}") from error
         finally:
             client.close()
+
+    def _controlled_call(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+        """The body of a call that takes the control key. Raises UserError if it is refused."""
+        status, content = self._call(method, path, body)
+        if status != HTTPStatus.OK:
+            raise UserError(f"Triton refused {method} {path}: {_error_message(content)}")
+        return content
 
     def _call(
         self,
@@ -169,7 +190,7 @@ class Triton:
     ) -> tuple[int, bytes]:
         """Status and body of one HTTP call. Raises OSError if the server does not answer."""
         connection = http.client.HTTPConnection(self.host, self.http_port, timeout=seconds)
-        return _exchange(connection, method, path, body)
+        return _exchange(connection, method, path, body, self.control_key)
 
 
 def server_processes(mark: str) -> list[psutil.Process]:
@@ -186,12 +207,19 @@ def server_processes(mark: str) -> list[psutil.Process]:
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, method: str, path: str, body: dict[str, Any] | None
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    control_key: str = "",
 ) -> tuple[int, bytes]:
     """One request on a connection, which is closed after it."""
     content = None if body is None else json.dumps(body)
+    headers = {"Content-Type": "application/json"}
+    if control_key:
+        headers[CONTROL_HEADER] = control_key
     try:
-        connection.request(method, path, content, {"Content-Type": "application/json"})
+        connection.request(method, path, content, headers)
         with connection.getresponse() as response:
             return response.status, response.read()
     except http.client.HTTPException as error:

@@ -1,6 +1,12 @@
-"""Runs a real Triton server as a child process, on loopback and free ports, in explicit mode."""
+"""Runs a real Triton server as a child process, on loopback and free ports, in explicit mode.
+
+Whoever can load a model runs code as this user, so each server has a random control key. Triton
+takes it on its command line alone, which every user of the machine can read: it is erased there
+as soon as Triton has read it.
+"""
 
 import contextlib
+import dataclasses
 import os
 import secrets
 import subprocess
@@ -14,7 +20,13 @@ import psutil
 
 from pipelines.errors import UserError
 from pipelines.serving import triton_installation
-from pipelines.serving.triton_connection import MARK, Triton, server_processes
+from pipelines.serving.triton_connection import (
+    CONTROL_APIS,
+    CONTROL_HEADER,
+    MARK,
+    Triton,
+    server_processes,
+)
 from pipelines.system import processes
 
 START_SECONDS = 240
@@ -51,13 +63,17 @@ def start(launch: Launch) -> Triton:
     program = triton_installation.program()
     http_port, grpc_port, metrics_port = processes.free_ports(3)
     mark = f"assistant-{os.getpid()}-{secrets.token_hex(4)}-"
-    triton = Triton(http_port, grpc_port, metrics_port, launch.log, None, mark=mark)
+    key = secrets.token_urlsafe(32)
+    triton = Triton(
+        *(http_port, grpc_port, metrics_port, launch.log), None, mark=mark, control_key=key
+    )
     environment = triton_installation.environment(
         {"ASSISTANT_GRPC": f"{triton.host}:{grpc_port}", MARK: mark, **launch.environment}
     )
     launch.log.parent.mkdir(parents=True, exist_ok=True)
     sweep_shared_memory()
     with launch.log.open("ab") as log:
+        log_size = log.tell()
         process = subprocess.Popen(
             [str(program), *_options(launch, triton)],
             stdout=log,
@@ -66,8 +82,9 @@ def start(launch: Launch) -> Triton:
             env=environment,
             preexec_fn=processes.end_with_parent,  # noqa: PLW1509
         )
-    triton = Triton(http_port, grpc_port, metrics_port, launch.log, process, mark=mark)
+    triton = dataclasses.replace(triton, process=process)
     try:
+        _erase_key(triton, log_size)
         _wait_until_ready(triton)
     except BaseException:
         stop(triton)
@@ -126,7 +143,33 @@ def _options(launch: Launch, triton: Triton) -> list[str]:
         "metrics-port": triton.metrics_port,
     }
     words = [f"--{name}={value}" for name, value in options.items()]
+    apis = ",".join(CONTROL_APIS)
+    words += [
+        f"--http-restricted-api={apis}:{CONTROL_HEADER}={triton.control_key}",
+        f"--grpc-restricted-protocol={apis}:{CONTROL_HEADER}={triton.control_key}",
+    ]
     return words + [f"--load-model={model}" for model in launch.models]
+
+
+def _erase_key(triton: Triton, log_size: int) -> None:
+    """Erase the control key from the server's command line.
+
+    Its first line in the log says that it has read all of it.
+    """
+    assert triton.process is not None
+    deadline = time.monotonic() + START_SECONDS
+    while triton.log.stat().st_size == log_size:
+        if triton.has_ended() or time.monotonic() > deadline:
+            raise _failure(triton, "tritonserver wrote nothing to its log")
+        time.sleep(0.01)
+    try:
+        processes.erase_argument(triton.process.pid, triton.control_key)
+    except PermissionError as error:
+        raise UserError(
+            f"the control key cannot be erased from Triton's command line ({error}), where every "
+            "user of this machine could read it. Remedy: allow a process to trace its children "
+            "(/proc/sys/kernel/yama/ptrace_scope is 0 or 1)"
+        ) from error
 
 
 def _wait_until_ready(triton: Triton) -> None:
