@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 2.0  # after its deadline the generator itself says that the time is over
 # Texts encoded in one call for groundedness: a question that arrives meanwhile waits for so few.
 TEXTS_AT_ONCE = 4
-CITATION_FIELDS = ("chunk_id", "uri", "headings", "pages", "start", "end", "score")
+CITATION_FIELDS = (
+    *("chunk_id", "uri", "title", "headings", "pages", "start", "end", "score"),
+    "text",
+)
 RETRIEVED_FIELDS = ("chunk_id", "uri", "score")
 Passages = list[dict[str, Any]]
 

@@ -2,9 +2,10 @@
 
 Input `text` (UTF-8, one per row). Output `vector` (float32, one row per text, as wide as the
 encoder's dimensions). With the input `question`, the same in each row, the output is `score`
-instead: how well each text answers it (late_interaction.py). The requests that Triton batched are
-encoded together, grouped by width (unit_vectors.py). The encoder's files are in this version's
-folder.
+instead: how well each text answers it (late_interaction.py). For who asks for them there are
+`num_tokens`, and `is_whole`: whether the encoder reads all of them. The requests that Triton
+batched are encoded together, grouped by width (unit_vectors.py). The encoder's files are in this
+version's folder.
 """
 
 import json
@@ -51,8 +52,19 @@ class TritonPythonModel:
         parts = np.split(self._encode(texts), ends[:-1])
         for number, part in enumerate(parts):
             if responses[number] is None:
-                responses[number] = triton.InferenceResponse([triton.Tensor("vector", part)])
+                tensors = [triton.Tensor("vector", part), *self._measure(requests[number])]
+                responses[number] = triton.InferenceResponse(tensors)
         return responses
+
+    def _measure(self, request: Any) -> list[Any]:
+        """The tokens of each text, if the request asks for them."""
+        if not {"num_tokens", "is_whole"}.intersection(request.requested_output_names()):
+            return []
+        texts = _texts(request, "text")
+        tokens = self.model.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        counts = np.array([[len(row)] for row in tokens], dtype=np.int32)
+        is_whole = counts <= self.model.max_seq_length
+        return [triton.Tensor("num_tokens", counts), triton.Tensor("is_whole", is_whole)]
 
     def _score(self, request: Any) -> Any:
         question = _texts(request, "question")[0]

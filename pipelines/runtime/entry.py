@@ -65,7 +65,7 @@ class TritonPythonModel:
     def _serve(self, request: UserRequest, reply: Reply, start: float) -> None:
         row = self._new_row(request)
         try:
-            row["release_id"] = self.router.route(request.request_id)
+            row["release_id"] = self.router.route(request.position)
             row = self._answer(request, reply, row, start)
         except Exception as error:  # nothing may leave a request without its end
             row["error"] = f"{type(error).__name__}: {error}"

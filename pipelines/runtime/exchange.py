@@ -1,11 +1,13 @@
 """What the models `assistant` exchange with their clients: how requests are read and answered.
 
-Inputs: `question`; optional `request_id`, `tenant`, `max_new_tokens`, `timeout_seconds`, `stream`.
+Inputs: `question`; optional `request_id`, `tenant`, `max_new_tokens`, `timeout_seconds`, `stream`,
+and for the entry `position` (from 0 to 1), which chooses the release; without it chance does.
 Outputs: `piece` (text since the last response), `answer`, `request_id`, `release_id`, `refused`,
 `citations` (JSON), `num_prompt_tokens`, `num_new_tokens`, `final`; and `record` (JSON of the row in
 the traffic log), by which a release's assistant tells the entry what to log.
 """
 
+import random
 import re
 import threading
 import time
@@ -40,6 +42,7 @@ class UserRequest:
     max_new_tokens: int  # 0: the release's limit
     timeout_seconds: float  # 0: the release's limit
     stream: bool
+    position: float  # from 0 (inclusive) to 1 (exclusive)
     problem: str | None
 
 
@@ -48,11 +51,14 @@ def read(request: Any) -> UserRequest:
     request_id = str(value(request, "request_id", ""))
     max_new_tokens = int(value(request, "max_new_tokens", 0))
     timeout_seconds = float(value(request, "timeout_seconds", 0.0))
+    position = float(value(request, "position", random.random()))
     problem = None
     if request_id and not REQUEST_ID.fullmatch(request_id):
         problem = "request_id may hold letters, digits, - and _, at most 64 of them"
     elif max_new_tokens < 0 or not 0 <= timeout_seconds < float("inf"):
         problem = "max_new_tokens and timeout_seconds may not be negative or infinite"
+    elif not 0 <= position < 1:
+        problem = "position must be at least 0 and less than 1"
     if problem or not request_id:
         request_id = uuid.uuid4().hex
     return UserRequest(
@@ -62,6 +68,7 @@ def read(request: Any) -> UserRequest:
         max_new_tokens=max_new_tokens,
         timeout_seconds=timeout_seconds,
         stream=bool(value(request, "stream", False)),
+        position=position,
         problem=problem,
     )
 

@@ -3,11 +3,11 @@
     {"routes": [{"release_id": "r-3f2a9c01b7de", "share": 0.9},
                 {"release_id": "r-77362ebf2e9d", "share": 0.1}]}
 
-A request id always goes to the same release while the shares stay the same; shares are summed up
-in the file's order.
+A position from 0 to 1 chooses the release; shares are summed up in the file's order, so a position
+stays with the new release while its share grows. The gateway gives each asker a position that
+no client can choose (gateway/placement.py).
 """
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,15 +15,8 @@ from pathlib import Path
 Routes = list[tuple[str, float]]  # release id and share
 
 
-def share_of(request_id: str) -> float:
-    """A number from 0 (inclusive) to 1 (exclusive), evenly spread over request ids."""
-    digest = hashlib.sha256(request_id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def pick(routes: Routes, request_id: str) -> str:
-    """The release for a request. The last release takes what rounding leaves."""
-    position = share_of(request_id)
+def pick(routes: Routes, position: float) -> str:
+    """The release at a position. The last release takes what rounding leaves."""
     edge = 0.0
     for release, share in routes:
         edge += share
@@ -50,8 +43,8 @@ class Router:
         self._version = (0, 0)  # modification time and inode of the file that was read
         self._routes: Routes = []
 
-    def route(self, request_id: str) -> str:
-        """The release for a request, by the last valid file.
+    def route(self, position: float) -> str:
+        """The release at a position, by the last valid file.
 
         Raises OSError or ValueError if there is no valid file and never was.
         """
@@ -60,7 +53,7 @@ class Router:
         except (OSError, ValueError, KeyError, TypeError):
             if not self._routes:
                 raise
-        return pick(self._routes, request_id)
+        return pick(self._routes, position)
 
     def _refresh(self) -> None:
         stat = os.stat(self._path)

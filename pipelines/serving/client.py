@@ -42,6 +42,7 @@ INPUT_TYPES = {
     "max_new_tokens": "INT32",
     "timeout_seconds": "FP32",
     "stream": "BOOL",
+    "position": "FP64",
 }
 
 
@@ -55,17 +56,21 @@ class AskError(UserError):
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its options. 0 new tokens: as many as the release allows."""
+    """A question with its options. 0 new tokens: as many as the release allows.
+
+    `position`, from 0 to 1, chooses the release while two share the traffic; None: chance does.
+    """
 
     text: str
     tenant: str = "default"  # who asks, for the traffic log
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     max_new_tokens: int = 0
     timeout_seconds: float = 60.0
+    position: float | None = None
 
     def inputs(self, *, is_streamed: bool) -> dict[str, Any]:
         """The inputs of the model `assistant`."""
-        return {
+        values = {
             "question": self.text,
             "tenant": self.tenant,
             "request_id": self.request_id,
@@ -73,14 +78,15 @@ class Question:
             "timeout_seconds": self.timeout_seconds,
             "stream": is_streamed,
         }
+        return values if self.position is None else {**values, "position": self.position}
 
 
 @dataclass(frozen=True)
 class Answer:
     """What came back.
 
-    A citation holds chunk_id, uri, headings, pages, start and end (characters in the document) and
-    score.
+    A citation holds chunk_id, uri, title, headings, pages, start and end (characters in the
+    document), score and text.
     """
 
     text: str
@@ -90,6 +96,11 @@ class Answer:
     citations: list[dict[str, Any]] = field(default_factory=list)
     num_prompt_tokens: int = 0
     num_new_tokens: int = 0
+
+
+def is_external() -> bool:
+    """Whether the server to ask is not this clone's own."""
+    return bool(os.environ.get("ASSISTANT_URL"))
 
 
 def find_server() -> Triton:
@@ -122,7 +133,7 @@ def ask(question: str | Question, triton: Triton | None = None) -> Answer:
         ) from error
     except UserError as error:
         raise AskError(str(error), parse_user_error(str(error))) from error
-    return _answer(outputs)
+    return read_answer(outputs)
 
 
 def stream(question: str | Question, triton: Triton | None = None) -> Iterator[str | Answer]:
@@ -143,13 +154,13 @@ def stream(question: str | Question, triton: Triton | None = None) -> Iterator[s
             # Errors with gRPC's status code, not as a text alone.
             headers={"triton_grpc_error": "true"},
         )
-        client.async_stream_infer(MODEL, _grpc_inputs(question))
+        client.async_stream_infer(MODEL, grpc_inputs(question))
         while not is_complete:
             outputs = _next_outputs(results, question.timeout_seconds + 2 * SLACK_SECONDS)
             is_complete = bool(outputs["final"])
             if outputs["piece"]:
                 yield str(outputs["piece"])
-        yield _answer(outputs)
+        yield read_answer(outputs)
     except InferenceServerException as error:
         code = (error.status() or "").removeprefix("StatusCode.")
         raise AskError(error.message() or str(error), from_grpc(code)) from error
@@ -203,7 +214,8 @@ def _with_options(question: str | Question) -> Question:
     return Question(question) if isinstance(question, str) else question
 
 
-def _grpc_inputs(question: Question) -> "list[InferInput]":
+def grpc_inputs(question: Question) -> "list[InferInput]":
+    """The tensors of a streamed request."""
     import numpy as np
     from tritonclient.grpc import InferInput
     from tritonclient.utils import triton_to_np_dtype
@@ -228,6 +240,11 @@ def _next_outputs(
         raise AskError("no answer came in time") from error
     if isinstance(result, Exception):
         raise result
+    return plain_outputs(result)
+
+
+def plain_outputs(result: Any) -> dict[str, Any]:
+    """The outputs of a response by name."""
     return {name: _plain_value(result, name) for name in OUTPUTS}
 
 
@@ -237,7 +254,8 @@ def _plain_value(result: Any, name: str) -> Any:
     return value.decode() if isinstance(value, bytes) else value.item()
 
 
-def _answer(outputs: dict[str, Any]) -> Answer:
+def read_answer(outputs: dict[str, Any]) -> Answer:
+    """The whole answer in the outputs of the last response."""
     return Answer(
         text=str(outputs["answer"]),
         request_id=str(outputs["request_id"]),

@@ -21,7 +21,7 @@ def embedder(config: ExportConfig, dimensions: int) -> str:
     _add_inputs(model, {"text": "TYPE_STRING"})
     _add_inputs(model, {"question": "TYPE_STRING"}, optional=True)
     model.output.add(name="vector", data_type=_type("TYPE_FP32"), dims=[dimensions])
-    _add_outputs(model, {"score": "TYPE_FP32"})
+    _add_outputs(model, {"score": "TYPE_FP32", "num_tokens": "TYPE_INT32", "is_whole": "TYPE_BOOL"})
     model.dynamic_batching.max_queue_delay_microseconds = 0
     _set_instances(model, 1)
     _set_warm_up(model, "text")
@@ -69,6 +69,7 @@ def assistant(version: int) -> str:
         "max_new_tokens": "TYPE_INT32",
         "timeout_seconds": "TYPE_FP32",
         "stream": "TYPE_BOOL",
+        "position": "TYPE_FP64",
     }
     outputs = {
         "piece": "TYPE_STRING",

@@ -1,7 +1,9 @@
 """Holds Weaviate and Triton with the current release, and repairs what breaks meanwhile."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from pipelines import vectorstore
 from pipelines.config.serve import ServeConfig
@@ -14,7 +16,15 @@ from pipelines.serving.triton_connection import Triton
 LOOK_SECONDS = 1.0
 
 
-def serve_until_interrupted(config: ServeConfig) -> None:
+@dataclass(frozen=True)
+class Companion:
+    """A process that is held beside the servers: what to print about it, and how it is revived."""
+
+    explanation: str
+    revive: Callable[[], None]
+
+
+def serve_until_interrupted(config: ServeConfig, companion: Companion) -> None:
     """Serve the current release; a server that ends by itself is started again."""
     with vectorstore.server_address() as environment:
         print(
@@ -23,7 +33,7 @@ def serve_until_interrupted(config: ServeConfig) -> None:
             flush=True,
         )
         while True:
-            _serve_until_server_ends(config, environment)
+            _serve_until_server_ends(config, companion, environment)
             print(
                 "the Triton server has ended by itself; starting it again "
                 "(see .state/serving/server.log)",
@@ -31,7 +41,9 @@ def serve_until_interrupted(config: ServeConfig) -> None:
             )
 
 
-def _serve_until_server_ends(config: ServeConfig, environment: dict[str, str]) -> None:
+def _serve_until_server_ends(
+    config: ServeConfig, companion: Companion, environment: dict[str, str]
+) -> None:
     champion = ledger.champion()
     release_id = champion.release_id if champion else None
     if release_id:
@@ -44,16 +56,17 @@ def _serve_until_server_ends(config: ServeConfig, environment: dict[str, str]) -
             live_routes.write([(release_id, 1.0)])
             question = Question("What can you tell me?", tenant="start")
             print(f"{client.ask(question, triton).release_id} answers")
-        _explain(triton, has_release=release_id is not None)
-        _watch(triton)
+        _explain(triton, companion, has_release=release_id is not None)
+        _watch(triton, companion)
 
 
-def _watch(triton: Triton) -> None:
+def _watch(triton: Triton, companion: Companion) -> None:
     """Repair what breaks, until the server ends."""
     dead_models: set[str] = set()
     weaviate_problem: str | None = None
     while not triton.has_ended():
         time.sleep(LOOK_SECONDS)
+        companion.revive()
         _end_abandoned_switch()
         weaviate_problem = _revive_weaviate(weaviate_problem)
         # If the server has just ended, the next look sees it.
@@ -97,7 +110,7 @@ def _end_abandoned_switch() -> None:
     )
 
 
-def _explain(triton: Triton, *, has_release: bool) -> None:
+def _explain(triton: Triton, companion: Companion, *, has_release: bool) -> None:
     """Print how to ask."""
     if not has_release:
         print(
@@ -107,11 +120,8 @@ def _explain(triton: Triton, *, has_release: bool) -> None:
     metrics = f"http://{triton.host}:{triton.metrics_port}/metrics"
     lines = [
         'ask:      python -m pipelines ask "How do I add documents?"',
-        f"curl:     curl -s {triton.url}/v2/models/assistant/generate "
-        """-d '{"question": "How do I add documents?"}'""",
-        "Python:   from pipelines.serving.client import ask; "
-        'print(ask("How do I add documents?").text)',
-        f"gRPC:     {triton.host}:{triton.grpc_port}    metrics: {metrics}    "
+        companion.explanation,
+        f"Triton:   {triton.url} (this machine alone)    metrics: {metrics}    "
         f"log: {locations.traffic_folder()}",
         "Ctrl-C stops it",
     ]

@@ -34,6 +34,7 @@ from pipelines.questions.prompts import Prompt
 from pipelines.runtime import transformers_engine
 from pipelines.serving import live_server, model_repository
 from pipelines.serving.triton_connection import Triton
+from pipelines.system import processes
 from pipelines.training import base_model
 from pipelines.training.answer_engine import Engine
 from pipelines.vectorstore import build_index, load_encoder, locate_encoder, open_retriever
@@ -277,6 +278,7 @@ def shop(serving: Path, models: Path) -> Path:
     Path(".gitignore").write_text(".state/\n")
     values = yaml.safe_load(Path("params.yaml").read_text())
     values |= {"canary": CANARY, "proof": PROOF}
+    (values["gateway"]["port"],) = processes.free_ports(1)
     Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     chunks = Path("data/chunks.parquet")
     vectors = Path("data/vectors.parquet")

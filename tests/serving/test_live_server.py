@@ -260,16 +260,23 @@ def test_feedback_that_says_nothing_or_the_impossible_is_refused(
 
 def test_two_releases_answer_their_shares_side_by_side(two_releases: Triton) -> None:
     questions = [
-        Question("Who are you?", request_id=f"share-{number}", max_new_tokens=3)
-        for number in range(120)
+        Question("Who are you?", max_new_tokens=3, position=number / 120) for number in range(120)
     ]
     live_routes.write([("r-one", 0.75), ("r-two", 0.25)])
     with ThreadPoolExecutor(8) as pool:
         releases = [answer.release_id for answer in pool.map(client.ask, questions)]
-    again = [client.ask(question).release_id for question in questions[:10]]
+    by_chance = [client.ask("Who are you?").release_id for _ in range(40)]
     live_routes.write([("r-one", 1.0)])
-    assert 0.12 < releases.count("r-two") / len(releases) < 0.38
-    assert again == releases[:10]
+    assert releases == ["r-one"] * 90 + ["r-two"] * 30
+    assert set(by_chance) == {"r-one", "r-two"}
+
+
+def test_the_same_request_id_does_not_choose_the_release(two_releases: Triton) -> None:
+    live_routes.write([("r-one", 0.5), ("r-two", 0.5)])
+    question = Question("Who are you?", request_id="always-the-same", max_new_tokens=3)
+    releases = {client.ask(question).release_id for _ in range(40)}
+    live_routes.write([("r-one", 1.0)])
+    assert releases == {"r-one", "r-two"}
 
 
 def count_tokens(triton: Triton, release_id: str) -> int:

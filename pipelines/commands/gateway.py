@@ -1,0 +1,23 @@
+"""Run the gateway alone: the front door to an assistant that is served already.
+
+`python -m pipelines serve` runs it beside Weaviate and Triton. Alone it asks this clone's live
+server, or the one that ASSISTANT_URL names.
+"""
+
+from pipelines.config import params
+from pipelines.config.export import ExportConfig
+from pipelines.config.gateway import GatewayConfig
+from pipelines.config.serve import ServeConfig
+from pipelines.gateway import server
+from pipelines.gateway.state import Settings
+
+
+def run() -> None:
+    """Listen until Ctrl-C or SIGTERM."""
+    values = params.load()
+    settings = Settings(
+        gateway=values.section(GatewayConfig),
+        export=values.section(ExportConfig),
+        prices=values.section(ServeConfig).prices,
+    )
+    server.serve(settings)

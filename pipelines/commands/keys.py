@@ -1,0 +1,73 @@
+"""Create, list and revoke the keys by which people and programs use the gateway.
+
+python -m pipelines keys create --tenant shop --role asker --expires 2027-06-30
+python -m pipelines keys list
+python -m pipelines keys revoke ID
+"""
+
+import argparse
+import datetime
+
+from pipelines.errors import UserError
+from pipelines.gateway import database, keys
+from pipelines.gateway.keys import Role
+
+NO_TIME = "-"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    create = actions.add_parser("create", help="make a key and print it, once")
+    create.add_argument("--tenant", required=True, help="whose requests and budget they are")
+    create.add_argument(
+        "--role",
+        choices=[role.value for role in Role],
+        default=Role.ASKER.value,
+        help="asker: ask and give feedback (default); reviewer: the same; operator: metrics too",
+    )
+    create.add_argument("--expires", metavar="DATE", help="first day (UTC) on which it is invalid")
+    actions.add_parser("list", help="show all keys, without their secrets")
+    revoke = actions.add_parser("revoke", help="end a key at once")
+    revoke.add_argument("id", help="as `keys list` shows it; the part of a key after ak-")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    match arguments.action:
+        case "create":
+            _create(arguments.tenant, Role(arguments.role), arguments.expires)
+        case "list":
+            _print_all()
+        case "revoke":
+            keys.revoke(database.connect(), arguments.id)
+            print(f"{arguments.id} is revoked")
+    return 0
+
+
+def _create(tenant: str, role: Role, expires: str | None) -> None:
+    key = keys.create(database.connect(), tenant, role, _parse_date(expires))
+    print(f"tenant {tenant}, role {role}. It cannot be shown again:\n{key}")
+
+
+def _print_all() -> None:
+    print(f"{'id':14}{'tenant':20}{'role':10}{'created':18}{'expires':18}revoked")
+    for key in keys.read_all(database.connect()):
+        times = [_format_time(moment) for moment in (key.created, key.expires, key.revoked)]
+        print(f"{key.id:14}{key.tenant:20}{key.role:10}{times[0]:18}{times[1]:18}{times[2]}")
+
+
+def _parse_date(text: str | None) -> float | None:
+    """Seconds since 1970 at the beginning of a day (UTC). Raises UserError."""
+    if text is None:
+        return None
+    try:
+        day = datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"--expires {text!r} is not a date such as 2027-06-30") from error
+    midnight = datetime.datetime.combine(day, datetime.time(), datetime.UTC)
+    return midnight.timestamp()
+
+
+def _format_time(seconds: float | None) -> str:
+    if seconds is None:
+        return NO_TIME
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M}"

@@ -1,0 +1,47 @@
+"""`gateway` of params.yaml: the front door for people and programs. No stage reads it."""
+
+from pydantic import Field
+
+from pipelines.config.section import Section
+
+
+class Allowance(Section):
+    """What a key, or all keys of a tenant together, may use. null: no limit."""
+
+    requests_per_minute: int | None = Field(ge=1, description="requests accepted in a minute")
+    tokens_per_minute: int | None = Field(
+        ge=1, description="tokens read and written in a minute, estimated before the work"
+    )
+    concurrent_requests: int | None = Field(ge=1, description="requests under way at once")
+    monthly_budget: float | None = Field(
+        ge=0, description="in a calendar month (UTC), in the currency of serve.prices"
+    )
+
+
+class Limits(Section):
+    """What is refused with status 429."""
+
+    failed_keys_per_minute: int = Field(
+        ge=1, description="wrong keys from one address that are answered with status 401"
+    )
+    key: Allowance = Field(description="of each key")
+    tenant: Allowance = Field(description="of all keys of a tenant together")
+
+
+class GatewayConfig(Section):
+    """Where the gateway listens, and what it accepts."""
+
+    host: str = Field(
+        min_length=1, description="address on which it listens; 0.0.0.0: on every interface"
+    )
+    port: int = Field(ge=1, le=65535, description="port on which it listens")
+    trusted_proxies: list[str] = Field(
+        description="addresses of proxies whose X-Forwarded-For names the client's address"
+    )
+    max_body_bytes: int = Field(ge=1024, description="a longer request is refused unread")
+    max_messages: int = Field(ge=1, description="messages of the longest conversation")
+    max_texts: int = Field(ge=1, description="texts of one request for embeddings")
+    read_seconds: float = Field(gt=0, description="for a whole request to arrive")
+    write_seconds: float = Field(gt=0, description="for a client to take the next piece")
+    answer_seconds: float = Field(gt=0, description="for an answer; it then ends with an error")
+    limits: Limits = Field(description="what is refused with status 429")

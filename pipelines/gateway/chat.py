@@ -1,0 +1,206 @@
+"""POST /v1/chat/completions: a conversation in, an answer with its citations out.
+
+A citation is an annotation of OpenAI's kind `url_citation`, with the passage beside it. It points
+at its mark `[n]` where the answer has it, otherwise at the answer's end.
+"""
+
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Send
+
+from pipelines.gateway import conversation, placement
+from pipelines.gateway.accounts import Order, with_conversation
+from pipelines.gateway.api_errors import ApiError, InvalidRequest, NotFound
+from pipelines.gateway.chat_request import ChatRequest
+from pipelines.gateway.keys import Key
+from pipelines.gateway.state import Gateway
+from pipelines.serving.async_client import Piece
+from pipelines.serving.client import Answer, Question
+
+MODEL = "assistant"
+END = "data: [DONE]\n\n"
+Parts = AsyncIterator[Piece | Answer]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all chunks of an answer, and the whole of it, have in common."""
+
+    request_id: str
+    release_id: str
+    time: int  # seconds since 1970
+    max_new_tokens: int
+
+    def body(self, kind: str, **fields: Any) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self.request_id}",
+            "object": kind,
+            "created": self.time,
+            "model": MODEL,
+            "system_fingerprint": self.release_id,
+            **fields,
+        }
+
+    def finish_reason(self, answer: Answer) -> str:
+        return "length" if answer.num_new_tokens >= self.max_new_tokens else "stop"
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, whose source is closed as soon as the client has left."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[str], parts: Parts, headers: dict[str, str]):
+        super().__init__(events, headers=headers)
+        self._parts = parts
+
+    async def stream_response(self, send: Send) -> None:
+        try:
+            await super().stream_response(send)
+        finally:
+            await self._parts.aclose()  # type: ignore[attr-defined]
+
+
+async def complete(gateway: Gateway, key: Key, request_id: str, body: ChatRequest) -> Response:
+    """The whole answer, or a stream of events. Raises ApiError."""
+    check_model(body.model, MODEL)
+    if body.stream_options is not None and not body.stream:
+        raise InvalidRequest("stream_options is for `stream: true` alone", param="stream_options")
+    order, question = _order(gateway, key, request_id, body)
+    parts = gateway.ask(order, question)
+    first = await anext(parts)  # so that an error before it has its own status
+    most = question.max_new_tokens or gateway.settings.export.max_new_tokens
+    frame = Frame(request_id, first.release_id, int(time.time()), most)
+    headers = {"x-release-id": frame.release_id}
+    if body.stream:
+        has_usage = body.stream_options is not None and body.stream_options.include_usage
+        events = _events(frame, first, parts, has_usage=has_usage)
+        return EventStream(events, parts, headers)
+    answer = first
+    async for part in parts:
+        answer = part
+    assert isinstance(answer, Answer)
+    return JSONResponse(_completion(frame, answer), headers=headers)
+
+
+def check_model(name: str, *models: str) -> None:
+    """Raises NotFound with OpenAI's code unless the name is that of one of these models."""
+    if name not in models:
+        raise NotFound(
+            f"there is no model {name!r} here; `GET /v1/models` lists them",
+            param="model",
+            code="model_not_found",
+        )
+
+
+def _order(
+    gateway: Gateway, key: Key, request_id: str, body: ChatRequest
+) -> tuple[Order, Question]:
+    """What is put on record, and what the assistant is asked."""
+    if len(body.messages) > gateway.config.max_messages:
+        raise InvalidRequest(
+            f"the conversation has {len(body.messages)} messages; the limit is "
+            f"{gateway.config.max_messages} (gateway.max_messages)",
+            param="messages",
+        )
+    questions = body.questions()
+    text = conversation.condense(questions, gateway.settings.export.max_question_characters)
+    asker = placement.asker_of(gateway.secret, key, body.user, questions[0])
+    question = Question(
+        text,
+        tenant=key.tenant,
+        request_id=request_id,
+        max_new_tokens=body.num_new_tokens(),
+        timeout_seconds=gateway.config.answer_seconds,
+        position=asker.position,
+    )
+    order = Order(request_id, key, asker.digest, gateway.reserve(question.max_new_tokens))
+    if text != questions[-1]:
+        order = with_conversation(order, questions[-1], text)
+    return order, question
+
+
+def _completion(frame: Frame, answer: Answer) -> dict[str, Any]:
+    message = {
+        "role": "assistant",
+        "content": answer.text,
+        "refusal": None,
+        "annotations": annotations(answer),
+    }
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": frame.finish_reason(answer),
+    }
+    return frame.body("chat.completion", choices=[choice], usage=_usage(answer))
+
+
+async def _events(
+    frame: Frame, first: Piece | Answer, parts: Parts, *, has_usage: bool
+) -> AsyncIterator[str]:
+    """Chunks of OpenAI's stream. An error in the middle is an event of its own."""
+    chunks = _Chunks(frame, has_usage=has_usage)
+    yield chunks.delta({"role": "assistant", "content": ""})
+    part = first
+    try:
+        if isinstance(part, Piece):
+            yield chunks.delta({"content": part.text})
+        async for part in parts:
+            if isinstance(part, Piece):
+                yield chunks.delta({"content": part.text})
+    except ApiError as error:
+        yield _event(error.body())
+        return
+    assert isinstance(part, Answer)
+    yield chunks.delta({"annotations": annotations(part)}, frame.finish_reason(part))
+    if has_usage:
+        yield _event(frame.body("chat.completion.chunk", choices=[], usage=_usage(part)))
+    yield END
+
+
+class _Chunks:
+    """Writes the chunks of a stream."""
+
+    def __init__(self, frame: Frame, *, has_usage: bool):
+        self._frame = frame
+        self._usage = {"usage": None} if has_usage else {}
+
+    def delta(self, delta: dict[str, Any], finish_reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        body = self._frame.body("chat.completion.chunk", choices=[choice], **self._usage)
+        return _event(body)
+
+
+def _event(body: dict[str, Any]) -> str:
+    return f"data: {json.dumps(body)}\n\n"
+
+
+def _usage(answer: Answer) -> dict[str, int]:
+    return {
+        "prompt_tokens": answer.num_prompt_tokens,
+        "completion_tokens": answer.num_new_tokens,
+        "total_tokens": answer.num_prompt_tokens + answer.num_new_tokens,
+    }
+
+
+def annotations(answer: Answer) -> list[dict[str, Any]]:
+    """The passages that an answer cites, the first of which is `[1]`."""
+    notes: list[dict[str, Any]] = []
+    for number, passage in enumerate(answer.citations, start=1):
+        mark = re.search(rf"\[{number}\]", answer.text)
+        start, end = mark.span() if mark else (len(answer.text), len(answer.text))
+        citation = {
+            "url": passage["uri"],
+            "title": passage.get("title") or passage["uri"],
+            "start_index": start,
+            "end_index": end,
+        }
+        notes.append({"type": "url_citation", "url_citation": citation, "passage": passage})
+    return notes

@@ -1,0 +1,176 @@
+"""What every request passes first: bounds of size and time, the key, the headers of the answer.
+
+It stands before FastAPI, which would read a whole body before it looks for a key.
+"""
+
+import asyncio
+import time
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.gateway import keys
+from pipelines.gateway.api_errors import (
+    ApiError,
+    InvalidRequest,
+    TooLarge,
+    TooMany,
+    TooSlow,
+    WrongKey,
+)
+from pipelines.gateway.keys import Key
+from pipelines.gateway.state import Gateway
+
+# Whoever is not named here needs a key.
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
+OPEN_FOLDERS = ("/page/", "/docs/")
+SWAGGER = "/docs"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SWAGGER_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-store",
+}
+
+
+class Front:
+    """ASGI: the gateway's first and last step."""
+
+    def __init__(self, app: ASGIApp, gateway: Gateway):
+        self._app = app
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        assert scope["type"] == "http", "there are no web sockets"
+        start = time.monotonic()
+        request_id = uuid.uuid4().hex  # ours; what a client calls its request is not looked at
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = AnswerSender(send, scope["path"], request_id, self._gateway.config.write_seconds)
+        try:
+            await self._pass_on(scope, receive, answer)
+        except ApiError as error:
+            if isinstance(error, TooMany):
+                self._gateway.metrics.count_refusal(error.code or "")
+            await error.response()(scope, receive, answer)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self._gateway.metrics.count_request(route, answer.status, time.monotonic() - start)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDERS):
+            scope["state"]["key"] = await self._authenticate(scope)
+        body = await self._read(scope, receive)
+        await self._app(scope, Replay(body, receive), send)
+
+    async def _authenticate(self, scope: Scope) -> Key:
+        """The key of a request. Raises WrongKey, or TooMany after too many wrong ones.
+
+        A valid key always passes, whatever others at its address have tried.
+        """
+        text = _header(scope, b"authorization")
+        scheme, _, value = text.partition(" ")
+        key = None
+        if scheme.lower() == "bearer":
+            key = await asyncio.to_thread(keys.authenticate, self._gateway.engine, value.strip())
+        if key is None:
+            address = scope["client"][0] if scope["client"] else "unknown"
+            await self._gateway.limits.count_failure(address)
+            raise WrongKey(
+                "no valid key: send the header `Authorization: Bearer ak-...` "
+                "(`python -m pipelines keys create` makes one)",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return key
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        """The body, if it is not too long and comes in time."""
+        most = self._gateway.config.max_body_bytes
+        length = _header(scope, b"content-length")
+        if length.isdigit() and int(length) > most:
+            raise _too_large(most)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._gateway.config.read_seconds):
+                is_complete = False
+                while not is_complete:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise InvalidRequest("the client has left")
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > most:
+                        raise _too_large(most)
+                    is_complete = not message.get("more_body", False)
+        except TimeoutError as error:
+            seconds = self._gateway.config.read_seconds
+            raise TooSlow(
+                f"the request did not arrive within {seconds:g} s (gateway.read_seconds)",
+                headers={"Connection": "close"},
+            ) from error
+        return b"".join(parts)
+
+
+class Replay:
+    """Gives a body that was read already; then what the server says, such as that a client left."""
+
+    def __init__(self, body: bytes, receive: Receive):
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        message = {"type": "http.request", "body": self._body, "more_body": False}
+        self._body = None
+        return message
+
+
+class AnswerSender:
+    """Adds headers to a response, and gives up on a client that does not take it."""
+
+    def __init__(self, send: Send, path: str, request_id: str, write_seconds: float):
+        is_swagger = path == SWAGGER or path.startswith(f"{SWAGGER}/")
+        policy = SWAGGER_POLICY if is_swagger else POLICY
+        self._headers = {
+            **HEADERS,
+            b"content-security-policy": policy.encode(),
+            b"x-request-id": request_id.encode(),
+        }
+        self._send = send
+        self._write_seconds = write_seconds
+        self.status = 0  # of a client that left before an answer
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            message["headers"] = [*message.get("headers", []), *self._headers.items()]
+        async with asyncio.timeout(self._write_seconds):
+            await self._send(message)
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """A header's value; empty if the request has none."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(
+        f"the request is longer than {most} bytes (gateway.max_body_bytes)",
+        headers={"Connection": "close"},
+    )

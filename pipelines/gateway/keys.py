@@ -1,0 +1,113 @@
+"""Keys: who may use the gateway, for which tenant, in which role, until when.
+
+A key is `ak-ID-SECRET`. It is shown once; the database holds the SHA-256 of its secret, which is
+256 random bits and so cannot be guessed from it.
+"""
+
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Engine, Row, func, insert, select, update
+
+from pipelines.errors import UserError
+from pipelines.gateway import database
+from pipelines.gateway.database import KEYS
+
+PATTERN = re.compile(r"ak-([0-9a-f]{12})-([A-Za-z0-9_-]{43})")
+TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ID_BYTES = 6
+SECRET_BYTES = 32
+NO_DIGEST = "0" * 64  # compared where there is no such key, so that it takes as long
+
+
+class Role(StrEnum):
+    """What a key may do. Each role may do what those before it may."""
+
+    ASKER = "asker"  # ask, and give feedback on the own tenant's answers
+    REVIEWER = "reviewer"
+    OPERATOR = "operator"  # read the metrics of all tenants
+
+
+@dataclass(frozen=True)
+class Key:
+    """A valid key, as far as the gateway needs it."""
+
+    id: str
+    tenant: str
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        """Whether this key may do what keys of that role may."""
+        order = list(Role)
+        return order.index(self.role) >= order.index(role)
+
+
+def create(engine: Engine, tenant: str, role: Role, expires: float | None = None) -> str:
+    """A new key; it cannot be read again. `expires`: seconds since 1970. Raises UserError."""
+    if not TENANT.fullmatch(tenant):
+        raise UserError(
+            f"--tenant {tenant!r}: a tenant's name begins with a letter or digit and holds at most "
+            "64 letters, digits, dots, _ and -"
+        )
+    if expires is not None and expires <= time.time():
+        raise UserError("--expires: this time has passed")
+    key_id = secrets.token_hex(ID_BYTES)
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    row = {
+        "id": key_id,
+        "digest": _digest(secret),
+        "tenant": tenant,
+        "role": role.value,
+        "created": time.time(),
+        "expires": expires,
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(KEYS).values(row))
+    return f"ak-{key_id}-{secret}"
+
+
+def count(engine: Engine) -> int:
+    """Keys that were ever created."""
+    with database.reading(engine) as connection:
+        return int(connection.scalar(select(func.count()).select_from(KEYS)) or 0)
+
+
+def read_all(engine: Engine) -> Sequence[Row[Any]]:
+    """Every key's columns, oldest first."""
+    with database.reading(engine) as connection:
+        return connection.execute(select(KEYS).order_by(KEYS.c.created)).all()
+
+
+def revoke(engine: Engine, key_id: str) -> None:
+    """End a key at once. Raises UserError if there is no valid key of this id."""
+    is_meant = (KEYS.c.id == key_id) & KEYS.c.revoked.is_(None)
+    with engine.begin() as connection:
+        change = connection.execute(update(KEYS).where(is_meant).values(revoked=time.time()))
+    if change.rowcount == 0:
+        raise UserError(f"there is no valid key {key_id!r}: `keys list` shows their ids")
+
+
+def authenticate(engine: Engine, text: str) -> Key | None:
+    """The key that a client has sent, if it is valid now."""
+    match = PATTERN.fullmatch(text)
+    if match is None:
+        return None
+    with database.reading(engine) as connection:
+        row = connection.execute(select(KEYS).where(KEYS.c.id == match[1])).one_or_none()
+    is_same = hmac.compare_digest(row.digest if row else NO_DIGEST, _digest(match[2]))
+    if row is None or not is_same or row.revoked is not None:
+        return None
+    if row.expires is not None and row.expires <= time.time():
+        return None
+    return Key(row.id, row.tenant, Role(row.role))
+
+
+def _digest(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()

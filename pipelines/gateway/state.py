@@ -1,0 +1,108 @@
+"""What the parts of the gateway share: its settings, its database, its counts, the assistant."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from pipelines.config.export import ExportConfig
+from pipelines.config.gateway import GatewayConfig
+from pipelines.config.serve import Prices
+from pipelines.errors import UserError
+from pipelines.gateway import accounts, api_errors, database, placement
+from pipelines.gateway.accounts import Accounts, Order, Outcome, Tokens
+from pipelines.gateway.metrics import Metrics
+from pipelines.gateway.request_limits import RequestLimits
+from pipelines.runtime.status import Status
+from pipelines.serving.async_client import Assistant, Piece
+from pipelines.serving.client import Answer, AskError, Question
+
+CHARACTERS_A_TOKEN = 4  # of English, as OpenAI estimates tokens before the work
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sections of params.yaml that the gateway reads.
+
+    `export` bounds what a request may cost.
+    """
+
+    gateway: GatewayConfig
+    export: ExportConfig
+    prices: Prices
+
+
+class Gateway:
+    """One running gateway."""
+
+    def __init__(self, settings: Settings, engine: Engine):
+        self.settings = settings
+        self.config = settings.gateway
+        self.engine = engine
+        self.secret = database.read_secret(engine, placement.SECRET)
+        self.accounts = Accounts(engine, self.config.limits)
+        self.limits = RequestLimits(self.config.limits)
+        self.metrics = Metrics(self.limits.num_under_way)
+        self.assistant = Assistant()
+
+    def reserve(self, num_new_tokens: int) -> int:
+        """The most that an answer of so many tokens can cost; 0: as many as the release allows."""
+        export = self.settings.export
+        longest = min(num_new_tokens or export.max_new_tokens, export.max_new_tokens)
+        tokens = Tokens(export.max_prompt_tokens, longest)
+        return accounts.price(self.settings.prices, tokens)
+
+    def estimate(self, text: str, num_new_tokens: int) -> int:
+        """Tokens of a request, for the limit of tokens a minute."""
+        longest = num_new_tokens or self.settings.export.max_new_tokens
+        return len(text) // CHARACTERS_A_TOKEN + 1 + longest
+
+    async def ask(self, order: Order, question: Question) -> AsyncIterator[Piece | Answer]:
+        """Pieces of the answer, then the whole, within limits and budget.
+
+        Raises ApiError. However it ends, the request is booked: an answer and an error at their
+        cost, a request whose client left at all that was set aside for it.
+        """
+        estimate = self.estimate(question.text, question.max_new_tokens)
+        with self.limits.under_way(order.key):
+            await self.limits.count(order.key, estimate)
+            await asyncio.to_thread(self.accounts.open, order)
+            outcome = Outcome(Status.CANCELLED)
+            try:
+                async for part in self.assistant.stream(question):
+                    if isinstance(part, Answer):
+                        outcome = self._outcome(part)
+                    yield part
+            except UserError as error:
+                nothing = accounts.price(self.settings.prices, Tokens())
+                outcome = Outcome(status_of(error), cost=nothing)
+                raise api_error(error) from error
+            finally:
+                await self.book(order, outcome, estimate)
+
+    async def book(self, order: Order, outcome: Outcome, estimate: int) -> None:
+        """Book a request; the thread that does so ends its work even if this task is cancelled."""
+        booking = asyncio.get_running_loop().run_in_executor(
+            None, self.accounts.close, order, outcome
+        )
+        self.metrics.count_tokens(order.key.tenant, outcome.tokens)
+        await asyncio.shield(booking)
+        num_tokens = outcome.tokens.prompt + outcome.tokens.new
+        await self.limits.count_more_tokens(order.key, num_tokens - estimate)
+
+    def _outcome(self, answer: Answer) -> Outcome:
+        tokens = Tokens(answer.num_prompt_tokens, answer.num_new_tokens)
+        cost = accounts.price(self.settings.prices, tokens)
+        return Outcome(Status.OK, answer.release_id, tokens, cost)
+
+
+def status_of(error: UserError) -> Status:
+    return error.status if isinstance(error, AskError) else Status.FAILED
+
+
+def api_error(error: UserError) -> api_errors.ApiError:
+    """What a client is told when the assistant did not answer."""
+    if status_of(error) is Status.REJECTED:
+        return api_errors.InvalidRequest(str(error), code="rejected")
+    return api_errors.Unavailable(str(error), code="failed")

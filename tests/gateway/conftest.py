@@ -1,0 +1,137 @@
+"""A gateway in front of a real assistant, in a process of its own, on a free port.
+
+A second one stands in front of no assistant, for what is decided before one is asked.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines import vectorstore
+from pipelines.config import params
+from pipelines.config.serve import ServeConfig
+from pipelines.contracts.release import ReleaseRecord
+from pipelines.gateway import database, keys
+from pipelines.gateway.keys import Role
+from pipelines.serving import live_routes, live_server
+from pipelines.system import processes
+from pipelines.vectorstore import build_index, point_alias
+from tests.serving.conftest import ROOT, export, models
+
+__all__ = ["export", "models"]
+
+RELEASES = ("r-one", "r-two")
+PRICES = {"prompt_tokens_per_million": 1000.0, "new_tokens_per_million": 2000.0, "request": 0.5}
+GENEROUS = {
+    "requests_per_minute": None,
+    "tokens_per_minute": None,
+    "concurrent_requests": None,
+    "monthly_budget": None,
+}
+
+
+def write_params(**gateway: Any) -> int:
+    """params.yaml in the current folder, with these values of `gateway`; returns the port."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    (port,) = processes.free_ports(1)
+    limits = {"failed_keys_per_minute": 1000, "key": GENEROUS, "tenant": GENEROUS}
+    values["gateway"] |= {"port": port, "limits": limits, **gateway}
+    port = values["gateway"]["port"]
+    values["serve"]["prices"] = PRICES
+    values["export"] |= {
+        "max_prompt_tokens": 200,
+        "max_new_tokens": 24,
+        "max_question_characters": 300,
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    return port
+
+
+@contextmanager
+def run_gateway(**gateway: Any) -> Iterator[str]:
+    """A gateway with these settings; gives its address."""
+    port = write_params(**gateway)
+    url = f"http://127.0.0.1:{port}"
+    log = Path(f"gateway-{port}.log")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines", "gateway"],
+            stdout=output,
+            stderr=output,
+            env=environment,
+        )
+    try:
+        wait_until_healthy(url, process, log)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"no gateway within 60 s: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def assistant(serving: Path, models: Path, export: Callable[..., ReleaseRecord]) -> Iterator[Path]:
+    """A clone with a live server: r-one answers, r-two stands ready beside it."""
+    write_params()
+    config = params.load().section(ServeConfig)
+    receipt = build_index(
+        models / "chunks.parquet", models / "vectors.parquet", keep=3, sample=4, hybrid_alpha=0.7
+    )
+    for release_id in RELEASES:
+        export(Path(release_id), receipt, release_id)
+        live_server.install(Path(release_id), release_id)
+        point_alias(live_server.alias(release_id), receipt.collection)
+        shutil.rmtree(release_id)
+    with (
+        vectorstore.server_address() as environment,
+        live_server.hold(config, ["r-one"], environment) as live,
+    ):
+        live_server.load(live, "r-two")
+        live_routes.write([("r-one", 1.0)])
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def gateway(assistant: Path) -> Iterator[str]:
+    """The address of a gateway without limits in front of the assistant."""
+    with run_gateway() as url:
+        yield url
+
+
+@pytest.fixture
+def limited_gateway(assistant: Path) -> Callable[..., AbstractContextManager[str]]:
+    """Starts a gateway with settings of its own in front of the assistant."""
+    return run_gateway
+
+
+@pytest.fixture(scope="module")
+def new_key(assistant: Path) -> Callable[..., str]:
+    """Makes a key."""
+
+    def create(tenant: str = "shop", role: Role = Role.ASKER, expires: float | None = None) -> str:
+        return keys.create(database.connect(), tenant, role, expires)
+
+    return create
