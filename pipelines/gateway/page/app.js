@@ -187,7 +187,9 @@ function addFeedback(turn, requestId) {
   down.addEventListener("click", () => {
     form.hidden = !form.hidden;
     down.setAttribute("aria-pressed", String(!form.hidden));
-    if (!form.hidden) form.querySelector("textarea").focus();
+    if (form.hidden) return;
+    form.scrollIntoView({ block: "end" });
+    form.querySelector("textarea").focus();
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
