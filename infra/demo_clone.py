@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -78,7 +79,7 @@ from pipelines.runs import overrides
 overrides.apply(Path("params.yaml"), json.loads(sys.argv[1]))
 """
 # Variables of the environment that would lead the clone to other servers or repositories.
-FOREIGN = ("AIRFLOW", "GIT_", "DVC_", "WEAVIATE_", "PYTHON")
+FOREIGN = ("AIRFLOW", "ASSISTANT_", "GATEWAY_", "GIT_", "DVC_", "WEAVIATE_", "PYTHON")
 WAIT_SECONDS = 3600  # for one event; a busy machine takes many times as long as a quiet one
 STOP_SECONDS = 60
 MAX_SCREEN_LINES = 8  # of a command's output
@@ -145,7 +146,15 @@ def _copy_results() -> None:
 def _shorten() -> None:
     """Change params.yaml so that the loop lasts minutes, and does not fail by chance."""
     values = json.loads((CLONE / MADE_MODEL).read_text()) | SHORTCUTS | CAUTIONS
+    values["gateway.port"] = _free_port()  # beside a `make serve` of the clone around it
     run("-c", CHANGE_PARAMS, json.dumps(values))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def commit(message: str) -> None:
