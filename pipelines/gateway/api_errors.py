@@ -3,6 +3,39 @@
 from typing import Any
 
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+
+class ErrorFields(BaseModel):
+    """For the description of the API."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """For the description of the API."""
+
+    error: ErrorFields
+
+
+# Which statuses an answer of the API may have instead of 200.
+DESCRIPTIONS: dict[int | str, str] = {
+    400: "a parameter is wrong or cannot be honoured",
+    401: "no valid key",
+    403: "the key's role does not allow it",
+    404: "there is no such model, request or address",
+    405: "no such method",
+    408: "the request did not arrive in time",
+    409: "it is there already",
+    413: "the request is too long",
+    429: "a limit is reached; `code` names it, Retry-After says when to try again",
+    500: "a mistake of the gateway's",
+    503: "the assistant did not answer",
+    "default": "any other error",  # without it FastAPI would describe its own status 422
+}
 
 
 class ApiError(Exception):

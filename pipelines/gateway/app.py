@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import fastapi_offline
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import select
@@ -18,8 +19,10 @@ from starlette.types import ASGIApp
 from pipelines.errors import UserError
 from pipelines.gateway import chat, database, embeddings, feedback
 from pipelines.gateway.api_errors import (
+    DESCRIPTIONS,
     ApiError,
     Broken,
+    ErrorBody,
     Forbidden,
     InvalidRequest,
     NotFound,
@@ -38,7 +41,8 @@ PAGE = Path(__file__).parent / "page"
 SWAGGER = Path(fastapi_offline.__file__).parent / "static"
 # Front has checked the key; this names it in the API's description.
 KEY_SCHEME = [Depends(HTTPBearer(auto_error=False, description="a key: ak-..."))]
-METRICS = "text/plain; version=0.0.4"
+METRICS_TYPE = "text/plain; version=0.0.4"
+METRICS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 
 
 def create(gateway: Gateway) -> ASGIApp:
@@ -49,7 +53,17 @@ def create(gateway: Gateway) -> ASGIApp:
         yield
         await gateway.assistant.close()
 
-    app = FastAPI(title="Assistant", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status, description in DESCRIPTIONS.items():
+        responses[status] = {"model": ErrorBody, "description": description}
+    app = FastAPI(
+        title="Assistant",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=responses,
+    )
     app.state.gateway = gateway
     _add_error_handlers(app)
     _add_api(app, gateway)
@@ -86,12 +100,12 @@ def _add_api(app: FastAPI, gateway: Gateway) -> None:
         chat.check_model(name, chat.MODEL, embeddings.MODEL)
         return _model(name)
 
-    @app.get("/metrics", dependencies=KEY_SCHEME, response_class=PlainTextResponse)
+    @app.get("/metrics", dependencies=KEY_SCHEME, responses=METRICS)
     async def metrics(request: Request) -> Response:
         """Prometheus text, for keys of role operator."""
         if not _key(request).may(Role.OPERATOR):
             raise Forbidden("metrics take a key of role operator", code="role")
-        return Response(gateway.metrics.text(), media_type=METRICS)
+        return Response(gateway.metrics.text(), media_type=METRICS_TYPE)
 
 
 def _add_health(app: FastAPI, gateway: Gateway) -> None:

@@ -78,7 +78,7 @@ WholeNucleus = Annotated[float, Field(ge=1, le=1)]
 class ChatRequest(Body):
     """The parameters, each with the values that describe what the assistant does."""
 
-    model: Text
+    model: Text = Field(json_schema_extra={"enum": ["assistant"]})
     messages: list[Message] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None

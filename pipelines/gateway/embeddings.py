@@ -24,7 +24,7 @@ NonEmpty = Annotated[Text, StringConstraints(min_length=1)]
 class EmbeddingRequest(Body):
     """Texts; OpenAI's lists of token numbers would be of another encoder's tokens."""
 
-    model: Text
+    model: Text = Field(json_schema_extra={"enum": [MODEL]})
     input: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)]
     encoding_format: Literal["float", "base64"] = "float"
     user: Text | None = Field(None, max_length=MAX_NAME)

@@ -1,5 +1,6 @@
 """Keys and budgets, on SQLite and on PostgreSQL."""
 
+import datetime
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from pipelines.commands import costs as costs_command
 from pipelines.config.gateway import Allowance, Limits
 from pipelines.config.serve import Prices
 from pipelines.errors import Unreachable, UserError
-from pipelines.gateway import accounts, database, keys
+from pipelines.gateway import accounts, costs, database, keys
 from pipelines.gateway.accounts import UNIT, Accounts, Order, Outcome, Tokens
 from pipelines.gateway.api_errors import BudgetSpent
+from pipelines.gateway.costs import Bill
 from pipelines.gateway.keys import Key, Role
 from tests.gateway.servers import POSTGRES, run_postgres
 
@@ -123,6 +126,30 @@ def test_a_request_is_booked_once_at_its_cost(engine: Engine) -> None:
     book.open(order(2))
     book.close(order(2), Outcome("cancelled"))
     assert book.amount("tenant shop") == UNIT + 7
+
+
+def test_a_bill_sums_up_what_each_tenant_key_and_release_has_cost(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = Accounts(engine, limits(key_budget=None, tenant_budget=None))
+    eve = Key("000000000eve", "bank", Role.ASKER)
+    for number, key in enumerate((ADA, ADA, BOB, eve)):
+        book.open(order(number, key))
+    for number, key in enumerate((ADA, ADA, BOB)):
+        book.close(order(number, key), Outcome("ok", "r-one", Tokens(10, 2), cost=UNIT // 4))
+    month = f"{datetime.datetime.now(datetime.UTC):%Y-%m}"
+    assert costs.bills(engine, month, "tenant") == [
+        Bill("bank", 1, 0, 0, 0, 1.0),
+        Bill("shop", 3, 3, 30, 6, 0.75),
+    ]
+    by_key = [(bill.name, bill.cost) for bill in costs.bills(engine, month, "key")]
+    assert by_key == [("bank 000000000eve", 1.0), (f"shop {ADA.id}", 0.5), (f"shop {BOB.id}", 0.25)]
+    assert [bill.name for bill in costs.bills(engine, month, "release")] == ["none", "r-one"]
+    assert costs.bills(engine, "2001-01", "tenant") == []
+    path = tmp_path / "bills.csv"
+    costs_command.run(None, "tenant", path)
+    assert path.read_text().splitlines()[2] == "shop,3,3,30,6,0.75"
+    assert "1.750000" in capsys.readouterr().out
 
 
 def test_prices_are_exact_billionths() -> None:

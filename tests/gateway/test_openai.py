@@ -199,7 +199,7 @@ def test_a_client_that_leaves_a_stream_cancels_it_and_takes_no_room(client: Open
 
 def test_nobody_chooses_the_release_that_answers(client: OpenAI) -> None:
     live_routes.write([("r-one", 0.5), ("r-two", 0.5)])
-    releases = {}
+    releases: dict[int, set[str]] = {}
     try:
         for number in range(24):
             raw = client.chat.completions.with_raw_response.create(
