@@ -46,7 +46,6 @@ def write_params(**gateway: Any) -> int:
     (port,) = processes.free_ports(1)
     limits = {"failed_keys_per_minute": 1000, "key": GENEROUS, "tenant": GENEROUS}
     values["gateway"] |= {"port": port, "limits": limits, **gateway}
-    port = values["gateway"]["port"]
     values["serve"]["prices"] = PRICES
     values["export"] |= {
         "max_prompt_tokens": 200,
@@ -54,7 +53,7 @@ def write_params(**gateway: Any) -> int:
         "max_question_characters": 300,
     }
     Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    return port
+    return int(values["gateway"]["port"])
 
 
 @contextmanager

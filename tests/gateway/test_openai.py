@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
+from urllib.parse import urlparse
 
 import openai
 import pytest
@@ -15,6 +17,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from pipelines.gateway import database
 from pipelines.gateway.database import REQUESTS
+from pipelines.gateway.keys import Role
 from pipelines.serving import live_routes, locations, recent_traffic
 from tests.gateway.conftest import GENEROUS
 from tests.serving.conftest import QUESTIONS
@@ -195,6 +198,31 @@ def test_a_client_that_leaves_a_stream_cancels_it_and_takes_no_room(client: Open
         time.sleep(0.1)
     # The answer may have been whole before its client left.
     assert record_of(request_id).status in ("cancelled", "ok")
+
+
+def test_streams_that_are_cut_at_any_byte_take_no_room(
+    gateway: str, new_key: Callable[..., str]
+) -> None:
+    body = json.dumps({"model": "assistant", "messages": messages(QUESTION), "stream": True})
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nAuthorization: Bearer {new_key()}\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    address = urlparse(gateway)
+    for num_sent in (10, 150, len(request) - 1):
+        with socket.create_connection((address.hostname, address.port or 0)) as connection:
+            connection.sendall(request[:num_sent])
+    for num_bytes in range(1, 5000, 200):
+        with socket.create_connection((address.hostname, address.port or 0)) as connection:
+            connection.sendall(request)
+            while num_bytes > 0 and (part := connection.recv(num_bytes)):
+                num_bytes -= len(part)
+    operator = OpenAI(base_url=gateway, api_key=new_key(role=Role.OPERATOR))
+    deadline = time.monotonic() + 60
+    while "gateway_under_way 0.0" not in operator.get("/metrics", cast_to=str):
+        assert time.monotonic() < deadline, "a request is under way for ever"
+        time.sleep(0.2)
+    with database.reading(database.connect()) as connection:
+        assert connection.execute(REQUESTS.select().where(REQUESTS.c.cost.is_(None))).all() == []
 
 
 def test_nobody_chooses_the_release_that_answers(client: OpenAI) -> None:

@@ -20,7 +20,7 @@ from pipelines.runtime.status import Status
 from pipelines.serving import client, live_routes, live_server, locations, recent_traffic
 from pipelines.serving.client import Answer, AskError, Question
 from pipelines.serving.triton_connection import Triton
-from tests.serving.conftest import change_settings
+from tests.serving.conftest import PASSAGES, change_settings
 
 Row = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -118,7 +118,9 @@ def test_answers_and_citations_are_evaluates_and_come_from_the_release(
     assert citations == [row["cited"] for row in rows]
     assert {answer.release_id for answer in answers} == {"r-one"}
     first = answers[0].citations[0]
-    assert set(first) == {"chunk_id", "uri", "headings", "pages", "start", "end", "score"}
+    location = {"chunk_id", "uri", "headings", "pages", "start", "end", "score"}
+    assert set(first) == {*location, "title", "text"}
+    assert first["text"] in PASSAGES
     assert first["pages"] == [int(first["chunk_id"].removeprefix("doc-")) + 1]
     assert first["headings"][0] == "T"
 
