@@ -23,7 +23,7 @@ test: setup ## lint, types, import rules, style, tests
 demo: run ## the whole loop in its own clone: drift, review, retraining, release (about 6 minutes)
 	@$(PYTHON) infra/demo.py
 
-serve: setup ## Weaviate and Triton with the released assistant, until Ctrl-C
+serve: setup ## the released assistant behind its gateway, until Ctrl-C
 	@python -m pipelines serve
 
 airflow: setup ## Airflow on this machine, until Ctrl-C

@@ -37,6 +37,7 @@ from pipelines.gateway.keys import Key, Role
 from pipelines.gateway.state import Gateway
 from pipelines.serving import async_client, client
 
+ROLES = ("user", "assistant", "system", "developer")  # pydantic names the kind of a message
 PAGE = Path(__file__).parent / "page"
 SWAGGER = Path(fastapi_offline.__file__).parent / "static"
 # Front has checked the key; this names it in the API's description.
@@ -190,7 +191,7 @@ def _invalid_request(error: RequestValidationError) -> InvalidRequest:
     kind = problem["type"]
     if kind == "json_invalid":
         return InvalidRequest("the body is not valid JSON", code="invalid_json")
-    location = [part for part in problem["loc"][1:] if part not in ("user", "assistant", "system")]
+    location = [part for part in problem["loc"][1:] if part not in ROLES]
     param = ".".join(str(part) for part in location) or None
     if kind == "extra_forbidden":
         message = f"{param}: this parameter is unknown or cannot be honoured here"

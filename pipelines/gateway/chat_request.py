@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pipelines.gateway.api_errors import InvalidRequest
 
 MAX_NAME = 256  # characters of `user`
+MAX_TOKENS = 2**31 - 1  # what Triton's message holds; a release allows far fewer
 
 
 def _check_encoding(text: str) -> str:
@@ -82,8 +83,8 @@ class ChatRequest(Body):
     messages: list[Message] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    max_completion_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
     user: Text | None = Field(None, max_length=MAX_NAME)
     n: Literal[1] | None = None
     seed: int | None = None  # the same question always gets the same answer

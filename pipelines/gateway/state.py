@@ -48,14 +48,12 @@ class Gateway:
 
     def reserve(self, num_new_tokens: int) -> int:
         """The most that an answer of so many tokens can cost; 0: as many as the release allows."""
-        export = self.settings.export
-        longest = min(num_new_tokens or export.max_new_tokens, export.max_new_tokens)
-        tokens = Tokens(export.max_prompt_tokens, longest)
-        return accounts.price(self.settings.prices, tokens)
+        most = self.settings.export.max_prompt_tokens
+        return accounts.price(self.settings.prices, Tokens(most, self._longest(num_new_tokens)))
 
     def estimate(self, text: str, num_new_tokens: int) -> int:
         """Tokens of a request, for the limit of tokens a minute."""
-        longest = num_new_tokens or self.settings.export.max_new_tokens
+        longest = self._longest(num_new_tokens)
         return len(text) // CHARACTERS_A_TOKEN + 1 + longest
 
     async def ask(self, order: Order, question: Question) -> AsyncIterator[Piece | Answer]:
@@ -90,6 +88,11 @@ class Gateway:
         await asyncio.shield(booking)
         num_tokens = outcome.tokens.prompt + outcome.tokens.new
         await self.limits.count_more_tokens(order.key, num_tokens - estimate)
+
+    def _longest(self, num_new_tokens: int) -> int:
+        """Tokens of the longest answer: a release refuses to be asked for more than its limit."""
+        most = self.settings.export.max_new_tokens
+        return min(num_new_tokens or most, most)
 
     def _outcome(self, answer: Answer) -> Outcome:
         tokens = Tokens(answer.num_prompt_tokens, answer.num_new_tokens)

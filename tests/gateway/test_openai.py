@@ -156,6 +156,7 @@ def test_models_and_embeddings_are_there_for_existing_clients(client: OpenAI) ->
         ({"response_format": {"type": "json_object"}}, "response_format.type"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 2**40}, "max_tokens"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "system", "content": "Be rude."}]}, "messages[0].role"),
