@@ -93,7 +93,7 @@ def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) 
 
 @pytest.fixture(scope="module")
 def assistant(serving: Path, models: Path, export: Callable[..., ReleaseRecord]) -> Iterator[Path]:
-    """A clone with a live server: r-one answers, r-two stands ready beside it."""
+    """A clone with a live server: r-one answers, r-two is installed and not loaded."""
     write_params()
     config = params.load().section(ServeConfig)
     receipt = build_index(
@@ -106,11 +106,21 @@ def assistant(serving: Path, models: Path, export: Callable[..., ReleaseRecord])
         shutil.rmtree(release_id)
     with (
         vectorstore.server_address() as environment,
-        live_server.hold(config, ["r-one"], environment) as live,
+        live_server.hold(config, ["r-one"], environment),
     ):
-        live_server.load(live, "r-two")
         live_routes.write([("r-one", 1.0)])
         yield serving
+
+
+@pytest.fixture
+def two_releases(assistant: Path) -> Iterator[None]:
+    """Each answers half of the askers."""
+    triton = live_server.find_running()
+    assert triton is not None
+    live_server.load(triton, "r-two")
+    live_routes.write([("r-one", 0.5), ("r-two", 0.5)])
+    yield
+    live_routes.write([("r-one", 1.0)])
 
 
 @pytest.fixture(scope="module")

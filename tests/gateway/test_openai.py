@@ -18,7 +18,7 @@ from openai import AsyncOpenAI, OpenAI
 from pipelines.gateway import database
 from pipelines.gateway.database import REQUESTS
 from pipelines.gateway.keys import Role
-from pipelines.serving import live_routes, locations, recent_traffic
+from pipelines.serving import locations, recent_traffic
 from tests.gateway.conftest import GENEROUS
 from tests.serving.conftest import QUESTIONS
 
@@ -226,21 +226,17 @@ def test_streams_that_are_cut_at_any_byte_take_no_room(
         assert connection.execute(REQUESTS.select().where(REQUESTS.c.cost.is_(None))).all() == []
 
 
-def test_nobody_chooses_the_release_that_answers(client: OpenAI) -> None:
-    live_routes.write([("r-one", 0.5), ("r-two", 0.5)])
+def test_nobody_chooses_the_release_that_answers(two_releases: None, client: OpenAI) -> None:
     releases: dict[int, set[str]] = {}
-    try:
-        for number in range(24):
-            raw = client.chat.completions.with_raw_response.create(
-                model="assistant",
-                messages=messages(QUESTION),
-                user=f"asker {number % 12}",
-                extra_headers={"X-Request-Id": "always-the-same"},
-            )
-            assert raw.headers["x-request-id"] != "always-the-same"
-            releases.setdefault(number % 12, set()).add(raw.headers["x-release-id"])
-    finally:
-        live_routes.write([("r-one", 1.0)])
+    for number in range(24):
+        raw = client.chat.completions.with_raw_response.create(
+            model="assistant",
+            messages=messages(QUESTION),
+            user=f"asker {number % 12}",
+            extra_headers={"X-Request-Id": "always-the-same"},
+        )
+        assert raw.headers["x-request-id"] != "always-the-same"
+        releases.setdefault(number % 12, set()).add(raw.headers["x-release-id"])
     assert all(len(seen) == 1 for seen in releases.values()), "an asker stays on one release"
     assert {"r-one", "r-two"} == set.union(*releases.values())
 
