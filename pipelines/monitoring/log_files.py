@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.contracts.traffic import FEEDBACK, REQUESTS
+from pipelines.contracts.traffic import FEEDBACK, REQUESTS, REQUESTS_WITHOUT_POSITION
 
 Time = datetime.datetime
 # A request that is logged later than this after its window was judged means a broken log.
@@ -57,6 +57,11 @@ class Folder:
             if table is not None:
                 yield path, table
 
+    def _is_known(self, schema: pa.Schema) -> bool:
+        if schema.equals(self.schema):
+            return True
+        return self.schema is REQUESTS and schema.equals(REQUESTS_WITHOUT_POSITION)
+
     def frames(self) -> list[pd.DataFrame]:
         """The rows of each file, as `tables` gives them."""
         return [table.to_pandas() for _, table in self.tables()]
@@ -64,13 +69,13 @@ class Folder:
     def _read(self, path: Path) -> pa.Table | None:
         """None if the file has a problem, or only rows before `start`: its footer tells."""
         with pq.ParquetFile(path) as file:
-            if not file.schema_arrow.remove_metadata().equals(self.schema):
+            if not self._is_known(file.schema_arrow.remove_metadata()):
                 differences = describe_differences(file.schema_arrow, self.schema)
                 self.problems.append(f"{path}: has another schema ({differences})")
                 return None
             if self.start is not None and not can_hold_rows_after(self.start, file):
                 return None
-            table = file.read()
+            table = _with_position(file.read(), self.schema)
         for field in self.schema:
             if not field.nullable and table.column(field.name).null_count:
                 self.problems.append(f"{path}: column {field.name} may not be null")
@@ -81,6 +86,15 @@ class Folder:
         is_after_start = pc.greater(table.column("time"), start)
         rows: pa.Table = table.filter(is_after_start)
         return rows
+
+
+def _with_position(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the column that older files lack, all null."""
+    if table.schema.names == schema.names:
+        return table
+    number = schema.get_field_index("position")
+    field = schema.field(number)
+    return table.add_column(number, field, pa.nulls(table.num_rows, field.type))
 
 
 def read(folder: Path, since: Time | None, now: Time) -> Log:

@@ -48,6 +48,7 @@ class RequestLog:
             **row,
             "request_id": request.request_id,
             "tenant": request.tenant,
+            "position": request.position,
             "time": start,
             "cost": self._cost(row),
         }

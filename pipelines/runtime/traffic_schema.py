@@ -22,6 +22,9 @@ REQUESTS = pa.schema(
         pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("release_id", pa.string(), nullable=False),
         pa.field("tenant", pa.string(), nullable=False),
+        # From 0 to 1; it chose the release. Requests of one asker have the same one. Null in files
+        # that were written before there was a gateway.
+        pa.field("position", pa.float64(), nullable=True),
         pa.field("question", pa.string(), nullable=False),
         # Best first; empty if nothing was found or searched.
         pa.field("retrieved", pa.list_(RETRIEVED_PASSAGE), nullable=False),
@@ -46,6 +49,9 @@ REQUESTS = pa.schema(
         pa.field("cost", pa.float64(), nullable=False),
     ]
 )
+
+# Of files that were written before there was a gateway.
+REQUESTS_WITHOUT_POSITION = REQUESTS.remove(REQUESTS.get_field_index("position"))
 
 FEEDBACK = pa.schema(
     [

@@ -3,6 +3,9 @@
 Every request is counted once, when the log first shows it: what was counted never changes, so a
 look at it is a look at the same bets. Only requests since the switch began are compared, while both
 releases answer; the old release's last day merely gives the forecasts to begin with.
+
+An asker stays with one release while the shares stay the same, so the first request of each asker
+in a step is the only one whose release was drawn, and the only one that is compared.
 """
 
 import math
@@ -68,9 +71,11 @@ class LiveComparison:
             limit = self._limits[measure]
             self._comparisons[measure] = Comparison.start(measure, limit, past[measure])
         self._full_load = FullLoad.start()
-        self._assignments: dict[str, Assignment] = {}  # of each counted request
+        self._counted: set[str] = set()  # ids of requests
+        self._assignments: dict[str, Assignment] = {}  # of each request that is compared
+        self._phase_by_asker: dict[float, Phase] = {}  # the last one in which an asker came
         self._without_thumb: set[str] = set()
-        self._num_by_asker: Counter[str] = Counter()
+        self._num_by_tenant: Counter[str] = Counter()
         self._num_fresh = 0
         self.phases: list[Phase] = []
 
@@ -92,7 +97,7 @@ class LiveComparison:
     def add(self, rows: list[Row], thumbs: dict[str, int]) -> None:
         """Count what was not counted before. `thumbs`: request id -> 1 or -1."""
         for row in sorted(rows, key=_arrival):
-            if row["request_id"] not in self._assignments and row["status"] in WORKED_ON:
+            if row["request_id"] not in self._counted and row["status"] in WORKED_ON:
                 self._add_row(row)
         for request_id in sorted(self._without_thumb & thumbs.keys()):
             self._without_thumb.remove(request_id)
@@ -101,22 +106,40 @@ class LiveComparison:
 
     def _add_row(self, row: Row) -> None:
         phase = self._phase(row["time"].timestamp())
-        if phase is None or routing.pick(phase.routes, row["request_id"]) != row["release_id"]:
+        position = row["position"]
+        if phase is None or routing.pick(phase.routes, position) != row["release_id"]:
             return
+        self._counted.add(row["request_id"])
         is_new = row["release_id"] == phase.routes[-1][0]
-        assignment = Assignment(
-            np.asarray(float(is_new)), np.asarray(phase.share), self._weight(row["tenant"])
-        )
-        self._assignments[row["request_id"]] = assignment
-        self._num_by_asker[row["tenant"]] += 1
         self._num_fresh += is_new and phase is self.phases[-1]
         values = values_of(row)
-        if phase.share < 1:
-            self._without_thumb.add(row["request_id"])
-            self._compare(values, assignment)
-        else:
+        if phase.share == 1:
             limit = self._failure_limit()
             self._full_load = self._full_load.after(values[Measure.FAILURES], limit)
+            return
+        chance = self._chance_of_new(position, phase)
+        self._phase_by_asker[position] = phase
+        if 0 < chance < 1:
+            assignment = Assignment(
+                np.asarray(float(is_new)), np.asarray(chance), self._weight(row["tenant"])
+            )
+            self._assignments[row["request_id"]] = assignment
+            self._num_by_tenant[row["tenant"]] += 1
+            self._without_thumb.add(row["request_id"])
+            self._compare(values, assignment)
+
+    def _chance_of_new(self, position: float, phase: Phase) -> float:
+        """That the new release answers an asker, by what was known before this request.
+
+        0 or 1 if the asker's release is known: it came in this step, or had the new release before.
+        """
+        previous = self._phase_by_asker.get(position)
+        if previous is None:
+            return phase.share
+        had_new = routing.pick(previous.routes, position) == previous.routes[-1][0]
+        if had_new:
+            return 1.0
+        return max(0.0, (phase.share - previous.share) / (1 - previous.share))
 
     def _phase(self, time: float) -> Phase | None:
         """The phase in which a request came; None before the first and around a change."""
@@ -128,11 +151,11 @@ class LiveComparison:
                 current = phase
         return current
 
-    def _weight(self, asker: str) -> Numbers:
-        if asker == NO_NAME:
+    def _weight(self, tenant: str) -> Numbers:
+        if tenant == NO_NAME:
             return np.asarray(1.0)
-        num_own = np.asarray(float(self._num_by_asker[asker]))
-        num_all = np.asarray(float(self._num_by_asker.total()))
+        num_own = np.asarray(float(self._num_by_tenant[tenant]))
+        num_all = np.asarray(float(self._num_by_tenant.total()))
         return weigh(num_own, num_all, self._config.max_asker_share)
 
     def _compare(self, values: Values, assignment: Assignment) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from pipelines import files
-from pipelines.contracts.traffic import FEEDBACK, REQUESTS
+from pipelines.contracts.traffic import FEEDBACK, REQUESTS, REQUESTS_WITHOUT_POSITION
 
 Row = dict[str, Any]
 
@@ -23,7 +25,7 @@ def requests(folder: Path, since: float) -> list[Row]:
         for row in _read_journal(journal):
             rows[_key(row)] = row
     for path in _recent_files(folder / "requests", since):
-        for row in files.read(path, REQUESTS):
+        for row in _read_file(path):
             rows[_key(row)] = row
     recent = [row for row in rows.values() if row["time"].timestamp() >= since]
     return sorted(recent, key=_time)
@@ -48,6 +50,13 @@ def _recent_files(folder: Path, since: float) -> Iterator[Path]:
             yield path
 
 
+def _read_file(path: Path) -> Iterator[Row]:
+    """The rows of a file. One that was written before there was a gateway has no positions."""
+    has_position = "position" in pq.read_schema(path).names
+    for row in files.read(path, REQUESTS if has_position else REQUESTS_WITHOUT_POSITION):
+        yield {"position": None, **row}
+
+
 def _read_journal(path: Path) -> Iterator[Row]:
     """The rows of a journal; none if it has just become a Parquet file."""
     try:
@@ -57,7 +66,11 @@ def _read_journal(path: Path) -> Iterator[Row]:
     for line in lines[:-1]:  # the last line may be half written
         if line:
             row = json.loads(line)
-            yield {**row, "time": datetime.datetime.fromtimestamp(row["time"], datetime.UTC)}
+            yield {
+                "position": None,
+                **row,
+                "time": datetime.datetime.fromtimestamp(row["time"], datetime.UTC),
+            }
 
 
 def _key(row: Row) -> str:

@@ -103,6 +103,7 @@ def request_row(dice: random.Random) -> dict[str, Any]:
     total_ms = dice.lognormvariate(4, 0.3)
     return {
         "tenant": "default",
+        "position": 0.5,
         "retrieved": passages,
         "answer": dice.choice(["Run it.", "Read it.", "Stop it."]),
         "status": "ok",

@@ -62,6 +62,7 @@ def request_row(number: int, question: str, time: datetime.datetime) -> dict[str
         "time": time,
         "release_id": "r-1",
         "tenant": "t",
+        "position": 0.5,
         "question": question,
         "retrieved": [] if number == WITHOUT_PAGE else [passage],
         "answer": "Run it.",

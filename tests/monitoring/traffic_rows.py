@@ -19,6 +19,7 @@ def request(number: int, **changes: Any) -> dict[str, Any]:
         "time": NOW - datetime.timedelta(minutes=600 - number),
         "release_id": "r-1",
         "tenant": "default",
+        "position": 0.5,
         "question": f"Question {number}?",
         "retrieved": [],
         "answer": "Yes.",

@@ -31,6 +31,7 @@ ROW: dict[str, Any] = {
     "generate_ms": 1.0,
     "total_ms": 4.0,
     "tenant": "t",
+    "position": 0.5,
     "cost": 0.1,
 }
 WRITER = f"""

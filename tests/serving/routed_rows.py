@@ -1,6 +1,7 @@
-"""Requests of the traffic log, each routed by its id as a server would do it."""
+"""Requests of the traffic log, each of another asker and routed as a server would do it."""
 
 import datetime
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -36,13 +37,16 @@ Change = Callable[[int], dict[str, Any]]  # of the new release's request with th
 
 
 def rows(count: int, change: Change = lambda number: {}) -> list[dict[str, Any]]:
-    """Requests, each routed by its id; what the new release does is changed."""
+    """Requests, each of another asker; what the new release does is changed."""
+    dice = random.Random(7)
     requests: list[dict[str, Any]] = []
     for number in range(count):
         request_id = f"q-{number}"
-        release_id = routing.pick(ROUTES, request_id)
+        position = dice.random()
+        release_id = routing.pick(ROUTES, position)
         moment = datetime.datetime.fromtimestamp(START + 10 + number / 10, datetime.UTC)
         row = {**GOOD, "request_id": request_id, "release_id": release_id, "time": moment}
+        row["position"] = position
         if release_id == "r-new":
             row |= change(number)
         requests.append(row)

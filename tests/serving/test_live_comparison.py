@@ -98,7 +98,7 @@ def test_requests_that_neither_release_worked_on_or_that_came_before_count_nothi
     assert compare(early).num_new == 0
 
 
-def test_a_request_that_its_id_would_have_sent_elsewhere_counts_nothing() -> None:
+def test_a_request_that_its_position_would_have_sent_elsewhere_counts_nothing() -> None:
     """It was routed before the shares changed, so the chance of its way is not known."""
     requests = rows(100)
     for row in requests:
@@ -152,3 +152,37 @@ def test_failures_under_full_load_are_found_though_the_old_release_answers_nothi
         row["status"] = "failed"
     comparison.add(late, {})
     assert failures(comparison) == ["failed requests while it answers everything"]
+
+
+def test_only_the_first_request_of_an_asker_in_a_step_is_compared() -> None:
+    """The release of the others is known before they come, so they are no fair bet."""
+    first = rows(40, every(2, refused=True))
+    again = []
+    for repetition in range(1, 30):
+        for row in first:
+            again.append({**row, "request_id": f"{row['request_id']}-{repetition}"})
+    once = compare(first)
+    often = compare([*first, *again])
+    assert often.num_new == once.num_new
+    assert message_of_odds(often) == message_of_odds(once)
+    assert often.num_fresh == 30 * once.num_fresh
+
+
+def message_of_odds(comparison: LiveComparison) -> list[str]:
+    return [check.observed for check in comparison.judge().report.checks]
+
+
+def test_an_asker_of_the_old_release_is_compared_again_when_the_share_grows() -> None:
+    """With the chance that is left: from 5 % to 50 %, 45 of the 95 that had the old release."""
+    comparison = LiveComparison(CONFIG, NOTHING, history=[])
+    comparison.begin(Phase(START, [("r-old", 0.95), ("r-new", 0.05)]))
+    moment = datetime.datetime.fromtimestamp(START + 10, datetime.UTC)
+    old = {**rows(1)[0], "position": 0.6, "release_id": "r-old", "time": moment}
+    new = {**old, "request_id": "q-new", "position": 0.97, "release_id": "r-new"}
+    comparison.add([old, new], {})
+    comparison.begin(Phase(START + 100, ROUTES))
+    later = moment + datetime.timedelta(seconds=100)
+    moved = {**old, "request_id": "q-later", "release_id": "r-new", "time": later}
+    stayed = {**new, "request_id": "q-stayed", "time": later}
+    comparison.add([moved, stayed], {})
+    assert comparison.num_new == 2  # q-new and q-later; q-stayed was not drawn again
