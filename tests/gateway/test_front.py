@@ -1,7 +1,10 @@
 """What every request passes before the assistant is asked: there is none behind this gateway."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,8 +18,9 @@ import pytest
 from pipelines.gateway import database, keys
 from pipelines.gateway.keys import Role
 from tests.conftest import enter_new_clone
-from tests.gateway.conftest import GENEROUS, run_gateway
+from tests.gateway.conftest import GENEROUS, run_gateway, write_params
 from tests.gateway.servers import REDIS, run_redis
+from tests.serving.conftest import ROOT
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "assistant", "messages": [{"role": "user", "content": "Who are you?"}]}
@@ -233,9 +237,12 @@ def test_gateways_with_one_redis_share_their_limits(
 
 
 def test_a_taken_port_is_named(url: str) -> None:
-    port = urlparse(url).port
-    with (
-        pytest.raises(AssertionError, match=r"another program listens on 127\.0\.0\.1:"),
-        run_gateway(port=port),
-    ):
-        pass
+    write_params(port=urlparse(url).port)
+    process = subprocess.run(
+        [sys.executable, "-m", "pipelines", "gateway"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.returncode == 1
+    assert "another program listens on 127.0.0.1:" in process.stderr
