@@ -75,8 +75,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # mypy sees no types of 
         if seconds > SLOW_SECONDS:
             self._bar.write(
                 f"this machine needs about {seconds / 60:.0f} more minutes for the training; a "
-                "kill loses little, the same command goes on. For a first look in a minute, set "
-                "base.source to made, as the handbook's page base-model says"
+                "kill loses little, the same command goes on. For a first look in a few minutes: "
+                "`python -m pipelines preset made`, then `make run`"
             )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
