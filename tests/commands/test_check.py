@@ -161,6 +161,7 @@ def test_own_documents_with_the_sample_faq_are_told_so(copy: Path) -> None:
         [
             ("data/faq: page: no page of the FAQ is among your documents", "mine/a.md"),
             ("data/golden: page: no page of your golden set is among your documents",),
+            ("data/qa: page: no page of your questions about documents is among your documents",),
             ("data/scenarios/new-topic.yaml: page: 'handbook/multi-device.md'",),
             ("params.yaml: validate.min_documents: 10, but the sources hold 1 documents",),
         ],
@@ -187,6 +188,8 @@ def test_lengths_are_checked_with_the_tokenizer_of_the_base_model_that_is_here(c
     def change(values: dict[str, Any]) -> None:
         values["base"].update(source="made", revision=None)
         values["examples"]["template"] = "faq-v1"
+        values["gate"]["floors"] = {"exact_match": 0.6}
+        values["gate"]["champion_metrics"] = ["exact_match"]
         values["finetune"]["max_tokens"] = 64
         values["evaluate"]["max_new_tokens"] = 32
 
