@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 # Tests that are skipped if a program is missing: Debian package -> a file that it brings.
 TEST_PROGRAMS = {
     "tests/dags/test_ui.py": {"chromium": "/usr/bin/chromium"},
+    "tests/gateway": {
+        "chromium": "/usr/bin/chromium",
+        "postgresql": "/usr/lib/postgresql",
+        "redis-server": "/usr/bin/redis-server",
+    },
     "tests/corpus/test_recognition.py": {"tesseract-ocr": "/usr/bin/tesseract"},
     "infra/test -m celery": {
         "postgresql": "/usr/lib/postgresql",
