@@ -6,8 +6,8 @@ chance of at most 1 in 600, *whenever one looks* (Ville 1939). So there is no nu
 wait for, and looking every second costs nothing. A second gambler bets that the release is less bad
 than what must be found.
 
-What makes the bets fair is the router alone: a hash decides which release answers, and the share is
-known. Nothing is assumed about the requests: their mix may drift, the machine may get slower for
+What makes the bets fair is the routing alone: a draw decides which release answers, and its chance
+is known. Nothing is assumed about the requests: their mix may drift, the machine may get slower for
 both releases, and a single asker may send half of them. The bound is exact for releases that answer
 alike. For a release that differs within what is tolerated it holds but for two small effects, which
 tests/bench/test_canary_power.py measures: its answers may reach the log later, and it may leave out
@@ -128,7 +128,7 @@ def update(evidence: Evidence, claim: Claim, value: Numbers, assignment: Assignm
 def update_alone(evidence: Evidence, margin: Numbers, value: Numbers) -> Evidence:
     """Evidence that the mean is above `margin`, while one release answers everything.
 
-    No hash makes these bets fair: they are if each value's mean is at most `margin`.
+    No draw makes these bets fair: they are if each value's mean is at most `margin`.
     """
     is_present = ~np.isnan(value)
     gain = np.where(is_present, value, margin) - margin
