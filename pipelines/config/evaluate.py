@@ -16,6 +16,12 @@ class EvaluateConfig(Section):
         le=20,
         description="of these, shown in the prompt (if the template shows passages) and cited",
     )
+    max_readings: int = Field(
+        ge=1,
+        le=10,
+        description="if the model refuses with the passages shown, or its answer is withheld, it "
+        "reads the next num_passages, up to so many times; 1: the best passages alone",
+    )
     max_prompt_tokens: int = Field(
         ge=16, description="a longer prompt loses its last passages, never its question"
     )

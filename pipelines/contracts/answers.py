@@ -65,7 +65,7 @@ ANSWERS = pa.schema(
         pa.field("evidence", pa.string(), nullable=True),  # verbatim words of the page
         pa.field("documents", pa.string(), nullable=True),  # seen | unseen: by training questions
         pa.field("retrieved", pa.list_(pa.string()), nullable=False),  # passages' uris, best first
-        # chunk ids of the first `evaluate.num_passages` retrieved passages
+        # chunk ids of the passages that the answer was read from
         pa.field("cited", pa.list_(pa.string()), nullable=False),
         *(pa.field(metric, pa.float64(), nullable=True) for metric in METRICS),
         pa.field("num_prompt_tokens", pa.int32(), nullable=False),

@@ -9,12 +9,11 @@ import numpy as np
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.contracts.answers import READING, RETRIEVAL
 from pipelines.decision import scoring
-from pipelines.decision.systems import Case, Reply
+from pipelines.decision.systems import Case, Reply, prompt_texts
 from pipelines.questions import document_questions
 from pipelines.questions.golden import Golden
 from pipelines.runtime import comparison, support
-from pipelines.runtime.generation import Answer
-from pipelines.vectorstore import Encoder
+from pipelines.vectorstore import Encoder, Passage
 
 Row = dict[str, Any]  # as contracts/answers.py says
 Metrics = dict[str, float | None]  # None: the metric does not apply to the question
@@ -36,18 +35,17 @@ class Scorer:
 
 def score(system: str, cases: list[Case], replies: list[Reply], scorer: Scorer) -> list[Row]:
     """One row for each question, with every metric."""
-    answers = [reply.answer for reply in replies]
-    texts = [answer.text for answer in answers]
+    texts = [reply.answer.text for reply in replies]
     targets = [case.question.expected for case in cases]
     similarities = _similarities(texts, targets, scorer.encoder)
     rouge = scoring.rouge_l(texts, targets)
-    groundedness = _groundedness(texts, cases, scorer)
+    groundedness = _groundedness(replies, scorer)
     rows: list[Row] = []
     for number, case in enumerate(cases):
         is_refusal = scorer.is_refusal(texts[number])
-        row = _describe(system, case, answers[number], scorer.config.num_passages)
+        row = _describe(system, case, replies[number])
         row |= _generation_metrics(case, texts[number], is_refusal)
-        row |= _reading_metrics(case, texts[number], is_refusal, scorer)
+        row |= _reading_metrics(case, replies[number], is_refusal, scorer)
         row["withheld"] = replies[number].withheld
         row["rouge_l"] = rouge[number]
         row["embedding_similarity"] = similarities[number]
@@ -57,18 +55,18 @@ def score(system: str, cases: list[Case], replies: list[Reply], scorer: Scorer) 
     return rows
 
 
-def _describe(system: str, case: Case, answer: Answer, num_passages: int) -> Row:
+def _describe(system: str, case: Case, reply: Reply) -> Row:
     """The columns that are not metrics."""
     uris = [passage.uri for passage in case.passages]
-    chunk_ids = [passage.chunk_id for passage in case.passages]
+    chunk_ids = [passage.chunk_id for passage in reply.passages]
     return {
         "system": system,
         **case.question.model_dump(),
-        "answer": answer.text,
+        "answer": reply.answer.text,
         "retrieved": uris,
-        "cited": chunk_ids[:num_passages],
-        "num_prompt_tokens": answer.num_prompt_tokens,
-        "num_new_tokens": answer.num_new_tokens,
+        "cited": chunk_ids,
+        "num_prompt_tokens": reply.answer.num_prompt_tokens,
+        "num_new_tokens": reply.answer.num_new_tokens,
     }
 
 
@@ -93,13 +91,13 @@ def _generation_metrics(case: Case, text: str, is_refusal: bool) -> Metrics:
     return metrics
 
 
-def _reading_metrics(case: Case, text: str, is_refusal: bool, scorer: Scorer) -> Metrics:
+def _reading_metrics(case: Case, reply: Reply, is_refusal: bool, scorer: Scorer) -> Metrics:
     """What tells how well the passages were read."""
     question = case.question
-    num_passages = scorer.config.num_passages
+    text = reply.answer.text
     metrics: Metrics = dict.fromkeys(READING)
     if not is_refusal and scorer.min_support is not None:
-        share = support.measure(text, case.prompt_texts(num_passages)).share
+        share = support.measure(text, prompt_texts(reply.passages)).share
         metrics["supported"] = float(share >= scorer.min_support)
     if question.kind == "faq":
         metrics["faq_match"] = scoring.exact_match(text, question.expected)
@@ -113,13 +111,12 @@ def _reading_metrics(case: Case, text: str, is_refusal: bool, scorer: Scorer) ->
         metrics["answer_contained"] = scoring.best_of(
             scoring.contains_answer, text, question.answers
         )
-        metrics["evidence_hit"] = float(_shows_evidence(case, num_passages))
+        metrics["evidence_hit"] = float(_shows_evidence(question, reply.passages))
     return metrics
 
 
-def _shows_evidence(case: Case, num_passages: int) -> bool:
-    evidence = case.question.evidence or ""
-    passages = case.passages[:num_passages]
+def _shows_evidence(question: Golden, passages: list[Passage]) -> bool:
+    evidence = question.evidence or ""
     return any(document_questions.contains(passage.text, evidence) for passage in passages)
 
 
@@ -149,13 +146,13 @@ def _similarities(texts: list[str], targets: list[str], encoder: Encoder) -> lis
     return similarities
 
 
-def _groundedness(texts: list[str], cases: list[Case], scorer: Scorer) -> list[float]:
-    """Share of each answer's sentences that a sentence of a retrieved passage supports.
+def _groundedness(replies: list[Reply], scorer: Scorer) -> list[float]:
+    """Share of each answer's sentences that a sentence of a cited passage supports.
 
     That is: a cosine of at least `evaluate.grounded_similarity`.
     """
-    claims = [comparison.sentences(text) for text in texts]
-    supports = [_support(case, scorer.config.num_passages) for case in cases]
+    claims = [comparison.sentences(reply.answer.text) for reply in replies]
+    supports = [_support(reply.passages) for reply in replies]
     sentences: list[str] = []
     for group in (*supports, *claims):
         sentences += group
@@ -171,10 +168,10 @@ def _groundedness(texts: list[str], cases: list[Case], scorer: Scorer) -> list[f
     return shares
 
 
-def _support(case: Case, num_passages: int) -> list[str]:
+def _support(passages: list[Passage]) -> list[str]:
     """The sentences of the passages that are cited."""
     sentences: list[str] = []
-    for passage in case.passages[:num_passages]:
+    for passage in passages:
         sentences += comparison.sentences(passage.text)
     return sentences
 

@@ -137,10 +137,12 @@ def serving_problems(
 ) -> list[str]:
     """Where the served model could not do what `evaluate` did, so that the proof would fail."""
     problems: list[str] = []
-    if evaluate.num_passages > evaluate.top_k:
+    num_read = evaluate.num_passages * evaluate.max_readings
+    if num_read > evaluate.top_k:
         problems.append(
-            f"params.yaml: evaluate.num_passages: {evaluate.num_passages} are to be shown, but "
-            f"evaluate.top_k retrieves {evaluate.top_k}: raise top_k or lower num_passages"
+            f"params.yaml: evaluate.num_passages: {evaluate.num_passages} are to be shown in each "
+            f"of {evaluate.max_readings} readings (evaluate.max_readings), but evaluate.top_k "
+            f"retrieves {evaluate.top_k}: raise top_k or lower the others"
         )
     if export.max_prompt_tokens != evaluate.max_prompt_tokens:
         problems.append(

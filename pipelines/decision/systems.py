@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.contracts.calibration import Calibration
@@ -30,19 +30,22 @@ class Case(NamedTuple):
     question: Golden
     passages: list[Passage]
 
-    def prompt_texts(self, num_passages: int) -> list[str]:
-        """The texts that a prompt shows."""
-        texts: list[str] = []
-        for passage in self.passages[:num_passages]:
-            texts.append(rendering.shown_text(passage.title, passage.text))
-        return texts
+    def reading(self, number: int, num_passages: int) -> list[Passage]:
+        """What a model is shown: the best passages first, then, by number, the next ones."""
+        return self.passages[number * num_passages : (number + 1) * num_passages]
 
 
 class Reply(NamedTuple):
-    """What leaves to the user, and what was withheld instead."""
+    """What leaves to the user with the passages it cites, and what was withheld instead."""
 
     answer: Answer
+    passages: list[Passage]
     withheld: str | None = None
+
+
+def prompt_texts(passages: list[Passage]) -> list[str]:
+    """The texts that a prompt shows."""
+    return [rendering.shown_text(passage.title, passage.text) for passage in passages]
 
 
 class System(Protocol):
@@ -62,25 +65,67 @@ class Model:
     engine: Engine
     limits: Limits | None = None  # of what is withheld; None: nothing is
     refusals: tuple[str, ...] = ()  # answers that are never withheld
+    max_readings: int = 1
 
     def answer(self, cases: list[Case], config: EvaluateConfig) -> list[Reply]:
-        tokenizer = tokenizer_of(self.base)
-        prompts = [self._render(case, config, tokenizer) for case in cases]
-        answers = answer_cache.answer(self._recipe(config), prompts, self.name)
-        replies: list[Reply] = []
-        for case, answer in zip(cases, answers, strict=True):
-            replies.append(self._check(answer, case.prompt_texts(config.num_passages)))
+        """If the passages shown do not answer a question, the next ones are read, as in serving."""
+        replies = self._read(cases, 0, config)
+        for number in range(1, self.max_readings):
+            positions: list[int] = []
+            for position, case in enumerate(cases):
+                if self._reads_on(replies[position], case.reading(number, config.num_passages)):
+                    positions.append(position)
+            later = self._read([cases[position] for position in positions], number, config)
+            for position, reply in zip(positions, later, strict=True):
+                replies[position] = self._take(replies[position], reply)
         return replies
 
-    def _check(self, answer: Answer, passages: list[str]) -> Reply:
+    def _reads_on(self, reply: Reply, passages: list[Passage]) -> bool:
+        return bool(passages) and self._finds_nothing(reply)
+
+    def _finds_nothing(self, reply: Reply) -> bool:
+        return withholding.finds_nothing(reply.answer.text, self.limits)
+
+    def _take(self, earlier: Reply, later: Reply) -> Reply:
+        """The later reply if it answers, with the tokens of both."""
+        num_prompt_tokens = earlier.answer.num_prompt_tokens + later.answer.num_prompt_tokens
+        num_new_tokens = earlier.answer.num_new_tokens + later.answer.num_new_tokens
+        reply = earlier if self._finds_nothing(later) else later
+        answer = reply.answer._replace(
+            num_prompt_tokens=num_prompt_tokens, num_new_tokens=num_new_tokens
+        )
+        return reply._replace(answer=answer)
+
+    def _read(self, cases: list[Case], number: int, config: EvaluateConfig) -> list[Reply]:
+        """Replies from one reading of each question."""
+        if not cases:
+            return []
+        tokenizer = tokenizer_of(self.base)
+        readings = [case.reading(number, config.num_passages) for case in cases]
+        prompts: list[ModelInput] = []
+        for case, passages in zip(cases, readings, strict=True):
+            texts = prompt_texts(passages)
+            fitting = self.template.fit(
+                case.question.question, texts, tokenizer, config.max_prompt_tokens
+            )
+            prompts.append(fitting.prompt)
+        name = self.name if number == 0 else f"{self.name}, reading {number + 1}"
+        answers = answer_cache.answer(self._recipe(config), prompts, name)
+        replies: list[Reply] = []
+        for passages, answer in zip(readings, answers, strict=True):
+            replies.append(self._check(answer, passages))
+        return replies
+
+    def _check(self, answer: Answer, passages: list[Passage]) -> Reply:
         """Withhold an answer that does not reach the limits, as serving does."""
         forms = {comparison.normalize(refusal) for refusal in self.refusals}
         if self.limits is None or comparison.normalize(answer.text) in forms:
-            return Reply(answer)
+            return Reply(answer, passages)
         probability = answer.mean_log_probability
-        if withholding.reason(answer.text, probability, passages, self.limits) is None:
-            return Reply(answer)
-        return Reply(answer._replace(text=self.limits.refusal), answer.text)
+        texts = prompt_texts(passages)
+        if withholding.reason(answer.text, probability, texts, self.limits) is None:
+            return Reply(answer, passages)
+        return Reply(answer._replace(text=self.limits.refusal), passages, answer.text)
 
     def _recipe(self, config: EvaluateConfig) -> Recipe:
         return Recipe(
@@ -92,11 +137,6 @@ class Model:
             batch_size=config.batch_size,
         )
 
-    def _render(self, case: Case, config: EvaluateConfig, tokenizer: Any) -> ModelInput:
-        texts = case.prompt_texts(config.num_passages)
-        question = case.question.question
-        return self.template.fit(question, texts, tokenizer, config.max_prompt_tokens).prompt
-
 
 @dataclass(frozen=True)
 class ConstantAnswer:
@@ -105,7 +145,8 @@ class ConstantAnswer:
     text: str
 
     def answer(self, cases: list[Case], config: EvaluateConfig) -> list[Reply]:
-        return [Reply(Answer(self.text, 0, 0, 0.0))] * len(cases)
+        answer = Answer(self.text, 0, 0, 0.0)
+        return [Reply(answer, case.reading(0, config.num_passages)) for case in cases]
 
 
 @dataclass(frozen=True)
@@ -122,14 +163,15 @@ class NearestSentence:
 
     def _answer(self, case: Case, num_passages: int) -> Reply:
         sentences: list[str] = []
-        for passage in case.passages[:num_passages]:
+        passages = case.reading(0, num_passages)
+        for passage in passages:
             sentences += comparison.sentences(passage.text)
         if not sentences:
-            return Reply(Answer("", 0, 0, 0.0))
+            return Reply(Answer("", 0, 0, 0.0), passages)
         question = case.question.question
         vectors = self.encoder.lookup([question, *sentences])
         best = max(sentences, key=lambda sentence: float(vectors[sentence] @ vectors[question]))
-        return Reply(Answer(best, 0, 0, 0.0))
+        return Reply(Answer(best, 0, 0, 0.0), passages)
 
 
 def select(
@@ -170,6 +212,7 @@ def _champion(champion: Champion, engine: Engine) -> Model:
         engine=engine,
         limits=Limits(**withheld) if withheld else None,
         refusals=tuple(settings["refusals"]),
+        max_readings=settings.get("max_readings", 1),  # missing in releases of earlier versions
     )
 
 
@@ -180,8 +223,15 @@ class Weights(NamedTuple):
     adapter: Path
 
 
+class AnswerSettings(NamedTuple):
+    """What the candidate's answers depend on beside its weights and limits."""
+
+    refusals: Sequence[str]
+    max_readings: int
+
+
 def candidate(
-    weights: Weights, engine: Engine, calibration: Calibration, refusals: Sequence[str]
+    weights: Weights, engine: Engine, calibration: Calibration, settings: AnswerSettings
 ) -> Model:
     """The candidate with the limits that its release would have."""
     return Model(
@@ -191,5 +241,6 @@ def candidate(
         template=prompts.load(weights.adapter / prompts.FILE),
         engine=engine,
         limits=calibrating.limits_of(calibration),
-        refusals=tuple(refusals),
+        refusals=tuple(settings.refusals),
+        max_readings=settings.max_readings,
     )

@@ -14,6 +14,7 @@ from pipelines.questions.golden import DOCUMENTS
 from pipelines.questions.training_examples import Example, Split
 
 NUM_CANDIDATES = 20  # passages looked at for each question
+NUM_NEAREST = 8  # of these, which a question asked again may be shown instead of its evidence
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,15 @@ def build(reading: Reading, config: ExamplesConfig) -> list[Example]:
     examples: list[Example] = []
     for question in reading.questions:
         split: Split = "validation" if question.id in validation_ids else "train"
-        examples += _build_question(question, split, reading, config, dice)
-    return examples
+        examples.append(_build_example(question, split, reading, config, dice))
+    shown_texts: set[str] = set()
+    for example in examples:
+        shown_texts.update(example.passages)
+    left_out: list[Example] = []
+    for question, example in zip(reading.questions, examples, strict=True):
+        if question.is_answerable and dice.random() < config.left_out_share:
+            left_out.append(_leave_out(question, example, reading, config, shown_texts))
+    return [*examples, *left_out]
 
 
 def _validation_ids(
@@ -73,31 +81,53 @@ def _validation_ids(
     return ids | set(dice.sample(rest, max(0, num_wanted - len(ids))))
 
 
-def _build_question(
+def _build_example(
     question: DocumentQuestion,
     split: Split,
     reading: Reading,
     config: ExamplesConfig,
     dice: random.Random,
-) -> list[Example]:
+) -> Example:
     passages = visible(reading.retrieve(question.question), reading.hidden_pages)
     count = config.num_passages
     refused = Example(
         DOCUMENTS, question.question, reading.refusal, split, kind="unanswerable", passages=()
     )
     if not question.is_answerable:
-        return [replace(refused, passages=_prompt_texts(passages[:count]))]
+        return replace(refused, passages=_prompt_texts(passages[:count]))
     best = _with_evidence(question, passages, reading, count)
     if split == "train" and dice.random() < config.shuffled_share:
         dice.shuffle(best)
-    answered = replace(
+    return replace(
         refused, completion=question.answers[0], kind="document", passages=_prompt_texts(best)
     )
-    if dice.random() >= config.left_out_share:
-        return [answered]
+
+
+def _leave_out(
+    question: DocumentQuestion,
+    answered: Example,
+    reading: Reading,
+    config: ExamplesConfig,
+    shown_texts: Collection[str],
+) -> Example:
+    """The question again, without every passage that answers it.
+
+    Of the best others, training takes those that further examples show: with finetune.packing
+    `shared` such an example costs hardly more than its question.
+    """
+    passages = visible(reading.retrieve(question.question), reading.hidden_pages)
     rest = [passage for passage in passages if not _answers(passage, question)]
-    left_out = replace(refused, passages=_prompt_texts(rest[:count]), is_variant=True)
-    return [answered, left_out]
+    if answered.split == "train":
+        nearest = rest[:NUM_NEAREST]
+        nearest.sort(key=lambda passage: passage.prompt_text not in shown_texts)
+        rest = [*nearest, *rest[NUM_NEAREST:]]
+    return replace(
+        answered,
+        completion=reading.refusal,
+        kind="unanswerable",
+        passages=_prompt_texts(rest[: config.num_passages]),
+        is_variant=True,
+    )
 
 
 def visible(passages: Sequence[Source], hidden_pages: Collection[str]) -> list[Source]:

@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -58,6 +58,14 @@ class Job:
     row: dict[str, Any]
     start: float  # seconds since 1970
     deadline: float  # the same
+
+
+class Reading(NamedTuple):
+    """What the generator wrote about some passages, and the flags of what was withheld."""
+
+    answer: dict[str, Any]
+    passages: Passages
+    flags: list[str]
 
 
 class TritonPythonModel:
@@ -131,40 +139,56 @@ class TritonPythonModel:
         with Timer(row, "search"):
             passages = self._search(job.request.question, vector)
         row["retrieved"] = [_select(passage, RETRIEVED_FIELDS) for passage in passages]
-        passages = passages[: self.settings["num_passages"]]
-        texts = [rendering.shown_text(hit["title"], hit["text"]) for hit in passages]
         with Timer(row, "generate"):
-            answer = self._read(job, texts)
+            reading = self._read_on(job, passages)
+        answer = reading.answer
         last_piece = answer.pop("piece")
-        log_probability = answer.pop("mean_log_probability")
-        is_refusal = self._is_refusal(answer["answer"])
         if self.limits is not None:
-            if not is_refusal:
-                self._withhold(row, answer, log_probability, texts)
-                is_refusal = self._is_refusal(answer["answer"])
             last_piece = answer["answer"]
+        is_refusal = self._is_refusal(answer["answer"])
+        row["guard_flags"] = [*row["guard_flags"], *reading.flags]
         row |= {**answer, "status": Status.OK, "refused": is_refusal}
         row["total_ms"] = milliseconds_since(job.start)
-        self._send_answer(job, last_piece, passages)
+        self._send_answer(job, last_piece, reading.passages)
         if not is_refusal:
+            texts = _shown_texts(reading.passages)
             row["groundedness"] = self.groundedness.measure(row["answer"], texts)
+
+    def _read_on(self, job: Job, passages: Passages) -> Reading:
+        """Read the best passages; as long as they do not answer, the next, as `evaluate` does."""
+        size = self.settings["num_passages"]
+        reading = self._read_once(job, passages[:size])
+        for number in range(1, self.settings["max_readings"]):
+            later_passages = passages[number * size : (number + 1) * size]
+            text = reading.answer["answer"]
+            if not later_passages or not withholding.finds_nothing(text, self.limits):
+                break
+            reading = self._take(reading, self._read_once(job, later_passages))
+        return reading
+
+    def _take(self, earlier: Reading, later: Reading) -> Reading:
+        """The later reading if it answers, with the tokens of both."""
+        counts: dict[str, int] = {}
+        for name in ("num_prompt_tokens", "num_new_tokens"):
+            counts[name] = earlier.answer[name] + later.answer[name]
+        is_in_vain = withholding.finds_nothing(later.answer["answer"], self.limits)
+        reading = earlier if is_in_vain else later
+        return Reading({**reading.answer, **counts}, reading.passages, reading.flags)
+
+    def _read_once(self, job: Job, passages: Passages) -> Reading:
+        """The answer from these passages, or the refusal if they do not support it."""
+        texts = _shown_texts(passages)
+        answer = self._read(job, texts)
+        log_probability = answer.pop("mean_log_probability")
+        if self.limits is None or self._is_refusal(answer["answer"]):
+            return Reading(answer, passages, [])
+        reason = withholding.reason(answer["answer"], log_probability, texts, self.limits)
+        if reason is None:
+            return Reading(answer, passages, [])
+        return Reading({**answer, "answer": self.limits.refusal}, passages, [reason.value])
 
     def _is_refusal(self, text: str) -> bool:
         return comparison.normalize(text) in self.refusals
-
-    def _withhold(
-        self,
-        row: dict[str, Any],
-        answer: dict[str, Any],
-        log_probability: float | None,
-        texts: list[str],
-    ) -> None:
-        """Put the refusal in place of an answer that the passages do not support."""
-        assert self.limits is not None
-        reason = withholding.reason(answer["answer"], log_probability, texts, self.limits)
-        if reason is not None:
-            answer["answer"] = self.limits.refusal
-            row["guard_flags"] = [*row["guard_flags"], reason.value]
 
     def _guard(self, job: Job) -> None:
         """Flag what is remarkable. Raises RequestError if the request breaks a limit."""
@@ -292,6 +316,10 @@ class TritonPythonModel:
             return self.server.infer(model, self.version, inputs, seconds)
         except peer.PeerError as error:
             raise RequestError(Status.FAILED, str(error)) from error
+
+
+def _shown_texts(passages: Passages) -> list[str]:
+    return [rendering.shown_text(hit["title"], hit["text"]) for hit in passages]
 
 
 def _select(passage: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:

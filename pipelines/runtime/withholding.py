@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from . import support
+from . import comparison, support
 
 
 class Reason(StrEnum):
@@ -24,6 +24,16 @@ class Limits(NamedTuple):
     min_support: float  # share of the words of each sentence that one passage has
     # Mean over the answer's tokens, natural logarithm; None: not looked at.
     min_log_probability: float | None
+
+
+def finds_nothing(answer: str, limits: Limits | None) -> bool:
+    """Whether an answer says that the passages hold none.
+
+    A canonical refusal of the FAQ is an answer, and a model without limits never says so.
+    """
+    if limits is None:
+        return False
+    return comparison.normalize(answer) == comparison.normalize(limits.refusal)
 
 
 def reason(

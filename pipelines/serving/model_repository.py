@@ -202,6 +202,7 @@ def _settings(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts) -> d
         "collection": parts.receipt.collection,
         "top_k": evaluate.top_k,
         "num_passages": evaluate.num_passages,
+        "max_readings": evaluate.max_readings,
         "hybrid_alpha": parts.receipt.hybrid_alpha,
         "rerank_weight": parts.receipt.rerank_weight,
         "grounded_similarity": evaluate.grounded_similarity,

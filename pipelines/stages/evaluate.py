@@ -20,7 +20,7 @@ from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.scores import CANDIDATE, Scores
 from pipelines.decision import answer_rows, answers_page, champions, scoring, systems
 from pipelines.decision.answer_rows import Row, Scorer
-from pipelines.decision.systems import Case, Weights
+from pipelines.decision.systems import Case, Reply, Weights
 from pipelines.questions import golden, prompts, reading_set
 from pipelines.questions.golden import Golden
 from pipelines.training import answer_engine
@@ -83,17 +83,21 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     choice = answer_engine.choose(config.generation)
     print(choice.reason, flush=True)
     weights = Weights(inputs.base, inputs.adapter)
-    candidate = systems.candidate(weights, choice.engine, calibration, facts["refusals"])
+    settings = systems.AnswerSettings(facts["refusals"], config.evaluate.max_readings)
+    candidate = systems.candidate(weights, choice.engine, calibration, settings)
     competitors = systems.select(candidate, facts["most_frequent_answer"], champion, encoder)
     rows: list[Row] = []
+    passages: dict[str, list[str]] = {}
     for name, system in competitors.items():
         asked = systems.questions_of(name, cases, config.evaluate)
         with _stopwatch(seconds, name):
             replies = system.answer(asked, config.evaluate)
         rows += answer_rows.score(name, asked, replies, scorer)
+        if name == CANDIDATE:
+            passages = _cited_texts(asked, replies)
     bootstrap = scoring.Bootstrap(config.evaluate.num_resamples, config.evaluate.seed)
     scores = scoring.summarize(rows, _subject(inputs, champion), bootstrap)
-    _write(outputs, rows, scores, _shown_passages(cases, config.evaluate.num_passages))
+    _write(outputs, rows, scores, passages)
     _write_timings(outputs.timings, seconds, len(cases))
     _print(scores)
 
@@ -166,12 +170,11 @@ def _stopwatch(seconds: Seconds, step: str) -> Iterator[None]:
     seconds[step] = time.monotonic() - start
 
 
-def _shown_passages(cases: list[Case], num_passages: int) -> dict[str, list[str]]:
-    """Id of a question -> the texts of the passages that are shown and cited."""
+def _cited_texts(cases: list[Case], replies: list[Reply]) -> dict[str, list[str]]:
+    """Id of a question -> the texts of the passages that its answer cites."""
     texts: dict[str, list[str]] = {}
-    for case in cases:
-        passages = case.passages[:num_passages]
-        texts[case.question.id] = [passage.text for passage in passages]
+    for case, reply in zip(cases, replies, strict=True):
+        texts[case.question.id] = [passage.text for passage in reply.passages]
     return texts
 
 

@@ -72,9 +72,14 @@ def _append(result: dict[str, Any], example: dict[str, Any], owner: int, positio
 
 
 class Collator:
-    """Pads rows on the left, so that the answers stand together at the end (batches.py)."""
+    """Pads rows on the left, so that the answers stand together at the end (batches.py).
 
-    def __init__(self, pad_token_id: int) -> None:
+    `added_dtype`: of a mask that is added to the attention's scores, as the attention `eager` takes
+    it; None: bool, as `sdpa` takes it.
+    """
+
+    def __init__(self, pad_token_id: int, added_dtype: torch.dtype | None = None) -> None:
+        self._added_dtype = added_dtype
         self._fills = {
             "input_ids": pad_token_id,
             "labels": IGNORE_LABEL,
@@ -91,8 +96,16 @@ class Collator:
             for item in rows:
                 values.append([fill] * (num_tokens - len(item[key])) + item[key])
             batch[key] = torch.tensor(values)
-        batch["attention_mask"] = visibility(batch.pop("owners"))
+        mask = visibility(batch.pop("owners"))
+        if self._added_dtype is not None:
+            mask = as_added(mask, self._added_dtype)
+        batch["attention_mask"] = mask
         return batch
+
+
+def as_added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """0 where a token is seen, and the smallest number elsewhere."""
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def visibility(owners: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from pipelines.contracts.calibration import Calibration
 from pipelines.contracts.receipt import Receipt
 from pipelines.decision import systems
 from pipelines.decision.answer_rows import Scorer
-from pipelines.decision.systems import Case, Model, Weights
+from pipelines.decision.systems import AnswerSettings, Case, Model, Weights
 from pipelines.questions.golden import Golden
 from pipelines.training import answer_engine
 from pipelines.vectorstore import Encoder, load_encoder, locate_encoder, open_retriever
@@ -54,7 +54,8 @@ def open_candidate() -> Candidate:
     refusals = json.loads(FACTS.read_text(encoding="utf-8"))["refusals"]
     choice = answer_engine.choose(values.section(GenerationConfig))
     print(f"\n{choice.reason}")
-    model = systems.candidate(Weights(BASE, ADAPTER), choice.engine, calibration, refusals)
+    settings = AnswerSettings(refusals, config.max_readings)
+    model = systems.candidate(Weights(BASE, ADAPTER), choice.engine, calibration, settings)
     if model.template.refusal is None:
         pytest.skip(f"the template {model.template.name} shows no passages: nothing is read")
     encoder = _load_encoder(files.read_json(RECEIPT, Receipt))

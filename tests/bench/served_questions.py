@@ -8,6 +8,7 @@ from pipelines import files
 from pipelines.config import params
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.contracts.receipt import Receipt
+from pipelines.decision import systems
 from pipelines.decision.systems import Case
 from pipelines.questions import golden, prompts
 from pipelines.questions.golden import Golden
@@ -42,7 +43,7 @@ def sample(count: int) -> list[Request]:
     requests: list[Request] = []
     for case in _retrieve(questions[:count], config.num_passages):
         question = case.question.question
-        passages = case.prompt_texts(config.num_passages)
+        passages = systems.prompt_texts(case.reading(0, config.num_passages))
         prompt = template.fit(question, passages, tokenizer, config.max_prompt_tokens).prompt
         requests.append(Request(question, prompt))
     return requests

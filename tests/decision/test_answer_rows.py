@@ -15,6 +15,7 @@ from pipelines.vectorstore import Encoder, Passage
 CONFIG = EvaluateConfig(
     top_k=5,
     num_passages=1,
+    max_readings=1,
     max_prompt_tokens=1000,
     max_new_tokens=8,
     batch_size=2,
@@ -68,12 +69,13 @@ def scorer() -> Scorer:
     return Scorer(CONFIG, cast(Encoder, OrthogonalEncoder()), [REFUSAL], min_support=0.75)
 
 
-def reply(text: str, withheld: str | None = None) -> Reply:
-    return Reply(Answer(text, 9, 4, -0.1), withheld)
+def reply(text: str, passages: list[Passage], withheld: str | None = None) -> Reply:
+    """An answer that was read from the first passage."""
+    return Reply(Answer(text, 9, 4, -0.1), passages[:1], withheld)
 
 
 def test_a_row_has_every_column_of_the_contract(scorer: Scorer) -> None:
-    replies = [reply("Type make run.")]
+    replies = [reply("Type make run.", PASSAGES)]
     (row,) = answer_rows.score("candidate", [Case(IN_SCOPE, PASSAGES)], replies, scorer)
     assert sorted(row) == sorted(ANSWERS.names)
     assert row["system"] == "candidate"
@@ -84,7 +86,7 @@ def test_a_row_has_every_column_of_the_contract(scorer: Scorer) -> None:
 
 
 def test_a_right_answer_is_an_exact_match_that_its_passage_supports(scorer: Scorer) -> None:
-    replies = [reply("type make run"), reply("Type make run.")]
+    replies = [reply("type make run", PASSAGES), reply("Type make run.", PASSAGES)]
     cases = [Case(IN_SCOPE, PASSAGES)] * 2
     first, second = answer_rows.score("candidate", cases, replies, scorer)
     assert (first["exact_match"], first["token_f1"], first["rouge_l"]) == (1.0, 1.0, 1.0)
@@ -96,7 +98,7 @@ def test_a_refusal_is_right_out_of_scope_and_false_in_scope_and_has_no_groundedn
     scorer: Scorer,
 ) -> None:
     cases = [Case(OUT_OF_SCOPE, PASSAGES), Case(IN_SCOPE, PASSAGES)]
-    replies = [reply(REFUSAL.upper())] * 2
+    replies = [reply(REFUSAL.upper(), PASSAGES)] * 2
     out_of_scope, in_scope = answer_rows.score("base", cases, replies, scorer)
     assert (out_of_scope["refusal_recall"], out_of_scope["false_refusal"]) == (1.0, None)
     assert (in_scope["refusal_recall"], in_scope["false_refusal"]) == (None, 1.0)
@@ -105,7 +107,7 @@ def test_a_refusal_is_right_out_of_scope_and_false_in_scope_and_has_no_groundedn
 
 
 def test_without_passages_an_answer_has_no_support(scorer: Scorer) -> None:
-    replies = [reply("Type make run.")]
+    replies = [reply("Type make run.", [])]
     (row,) = answer_rows.score("candidate", [Case(IN_SCOPE, [])], replies, scorer)
     assert (row["groundedness"], row["cited"], row["hit_at_5"]) == (0.0, [], 0.0)
     assert row["supported"] == 0.0
@@ -141,7 +143,7 @@ ZOO = [
 def test_an_answer_about_a_document_is_measured_by_the_nearest_right_answer(
     scorer: Scorer,
 ) -> None:
-    replies = [reply("Stripes all over."), reply("It has black stripes.")]
+    replies = [reply("Stripes all over.", ZOO), reply("It has black stripes.", ZOO)]
     first, second = answer_rows.score("candidate", [Case(STRIPES, ZOO)] * 2, replies, scorer)
     assert (first["exact_match"], first["document_match"], first["document_f1"]) == (1, 1, 1)
     assert (first["answer_contained"], second["answer_contained"]) == (1, 1)
@@ -153,18 +155,20 @@ def test_an_answer_about_a_document_is_measured_by_the_nearest_right_answer(
 
 def test_only_questions_about_unseen_documents_count_as_unseen(scorer: Scorer) -> None:
     seen = STRIPES.model_copy(update={"documents": "seen"})
-    (row,) = answer_rows.score("candidate", [Case(seen, ZOO)], [reply("stripes")], scorer)
+    (row,) = answer_rows.score("candidate", [Case(seen, ZOO)], [reply("stripes", ZOO)], scorer)
     assert (row["unseen_f1"], row["documents"]) == (None, "seen")
 
 
 def test_evidence_is_hit_if_a_passage_that_is_shown_holds_it(scorer: Scorer) -> None:
-    cases = [Case(STRIPES, ZOO), Case(STRIPES, ZOO[::-1]), Case(STRIPES, [])]
-    rows = answer_rows.score("candidate", cases, [reply("stripes")] * 3, scorer)
+    cases = [Case(STRIPES, ZOO)] * 3
+    replies = [reply("stripes", passages) for passages in (ZOO, ZOO[::-1], [])]
+    rows = answer_rows.score("candidate", cases, replies, scorer)
     assert [row["evidence_hit"] for row in rows] == [1.0, 0.0, 0.0]  # one passage is shown
+    assert [row["cited"] for row in rows] == [["c-1"], ["c-2"], []]
 
 
 def test_an_unanswerable_question_is_right_if_it_is_refused_in_any_words(scorer: Scorer) -> None:
-    replies = [reply(REFUSAL), reply("black")]
+    replies = [reply(REFUSAL, ZOO), reply("black", ZOO)]
     refused, answered = answer_rows.score("candidate", [Case(TAIL, ZOO)] * 2, replies, scorer)
     assert (refused["unanswerable_refused"], answered["unanswerable_refused"]) == (1.0, 0.0)
     assert (refused["refusal_recall"], refused["refusal_precision"]) == (1.0, 1.0)
@@ -174,7 +178,7 @@ def test_an_unanswerable_question_is_right_if_it_is_refused_in_any_words(scorer:
 
 
 def test_refusals_are_counted_for_and_against_a_system(scorer: Scorer) -> None:
-    replies = [reply(REFUSAL, withheld="Ask Ada."), reply("Type make run.")]
+    replies = [reply(REFUSAL, PASSAGES, withheld="Ask Ada."), reply("Type make run.", PASSAGES)]
     withheld, answered = answer_rows.score("base", [Case(IN_SCOPE, PASSAGES)] * 2, replies, scorer)
     assert (withheld["withheld"], answered["withheld"]) == ("Ask Ada.", None)
     assert (withheld["answered"], answered["answered"]) == (0.0, 1.0)
@@ -184,7 +188,7 @@ def test_refusals_are_counted_for_and_against_a_system(scorer: Scorer) -> None:
 
 def test_support_is_not_measured_for_a_template_without_passages() -> None:
     scorer = Scorer(CONFIG, cast(Encoder, OrthogonalEncoder()), [REFUSAL], min_support=None)
-    (row,) = answer_rows.score("candidate", [Case(STRIPES, ZOO)], [reply("stripes")], scorer)
+    (row,) = answer_rows.score("candidate", [Case(STRIPES, ZOO)], [reply("stripes", ZOO)], scorer)
     assert row["supported"] is None
 
 

@@ -148,8 +148,13 @@ def test_floors_of_reading_apply_to_questions_about_documents() -> None:
         (
             {"num_passages": 12},
             {},
-            "params.yaml: evaluate.num_passages: 12 are to be shown, but evaluate.top_k "
-            "retrieves 10",
+            "params.yaml: evaluate.num_passages: 12 are to be shown in each of 2 readings",
+        ),
+        (
+            {"num_passages": 3, "max_readings": 4},
+            {},
+            "params.yaml: evaluate.num_passages: 3 are to be shown in each of 4 readings "
+            "(evaluate.max_readings), but evaluate.top_k retrieves 10",
         ),
         ({}, {"max_new_tokens": 50}, "params.yaml: export.max_new_tokens: 50 is less than"),
         (

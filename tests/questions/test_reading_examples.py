@@ -95,6 +95,23 @@ def test_a_question_asked_again_without_every_passage_that_answers_is_refused() 
     assert (answered.is_variant, refused.is_variant) == (False, True)
 
 
+def test_a_question_asked_again_is_shown_what_training_shows_anyway() -> None:
+    about_cows = question(2, page="farm.md", evidence=FARM.text, answers=["spots"])
+    candidates = {"1": [STRIPES, SLEEP, FARM], "2": [FARM, SLEEP]}
+    reading = Reading(
+        questions=[question(1), about_cows],
+        evidence={},
+        hidden_pages=set(),
+        refusal="Not there.",
+        retrieve=lambda text: candidates[text.rpartition(" ")[2].rstrip("?")],
+    )
+    changes = {"num_passages": 1, "left_out_share": 1.0, "validation_share": 0.0}
+    examples = reading_examples.build(reading, CONFIG.model_copy(update=changes))
+    assert [example.completion for example in examples[:2]] == ["black stripes", "spots"]
+    assert examples[2].passages == (FARM.prompt_text,)  # SLEEP is nearer, and no example shows it
+    assert examples[3].passages == (SLEEP.prompt_text,)
+
+
 def test_a_share_of_the_training_prompts_and_no_validation_prompt_is_shuffled() -> None:
     questions = [question(number) for number in range(200)]
     examples = build(questions, [STRIPES, FARM], shuffled_share=1.0, validation_share=0.4)

@@ -90,6 +90,7 @@ PROOF = {
 EVALUATE = EvaluateConfig(
     top_k=5,
     num_passages=2,
+    max_readings=1,
     max_prompt_tokens=200,
     max_new_tokens=24,
     batch_size=8,

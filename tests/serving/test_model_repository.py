@@ -51,6 +51,7 @@ CONFIG = ExportConfig(
 EVALUATE = EvaluateConfig(
     top_k=5,
     num_passages=2,
+    max_readings=1,
     max_prompt_tokens=200,
     max_new_tokens=9,
     batch_size=8,

@@ -57,7 +57,8 @@ def test_no_examples_give_no_rows() -> None:
     assert shared_prompts.join([], 100) == []
 
 
-def test_loss_and_gradients_are_those_of_separate_examples(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_loss_and_gradients_are_those_of_separate_examples(attention: str, tmp_path: Path) -> None:
     collator = shared_prompts.Collator(pad_token_id=0)
     separate = [shared_prompts.row([item], len(PASSAGE) // 4) for item in EXAMPLES]
     model = small_model()
@@ -68,7 +69,10 @@ def test_loss_and_gradients_are_those_of_separate_examples(tmp_path: Path) -> No
     gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
     model.zero_grad()
 
-    batch = collator(shared_prompts.join(EXAMPLES, 100))
+    model.set_attn_implementation(attention)
+    added_dtype = torch.float32 if attention == "eager" else None
+    joining = shared_prompts.Collator(pad_token_id=0, added_dtype=added_dtype)
+    batch = joining(shared_prompts.join(EXAMPLES, 100))
     loss = trainer.compute_loss(model, batch, num_items_in_batch=num_tokens)
     loss.backward()
 
