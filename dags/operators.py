@@ -127,7 +127,8 @@ class Approval(ApprovalOperator):
     def execute(self, context: Any) -> Any:
         if self.automatic == "auto":
             why = "the gate's acceptance is enough"
-            self._record(context, "approved", "release.approval: auto", why)
+            who = "release.approval: auto"
+            self._record(context, "approved", who, why, "--automatic")
             raise AirflowSkipException(f"release.approval is auto: {why}")
         return super().execute(context)
 
@@ -148,9 +149,10 @@ class Approval(ApprovalOperator):
         self._record(context, "approved" if is_approved else "refused", who, why)
         return super().execute_complete(context, event)
 
-    def _record(self, context: Any, decision: str, who: str, why: str) -> None:
+    def _record(self, context: Any, decision: str, who: str, why: str, *options: str) -> None:
         run = ["--dag", context["dag"].dag_id, "--run-id", context["run_id"]]
-        words = ["--decision", decision, "--who", who, "--why", why]
+        run += ["--triggered-by", context["dag_run"].triggering_user_name or ""]
+        words = ["--decision", decision, "--who", who, "--why", why, *options]
         run_command(SubprocessHook(), ["checkout", "decide", *run, *words])
 
 

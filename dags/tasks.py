@@ -21,8 +21,8 @@ from pipelines.config.params import Params
 
 TRAIN_NEEDED = Asset("train-needed", uri="x-pipeline://train-needed")
 REFRESH_NEEDED = Asset("refresh-needed", uri="x-pipeline://refresh-needed")
-THIS_RUN = ["--dag", "{{ dag.dag_id }}", "--run-id", "{{ run_id }}"]
 WHO = "{{ dag_run.triggering_user_name or dag.dag_id ~ ' by ' ~ dag_run.run_type }}"
+THIS_RUN = ["--dag", "{{ dag.dag_id }}", "--run-id", "{{ run_id }}", "--triggered-by", WHO]
 
 
 def load_params() -> Params:
@@ -97,7 +97,7 @@ def start_checkout() -> Command:
     overrides = "{{ (dag_run.conf or {}) | tojson }}"
     return Command(
         task_id="checkout",
-        arguments=action("start", "--overrides", overrides, "--who", WHO),
+        arguments=action("start", "--overrides", overrides),
         doc="the run's own work tree and branch; refuses wrong values before anything runs",
     )
 

@@ -4,7 +4,7 @@ import re
 
 from pydantic import Field, field_validator
 
-from pipelines.config.section import Section
+from pipelines.config.section import MORE, Section
 
 CRON_FIELD = re.compile(r"[\d*/,A-Za-z-]+")
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
@@ -44,6 +44,12 @@ class AirflowConfig(Section):
     notify: list[str] = Field(
         description="e-mail addresses that hear of failures and waiting approvals, "
         "by the Airflow connection smtp_default; none: nobody"
+    )
+    approvers: list[str] = Field(
+        json_schema_extra=MORE,
+        description="names in Airflow of those who may loosen a protected value (gate, proof, "
+        "canary, release, redact and the like) when they start a run; for everybody else that "
+        "takes a change of params.yaml in Git",
     )
     git_remote: str | None = Field(
         description="Git remote by which several machines share the branches of runs; "

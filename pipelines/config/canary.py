@@ -4,18 +4,20 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config.section import Section
+from pipelines.config.section import ANY_CHANGE, HIGHER, LOWER, Section, in_order
 
 
 class Limit(Section):
     """How much worse the new release may be, and how much worse must be noticed."""
 
     tolerate: float = Field(
+        json_schema_extra=HIGHER,
         ge=0,
         description="a release that is worse by no more than this is rolled back with at most "
         "canary.false_rollback_rate",
     )
     find: float = Field(
+        json_schema_extra=HIGHER,
         gt=0,
         description="a release that is worse by this passes as good with at most canary.miss_rate",
     )
@@ -55,32 +57,41 @@ class CanaryConfig(Section):
     """How a new release takes over."""
 
     steps: list[float] = Field(
+        json_schema_extra=ANY_CHANGE,
         min_length=2,
         description="growing shares of requests that the new release answers; the last must be 1.0",
     )
     min_requests: int = Field(
-        ge=1, description="answered by the new release in a step before the next one begins"
+        json_schema_extra=LOWER,
+        ge=1,
+        description="answered by the new release in a step before the next one begins",
     )
     max_step_seconds: float = Field(
-        gt=0, description="what a step cannot tell by then is undecided, see canary.undecided"
+        json_schema_extra=LOWER,
+        gt=0,
+        description="what a step cannot tell by then is undecided, see canary.undecided",
     )
     undecided: Literal["roll_back", "hold", "go_on"] = Field(
+        json_schema_extra=in_order("roll_back", "hold", "go_on"),
         description="what follows if a step could not tell in time. roll_back: the old release has "
         "everything back; hold: the step goes on until it can tell; go_on: the next step begins, "
-        "and the ledger says what is undecided"
+        "and the ledger says what is undecided",
     )
     false_rollback_rate: float = Field(
+        json_schema_extra=LOWER,
         gt=0,
         lt=1,
         description="share of releases that are rolled back although they are worse in nothing by "
         "more than `tolerate`, over all comparisons and looks together",
     )
     miss_rate: float = Field(
+        json_schema_extra=HIGHER,
         gt=0,
         lt=1,
         description="share of releases worse by `find` in a comparison that pass in it as good",
     )
     max_asker_share: float = Field(
+        json_schema_extra=HIGHER,
         gt=0,
         le=1,
         description="of the requests that judge the answers; what one tenant sends beyond it "

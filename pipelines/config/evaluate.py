@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipelines.config.section import Section
+from pipelines.config.section import LOWER, Section
 
 
 class EvaluateConfig(Section):
@@ -31,12 +31,16 @@ class EvaluateConfig(Section):
         description="fp32: an answer does not depend on its batch; weights: as they were saved"
     )
     num_base_questions: int = Field(
+        json_schema_extra=LOWER,
         ge=30,
         description="golden questions that the base model is asked, evenly sampled: untuned it "
         "writes long answers, and what the training gained is seen with fewer",
     )
-    num_resamples: int = Field(ge=200, description="bootstrap resamples of each interval")
+    num_resamples: int = Field(
+        json_schema_extra=LOWER, ge=200, description="bootstrap resamples of each interval"
+    )
     grounded_similarity: float = Field(
+        json_schema_extra=LOWER,
         ge=0,
         le=1,
         description="an answer's sentence is grounded if a sentence of a retrieved passage has "

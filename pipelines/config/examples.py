@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipelines.config.section import Section
+from pipelines.config.section import HIGHER, Section
 
 
 class ExamplesConfig(Section):
@@ -64,6 +64,7 @@ class ExamplesConfig(Section):
     min_questions: int = Field(ge=1, description="questions that a topic must have")
     max_question_characters: int = Field(ge=8, description="longest question")
     near_duplicate_similarity: float = Field(
+        json_schema_extra=HIGHER,
         gt=0,
         le=1,
         description=(

@@ -4,21 +4,26 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config.section import Section
+from pipelines.config.section import LOWER, Section
 
 
 class ParityConfig(Section):
     """How close quantised weights or engine openvino must be to transformers."""
 
-    num_prompts: int = Field(ge=1, description="held-out questions for a quantised model")
-    num_engine_prompts: int = Field(ge=1, description="held-out questions for engine openvino")
+    num_prompts: int = Field(
+        json_schema_extra=LOWER, ge=1, description="held-out questions for a quantised model"
+    )
+    num_engine_prompts: int = Field(
+        json_schema_extra=LOWER, ge=1, description="held-out questions for engine openvino"
+    )
     min_same_tokens: float = Field(
+        json_schema_extra=LOWER,
         ge=0,
         le=1,
         description="share of tokens that are the same, each written after the same tokens",
     )
     min_same_answers: float = Field(
-        ge=0, le=1, description="share of whole answers that are the same"
+        json_schema_extra=LOWER, ge=0, le=1, description="share of whole answers that are the same"
     )
 
 

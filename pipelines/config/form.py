@@ -3,12 +3,16 @@
 from typing import Any, NamedTuple
 
 from pipelines.config.params import Params, file_model
+from pipelines.config.section import LOOSER
 
 SCHEMA_KEYS = (
     *("type", "enum", "pattern", "minItems", "minLength", "maxLength"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
 )
 SCALARS = {"string", "integer", "number", "boolean"}
+PROTECTED = (
+    ". Protected: a looser value takes a change in Git, or somebody whom airflow.approvers names"
+)
 Schema = dict[str, Any]
 
 
@@ -40,6 +44,8 @@ def _fields_below(field: Field, definitions: Schema) -> list[Field]:
     schema = definitions[reference] if reference else field.schema
     if "properties" not in schema:
         description = field.schema.get("description", "")
+        if LOOSER in field.schema:
+            description += PROTECTED
         return [field._replace(help=description, schema=_simplify(schema))]
     form: list[Field] = []
     for name, part in schema["properties"].items():

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from pipelines.config.section import Section
+from pipelines.config.section import HIGHER, LOWER, Section
 
 RAW_FOLDER = ("data", "raw")
 PASSWORD = re.compile(r"//[^/@:]*:([^/@]+)@")
@@ -182,37 +182,51 @@ def _without_password(url: str) -> str:
 class Limits(Section):
     """What reading one document may take; a document that needs more is rejected."""
 
-    seconds: float = Field(gt=0, description="seconds of CPU time to read one document")
+    seconds: float = Field(
+        json_schema_extra=HIGHER, gt=0, description="seconds of CPU time to read one document"
+    )
     memory_mib: int = Field(
+        json_schema_extra=HIGHER,
         ge=768,
         description="MiB of address space of a process that reads documents, libraries included",
     )
-    max_document_mib: int = Field(ge=1, description="MiB of one document")
-    max_unpacked_mib: int = Field(ge=1, description="MiB that an office file or EPUB unpacks to")
-    max_pages: int = Field(ge=1, description="pages of a PDF")
+    max_document_mib: int = Field(json_schema_extra=HIGHER, ge=1, description="MiB of one document")
+    max_unpacked_mib: int = Field(
+        json_schema_extra=HIGHER, ge=1, description="MiB that an office file or EPUB unpacks to"
+    )
+    max_pages: int = Field(json_schema_extra=HIGHER, ge=1, description="pages of a PDF")
 
 
 class Quality(Section):
     """Rules for a document's text; a document that breaks one is rejected."""
 
     min_words: int = Field(
+        json_schema_extra=LOWER,
         ge=1,
         description="words; a shorter document says nothing. In scripts without blanks between "
         "words, two characters count as one",
     )
     min_letter_share: float = Field(
+        json_schema_extra=LOWER,
         ge=0,
         le=1,
         description="letters among the characters that are no digits, blanks, or marks of numbers "
         "and tables; less is a dump of symbols",
     )
     max_repeated_line_share: float = Field(
-        ge=0, le=1, description="characters in lines that occurred before; more is boilerplate"
+        json_schema_extra=HIGHER,
+        ge=0,
+        le=1,
+        description="characters in lines that occurred before; more is boilerplate",
     )
     max_replacement_share: float = Field(
-        ge=0, le=1, description="U+FFFD among the characters; more is a damaged text"
+        json_schema_extra=HIGHER,
+        ge=0,
+        le=1,
+        description="U+FFFD among the characters; more is a damaged text",
     )
     max_mojibake_share: float = Field(
+        json_schema_extra=HIGHER,
         ge=0,
         le=1,
         description="sequences such as Ã¼ among the characters, as ftfy counts them; "
@@ -224,7 +238,10 @@ class IngestConfig(Section):
     """Sources, what is rejected, and how much of it stops the run."""
 
     max_rejected_share: float = Field(
-        ge=0, le=1, description="share of documents that may be rejected before the run stops"
+        json_schema_extra=HIGHER,
+        ge=0,
+        le=1,
+        description="share of documents that may be rejected before the run stops",
     )
     num_workers: int = Field(
         ge=0, description="processes that read documents; 0: one for each CPU core"

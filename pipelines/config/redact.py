@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from pipelines.config.section import Section
+from pipelines.config.section import ANY_CHANGE, HIGHER, MORE, Section, in_order
 
 Action = Literal["mask", "hash", "remove", "keep"]
 
@@ -14,18 +14,24 @@ class RedactConfig(Section):
     """Types of personal data, actions, and what is never personal."""
 
     actions: dict[str, Action] = Field(
+        json_schema_extra=in_order("remove", "mask", "hash", "keep"),
         description="type of Presidio -> mask (a numbered name), hash (a keyed code), remove or "
-        "keep; other types are not looked for"
+        "keep; other types are not looked for",
     )
     min_score: float = Field(
-        gt=0, le=1, description="Presidio's confidence from which a match counts"
+        json_schema_extra=HIGHER,
+        gt=0,
+        le=1,
+        description="Presidio's confidence from which a match counts",
     )
     allow: list[str] = Field(
-        description="regular expressions; a value that one of them matches in full is not personal"
+        json_schema_extra=MORE,
+        description="regular expressions; a value that one of them matches in full is not personal",
     )
     names_model: str | None = Field(
+        json_schema_extra=ANY_CHANGE,
         description="folder or installed package of a spaCy pipeline that detects names and places "
-        "(types PERSON, LOCATION, ORGANIZATION, NRP); null: they are not looked for"
+        "(types PERSON, LOCATION, ORGANIZATION, NRP); null: they are not looked for",
     )
 
     @field_validator("actions")

@@ -1,6 +1,23 @@
-"""What all sections of params.yaml share: frozen, no unknown keys, no defaults, no conversions."""
+"""What all sections of params.yaml share: frozen, no unknown keys, no defaults, no conversions.
+
+A protected field also says which change of it is looser, as `json_schema_extra`: a run may not make
+such a change (`pipelines.config.protection`). null declares nothing, and so is the strictest.
+"""
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
+
+LOOSER = "looser"  # the key of the rule
+LOWER: JsonDict = {LOOSER: "lower"}  # of a mapping: any of its values, or a key that is gone
+HIGHER: JsonDict = {LOOSER: "higher"}
+FEWER: JsonDict = {LOOSER: "fewer"}  # of a list
+MORE: JsonDict = {LOOSER: "more"}
+ANY_CHANGE: JsonDict = {LOOSER: "any change"}
+
+
+def in_order(*values: str) -> JsonDict:
+    """The rule of a choice: its values from the strictest to the loosest."""
+    return {LOOSER: list(values)}
 
 
 class Section(BaseModel):

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from pipelines import files
+from pipelines.config import params
+from pipelines.config.release import ReleaseConfig
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.decision import champions, ledger
 from pipelines.errors import Refusal
@@ -24,6 +26,17 @@ def decide(run: Run, who: str, decision: str, why: str) -> None:
         words = ("--decision", decision, "--who", who, "--why", why)
         child_command.run(folder, "decide", *words)
     _share(run)
+
+
+def require_automatic(run: Run) -> None:
+    """Raises Refusal unless the run's own params.yaml says that the gate's acceptance is enough."""
+    with work_trees.enter(run) as folder:
+        config = params.load(folder / "params.yaml").section(ReleaseConfig)
+        if config.approval != "auto":
+            raise Refusal(
+                f"refused: params.yaml: release.approval: {config.approval} in this run, so a "
+                "person decides"
+            )
 
 
 def release(run: Run) -> bool:

@@ -1,10 +1,12 @@
 """What a person reads before they release a candidate: its scores and its worst answers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from pipelines import files
 from pipelines.config import params
+from pipelines.config.protection import Difference
 from pipelines.config.release import ReleaseConfig
 from pipelines.contracts.answers import ANSWERS
 from pipelines.contracts.champion import Champion
@@ -13,6 +15,7 @@ from pipelines.contracts.scores import CANDIDATE, Interval, Scores
 from pipelines.contracts.verdict import Verdict
 from pipelines.decision import champions
 from pipelines.runs.names import BRIEF
+from pipelines.runs.protection import Deviations
 from pipelines.serving import declarations
 
 METRICS = (
@@ -21,6 +24,7 @@ METRICS = (
     *("faq_match", "document_f1", "unseen_f1", "unanswerable_refused", "answered", "supported"),
 )
 NUM_WORST = 8
+MAX_FILES = 10  # that are named
 MAX_CELL = 240  # characters of a question or an answer
 MARKUP = set("\\`*_{}[]<>()#!|")
 # Fields of a release that differ when the same model is measured again, against a newer champion.
@@ -34,11 +38,12 @@ MEASUREMENT = {
 }
 
 
-def write(folder: Path) -> str | None:
+def write(folder: Path, deviations: Deviations) -> str | None:
     """Write Markdown about the exported candidate and return it.
 
-    It holds the gate's reason, the scores against the champion and the worst answers. None if the
-    live release serves the same model already.
+    It begins with what the run has otherwise than the protected branch; then come the gate's
+    reason, the scores against the champion and the worst answers. None if the live release serves
+    the same model already.
     """
     record = files.read_json(folder / "models/triton/release.json", ReleaseRecord)
     live = champions.read(folder / "models/champion.json")
@@ -47,6 +52,7 @@ def write(folder: Path) -> str | None:
     scores = files.read_json(folder / "data/reports/scores.json", Scores)
     verdict = files.read_json(folder / "data/reports/verdict.json", Verdict)
     lines = [
+        *_describe_deviations(deviations),
         f"## Release `{record.release_id}`?",
         "",
         f"**Gate:** {verdict.reason}",
@@ -67,6 +73,34 @@ def write(folder: Path) -> str | None:
     text = "\n".join(lines)
     files.write_text(folder / BRIEF, text + "\n")
     return text
+
+
+def _describe_deviations(deviations: Deviations) -> list[str]:
+    """A table of the values, and the files of code; one sentence if there are none."""
+    commit = deviations.commit[:12]
+    lines: list[str] = []
+    if deviations.values:
+        lines += [
+            f"### Values that differ from the protected branch's (`{commit}`)",
+            "",
+            _row(["value", "protected branch", "this run", ""]),
+            "|---|---|---|---|",
+            *[_deviation_row(difference) for difference in deviations.values],
+            "",
+        ]
+    else:
+        lines += [f"Every value is the protected branch's (`{commit}`).", ""]
+    if deviations.code:
+        names = ", ".join(f"`{name}`" for name in deviations.code[:MAX_FILES])
+        more = len(deviations.code) - MAX_FILES
+        rest = f" and {more} more" if more > 0 else ""
+        lines += [f"**Code and questions that were not reviewed there:** {names}{rest}", ""]
+    return lines
+
+
+def _deviation_row(difference: Difference) -> str:
+    before, after = (escape(json.dumps(value)) for value in difference[1:3])
+    return _row([difference.key, before, after, "**looser**" if difference.is_looser else ""])
 
 
 def is_new(record: ReleaseRecord, release: Path) -> bool:

@@ -4,6 +4,7 @@ They are written into the run's own params.yaml, which is then checked as a whol
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import yaml
 
 from pipelines import files
 from pipelines.config import params
+from pipelines.config.params import Params
 from pipelines.errors import UserError
 
 
@@ -22,11 +24,13 @@ class Change(NamedTuple):
     after: Any
 
 
-def apply(path: Path, overrides: dict[str, Any]) -> list[Change]:
+def apply(
+    path: Path, overrides: dict[str, Any], check: Callable[[Params], None] | None = None
+) -> list[Change]:
     """Write the values that differ into params.yaml; every other character stays.
 
-    `overrides` maps dotted keys to values. Raises UserError if the file would then be wrong; it is
-    left as it was.
+    `overrides` maps dotted keys to values. Raises UserError if the file would then be wrong, or if
+    `check` refuses its values; it is left as it was.
     """
     original = path.read_text(encoding="utf-8")
     text = original
@@ -37,11 +41,13 @@ def apply(path: Path, overrides: dict[str, Any]) -> list[Change]:
             changes.append(change)
     files.write_text(path, text)
     try:
-        params.load(path)
+        values = params.load(path)
+        if check:
+            check(values)
     except UserError as error:
         files.write_text(path, original)
         problem = str(error).replace(str(path), "params.yaml")
-        raise UserError(f"refused, nothing has run: {problem}") from error
+        raise type(error)(f"refused, nothing has run: {problem}") from error
     return changes
 
 
@@ -56,9 +62,9 @@ def _replace_value(text: str, key: str, value: Any) -> tuple[str, Change | None]
         return text, None
     after = json.dumps(value, ensure_ascii=False)
     # A block (lines below its key) ends where the next key begins: put back the line end and the
-    # indentation between them.
+    # indentation between them. A list may stand in the column of its key; its JSON may not.
     if isinstance(node, yaml.CollectionNode) and not node.flow_style:
-        after += "\n" + " " * end.column
+        after = f" {after}\n" + " " * end.column
     return text[: start.index] + after + text[end.index :], Change(key, before, value)
 
 

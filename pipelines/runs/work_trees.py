@@ -62,11 +62,11 @@ def start(run: Run, revision: str) -> None:
         if run.remote:
             git.call("fetch", "--quiet", run.remote, f"+{run.branch}:{run.branch}")
         if not git.commit_of(run.ref):
-            git.output("branch", "--no-track", run.branch, _resolve(revision, run.remote))
+            git.output("branch", "--no-track", run.branch, resolve(revision, run.remote))
         _add_work_tree(run)
 
 
-def _resolve(revision: str, remote: str | None) -> str:
+def resolve(revision: str, remote: str | None) -> str:
     """The commit that a person means by `revision`.
 
     If machines share a remote, its branches and its HEAD come first: this clone belongs to one

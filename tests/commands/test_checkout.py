@@ -13,7 +13,7 @@ def parse(*words: str) -> argparse.Namespace:
 
 
 def test_each_action_takes_its_own_options() -> None:
-    start = parse("start", *RUN, "--overrides", '{"finetune.seed": 8}', "--who", "ada")
+    start = parse("start", *RUN, "--overrides", '{"finetune.seed": 8}', "--triggered-by", "ada")
 
     assert (start.dag, start.run_id, start.revision) == ("train", "manual__1", "HEAD")
     assert parse("stage", *RUN, "--name", "chunk").name == "chunk"
