@@ -24,6 +24,8 @@ class Stage:
     outs: tuple[str, ...]
     params: tuple[str, ...]
     phase: str | None = None  # `meta: {phase: ...}`, which groups stages in Airflow
+    in_git: tuple[str, ...] = ()  # outs with `cache: false`, small enough for Git
+    unpushed: tuple[str, ...] = ()  # outs with `push: false`, which no DVC remote gets
 
     def inputs(self) -> dict[str, Path]:
         """File stem -> path of every dependency that is not code."""
@@ -72,6 +74,14 @@ def edges(stages: dict[str, Stage]) -> set[tuple[str, str]]:
     return pairs
 
 
+def unpushed(stages: dict[str, Stage]) -> list[str]:
+    """The outputs that stay on the machine which made them."""
+    paths: list[str] = []
+    for stage in stages.values():
+        paths += stage.unpushed
+    return paths
+
+
 def leading_to(stages: dict[str, Stage], name: str) -> list[str]:
     """The stage and all that it needs, directly or through others, in the order of dvc.yaml."""
     pairs = edges(stages)
@@ -104,7 +114,27 @@ def _stage(path: Path, name: str, body: Any) -> Stage:
     outs = [*_paths(body, "outs"), *_paths(body, "metrics"), *_paths(body, "plots")]
     phase = (body.get("meta") or {}).get("phase")
     deps = tuple(_paths(body, "deps"))
-    return Stage(name, deps, tuple(outs), tuple(_paths(body, "params")), phase)
+    return Stage(
+        name,
+        deps,
+        tuple(outs),
+        tuple(_paths(body, "params")),
+        phase,
+        in_git=tuple(_outs_without(body, "cache")),
+        unpushed=tuple(_outs_without(body, "push")),
+    )
+
+
+def _outs_without(body: dict[str, Any], option: str) -> list[str]:
+    """Paths of the outputs with `option: false`."""
+    paths: list[str] = []
+    for kind in ("outs", "metrics", "plots"):
+        for entry in body.get(kind) or []:
+            if isinstance(entry, dict):
+                [(path, options)] = entry.items()
+                if (options or {}).get(option) is False:
+                    paths.append(path)
+    return paths
 
 
 def _line_of(path: Path, name: str) -> int:

@@ -17,7 +17,7 @@ stages:
     meta: {phase: model}
     deps: [data/rows.parquet, pipelines/stages/train.py]
     params: [train]
-    outs: [models/adapter: {persist: true}]
+    outs: [models/adapter: {persist: true, push: false}]
     metrics: [reports/score.json: {cache: false}]
     plots: [reports/loss.csv]
   audit:
@@ -31,6 +31,8 @@ stages:
             outs=("models/adapter", "reports/score.json", "reports/loss.csv"),
             params=("train",),
             phase="model",
+            in_git=("reports/score.json",),
+            unpushed=("models/adapter",),
         ),
         Stage("audit", deps=(), outs=(), params=()),
     ]

@@ -4,11 +4,12 @@ What `make run` does after the set-up. `dvc status`, which takes less time than 
 nothing to do, looks for changes first, while this process imports and checks the parameters.
 """
 
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import demand_none, note_of_a_full_disk
 from pipelines.system import dvc_lock
@@ -16,6 +17,10 @@ from pipelines.system import dvc_lock
 if TYPE_CHECKING:
     from pipelines.config.params import Params
 
+UNPUSHED = (
+    "{path} is not here: dvc.yaml marks it `push: false`, so no remote has it. It is made again "
+    "when a stage that reads it has to run"
+)
 DVC = [sys.executable, "-m", "dvc"]
 
 
@@ -27,7 +32,7 @@ def run() -> int:
     start = time.time()
     dvc_lock.repair()
     status = subprocess.Popen(
-        [*DVC, "status", "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*DVC, "status", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         from pipelines import graph
@@ -36,15 +41,37 @@ def run() -> int:
 
         _require_possible_gate(params.load())
     finally:
-        # An error of `dvc status` counts as a change: `dvc repro` then reports it.
-        is_changed = status.wait() != 0
+        output, _ = status.communicate()
+    stages = graph.read()
+    missing = [path for path in graph.unpushed(stages) if not Path(path).exists()]
+    # An error of `dvc status` counts as a change: `dvc repro` then reports it.
+    is_changed = status.returncode != 0 or has_changed(output, missing)
     code = _reproduce() if is_changed else 0
     if not is_changed:
         print("nothing changed: every stage's result is up to date")
-    print(run_summary.write(list(graph.read()), since=start, has_failed=code != 0))
+        for path in missing:
+            print(UNPUSHED.format(path=path))
+    print(run_summary.write(list(stages), since=start, has_failed=code != 0))
     if code:
         print(note_of_a_full_disk(), file=sys.stderr)
     return code
+
+
+def has_changed(status: str, missing: list[str]) -> bool:
+    """Whether the output of `dvc status --json` says more than that these outputs are missing.
+
+    A clone that pulled its results has all but these, and their stages need not run again.
+    """
+    changes: Any = json.loads(status)
+    for entries in changes.values():
+        for entry in entries:
+            if not isinstance(entry, dict):  # "changed command", "always changed"
+                return True
+            for kind, files in entry.items():
+                is_file = kind in ("changed deps", "changed outs")
+                if not is_file or not set(files) <= set(missing):
+                    return True
+    return False
 
 
 def _require_possible_gate(values: "Params") -> None:

@@ -46,6 +46,8 @@ next
 server
   python -m pipelines release --who YOU --why REASON      make this candidate the champion, \
 if it was accepted
+  python -m pipelines save --why REASON                   commit dvc.lock, metrics and reports, \
+and push them with the data, so that others can pull what you have
   edit params.yaml, then make run                         only the stages that read what changed \
 run again"""
 

@@ -54,6 +54,7 @@ def execute(run: Run, name: str) -> bool:
         is_shared = bool(data.default_remote(folder))
         if is_shared and (folder / "dvc.lock").exists():
             data.dvc(folder, "pull", "--quiet", "--allow-missing", name)
+            _make_unpushed_inputs(folder, stages, name)
         has_run = reproduce(folder, name, pull=is_shared)
         if is_shared and has_run:
             print("pushing the outputs to the DVC remote", flush=True)
@@ -61,6 +62,19 @@ def execute(run: Run, name: str) -> bool:
         outcome = "ran" if has_run else "unchanged"
         work_trees.record(run, ["dvc.lock", *stages[name].outs], f"{name}: {outcome}")
     return has_run
+
+
+def _make_unpushed_inputs(folder: Path, stages: dict[str, graph.Stage], name: str) -> None:
+    """Run the stages again whose outputs this one reads and no remote has, unless they are here."""
+    for maker in stages.values():
+        missing = [
+            path
+            for path in maker.unpushed
+            if path in stages[name].deps and not (folder / path).exists()
+        ]
+        if missing:
+            print(f"{', '.join(missing)} stays on the machine that made it: {maker.name} runs here")
+            reproduce(folder, maker.name, pull=True)
 
 
 def reproduce(folder: Path, name: str, *, pull: bool) -> bool:

@@ -74,6 +74,7 @@ class TrafficLog:
     def __init__(self, folder: Path):
         self._folder = folder / "requests"
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)  # questions are personal
         self._rows: queue.Queue[Row | None] = queue.Queue()
         self._number = 0  # of the next journal
         recover(self._folder)
@@ -98,7 +99,7 @@ class TrafficLog:
             first = self._rows.get()
             if first is None:
                 return
-            with path.open("a", encoding="utf-8") as journal:
+            with open(path, "a", encoding="utf-8", opener=_open_privately) as journal:
                 fcntl.flock(journal, fcntl.LOCK_EX)  # says that its writer is alive
                 is_closed = self._fill(journal, [first])
                 _roll_patiently(path)
@@ -133,6 +134,10 @@ class TrafficLog:
                     return True
                 rows.append(row)
         return False
+
+
+def _open_privately(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def recover(folder: Path) -> None:
@@ -174,6 +179,8 @@ def _write_parquet(rows: list[Row], target: Path) -> None:
         row["time"] = int(row["time"] * 1e6)  # microseconds
     temporary = target.with_name(f".{target.name}.new")
     table = pa.Table.from_pylist(rows, schema=traffic_schema.REQUESTS)
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)
     pq.write_table(table, temporary, compression="zstd")
     temporary.rename(target)
 

@@ -198,7 +198,10 @@ def give_feedback(
     }
     name = f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.parquet"
     path = locations.traffic_folder() / "feedback" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
     files.write(path, FEEDBACK, [row])
+    path.chmod(0o600)
     return path
 
 

@@ -29,8 +29,8 @@ def test_every_pod_with_an_image_of_ours_has_an_init() -> None:
     images: set[str] = set()
     for path in sorted((INFRA / "kubernetes").glob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
-            pod = ((document.get("spec") or {}).get("template") or {}).get("spec")
-            for container in (pod or {}).get("containers", []):
+            pod = document.get("spec", {}).get("template", {}).get("spec")
+            for container in pod["containers"] if pod else []:
                 if "/" not in container["image"]:
                     images.add(container["image"])
                     shared = pod.get("shareProcessNamespace") is True

@@ -202,3 +202,21 @@ def test_a_remote_that_does_not_answer_may_be_tried_again(machines: Machines) ->
 
     assert process.returncode == 75
     assert "the Git remote shared cannot be reached" in process.stderr
+
+
+def test_what_no_remote_may_have_is_made_again_on_the_machine_that_reads_it(
+    machines: Machines,
+) -> None:
+    first, second = machines
+    expect_success(checkout(first, "start", "--triggered-by", "t"))
+    expect_success(checkout(first, "stage", "--name", "ingest"))
+    process = checkout(second, "stage", "--name", "redact")
+    expect_success(process)
+    remark = "data/converted.parquet stays on the machine that made it: ingest runs here"
+    assert remark in process.stdout
+    lock = yaml.safe_load(git(second, "show", "shared/runs/train-one:dvc.lock"))
+    documents = lock["stages"]["redact"]["outs"][0]["md5"]
+    converted = lock["stages"]["redact"]["deps"][0]["md5"]
+    store = first.parent / "store/files/md5"
+    assert (store / documents[:2] / documents[2:]).exists()
+    assert not (store / converted[:2] / converted[2:]).exists()

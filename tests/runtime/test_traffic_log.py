@@ -79,12 +79,20 @@ def logged_ids(folder: Path) -> list[str]:
     return sorted(request_ids)
 
 
+def check_modes(folder: Path) -> None:
+    """Nobody but the owner reads what people asked."""
+    assert (folder / "requests").stat().st_mode & 0o777 == 0o700
+    modes = {path.stat().st_mode & 0o777 for path in (folder / "requests").iterdir()}
+    assert modes == {0o600}
+
+
 def test_a_clean_stop_loses_nothing_and_leaves_parquet_of_the_contract_alone(
     tmp_path: Path,
 ) -> None:
     assert start_writer(tmp_path, 5000, "a").wait(60) == 0
     assert logged_ids(tmp_path) == sorted(f"a-{number}" for number in range(5000))
     assert list((tmp_path / "requests").glob(".*")) == []
+    check_modes(tmp_path)
     path = next((tmp_path / "requests").glob("*.parquet"))
     row = next(files.read(path, REQUESTS))
     single_precision = {name: pytest.approx(ROW[name]) for name in ("guard_ms", "groundedness")}
@@ -95,6 +103,7 @@ def test_a_kill_loses_at_most_the_last_second_and_the_next_start_completes_the_f
     tmp_path: Path,
 ) -> None:
     kill_after_a_second(start_writer(tmp_path, 500, "a", "stay"))
+    check_modes(tmp_path)
     journals = list((tmp_path / "requests").glob(".*.jsonl"))
     with journals[-1].open("a") as journal:
         journal.write('{"request_id": "half')  # what a kill in the middle of a write leaves
