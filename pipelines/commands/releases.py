@@ -1,6 +1,9 @@
 """List what was released, refused, approved, overridden and rolled back, newest last."""
 
-from pipelines.decision import ledger
+import argparse
+from pathlib import Path
+
+from pipelines.decision import ledger, ledger_audit
 from pipelines.serving import declarations
 from pipelines.serving.release_comparison import Declaration
 
@@ -13,8 +16,28 @@ MARKS = {
 }
 
 
-def run() -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="check lines, signatures, tags and remotes, and say what was found",
+    )
+    parser.add_argument(
+        "--protect",
+        type=Path,
+        metavar="FOLDER",
+        help="install the hook in a shared Git repository that refuses to rewind the ledger",
+    )
+
+
+def run(verify: bool = False, protect: Path | None = None) -> None:
     """A line for each event: when, what, which, who, score, why. The live release is marked."""
+    if protect:
+        print(f"{ledger_audit.protect(protect)}: a push that rewinds the ledger is refused")
+        return
+    if verify:
+        print("\n".join(ledger_audit.verify()))
+        return
     events = ledger.read()
     if not events:
         print(

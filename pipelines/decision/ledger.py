@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from pipelines.contracts.champion import Champion
+from pipelines.decision import signatures
 from pipelines.errors import UserError
 from pipelines.files import digest
 from pipelines.system import git
@@ -42,6 +43,9 @@ RESULTS = (
     "data/reports/metrics.json",
     "data/reports/timings.json",
     "data/reports/verdict.json",
+)
+REMEDY = (
+    f"The ledger of releases is the branch {BRANCH}: work in a Git clone with at least one commit"
 )
 ATTEMPTS = 50  # simultaneous writers that each get their turn
 NO_FILE = "0"  # each digit of the id by which Git means that there is no file
@@ -175,8 +179,7 @@ def _write_first_commit(who: str) -> str:
     that would lead into the history of the code, where a file of this name may have been as well.
     """
     tree = _write_tree("", None, whole_release=False)
-    message = "Begin the ledger of releases\n"
-    return _git("commit-tree", tree, stdin=message, environment=_identity(who))
+    return _commit_tree(tree, [], "Begin the ledger of releases\n", who)
 
 
 def _head() -> list[str]:
@@ -187,10 +190,28 @@ def _head() -> list[str]:
 def _write_commit(event: Event, tree: str, parents: list[str]) -> str:
     subject = f"{event.kind.replace('_', ' ')}: {event.release_id or event.candidate or ''}"
     message = f"{subject}\n\n{event.step}: {event.why}\n"
-    options: list[str] = []
+    commit = _commit_tree(tree, parents, message, event.who)
+    if signatures.signers():
+        signatures.require_own(commit, _line(event))
+    return commit
+
+
+def _commit_tree(tree: str, parents: list[str], message: str, who: str) -> str:
+    """Write a commit, signed if infra/allowed_signers names people; returns its id."""
+    options = list(signatures.options())
     for parent in parents:
         options += ["-p", parent]
-    return _git("commit-tree", tree, *options, stdin=message, environment=_identity(event.who))
+    words = (*signatures.AS_SSH, "commit-tree", tree, *options)
+    answer = git.call(*words, stdin=message, environment=_identity(who))
+    if answer.returncode and signatures.signers():
+        raise UserError(
+            f"this entry of the ledger cannot be signed: {answer.stderr.strip()}\n"
+            f"{signatures.FILE} names people, so entries are signed: name your SSH key by "
+            "`git config user.signingkey FILE.pub`"
+        )
+    if answer.returncode:
+        raise UserError(f"{answer.stderr.strip()}\n{REMEDY}")
+    return answer.stdout.strip()
 
 
 def _identity(who: str) -> dict[str, str]:
@@ -233,11 +254,19 @@ def _checked_text(tip: str | None) -> str:
     lines = _lines(text)
     counts = _line_counts(lines, len(tip))
     later_count = len(lines)
+    entries: dict[str, list[str]] = {}
+    commit = ""
     for version in _versions(tip):
         count = counts.get(version.blob)
         if count is None or count > later_count:
             raise _rewritten(lines, version, tip)
+        if commit:
+            entries[commit] = lines[count:later_count]
+        commit = version.commit
         later_count = count
+    if commit:
+        entries[commit] = lines[:later_count]
+    signatures.require(tip, entries)
     return text
 
 
@@ -324,7 +353,4 @@ def _git(*words: str, stdin: str | None = None, environment: dict[str, str] | No
     try:
         return git.output(*words, stdin=stdin, environment=environment)
     except UserError as error:
-        raise UserError(
-            f"{error}\nThe ledger of releases is the branch {BRANCH}: "
-            "work in a Git clone with at least one commit"
-        ) from error
+        raise UserError(f"{error}\n{REMEDY}") from error

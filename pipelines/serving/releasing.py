@@ -22,7 +22,7 @@ from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.report import Report
 from pipelines.contracts.scores import CANDIDATE
 from pipelines.contracts.verdict import Override
-from pipelines.decision import champions, ledger, release_files
+from pipelines.decision import champions, ledger, release_files, signatures
 from pipelines.errors import Refusal, UserError
 from pipelines.questions import reading_set
 from pipelines.serving import canary, declarations, live_routes, live_server, locations, proof
@@ -258,10 +258,14 @@ def _event(candidate: Candidate, author: Author, declaration: Declaration) -> le
 
 def _override_event(event: ledger.Event, override: Override) -> ledger.Event:
     rules = ", ".join(override.rules)
+    author = override.who
+    if signatures.signers():
+        # Two people signed for it; this line is signed by the person who releases.
+        author, rules = event.who, f"{rules}, as {override.who} wrote,"
     changes: dict[str, Any] = {
         "kind": "overridden",
         "step": Step.GATE.value,
-        "who": override.who,
+        "who": author,
         "why": f"{rules} until {override.until}: {override.why}",
         "when": ledger.now(),
         "expected_latency_ratio": None,

@@ -8,7 +8,7 @@ from pipelines import files
 from pipelines.config.gate import GateConfig
 from pipelines.contracts.report import Report
 from pipelines.contracts.scores import Scores
-from pipelines.decision import champions, gate_overrides, rules
+from pipelines.decision import champions, endorsements, gate_overrides, ledger, rules
 from pipelines.errors import demand_none
 from pipelines.training import weights
 
@@ -48,7 +48,10 @@ def run(config: GateConfig, inputs: Inputs, outputs: Outputs) -> None:
     today = datetime.date.today()
     candidate = evidence.adapter_digest
     demand_none(gate_overrides.problems(inputs.overrides, rules.names(config), today, candidate))
-    overrides = gate_overrides.read(inputs.overrides, candidate, today)
+    ledger.read()  # nothing is judged beside a ledger that somebody rewrote
+    overrides, objection = endorsements.in_force(
+        gate_overrides.read(inputs.overrides, candidate, today), candidate
+    )
     verdict = rules.judge(
         config,
         scores,
@@ -58,6 +61,8 @@ def run(config: GateConfig, inputs: Inputs, outputs: Outputs) -> None:
     )
     files.write_json(outputs.verdict, verdict)
     print(verdict.reason)
+    if objection:
+        print(objection)
     for line in verdict.power:
         print(f"power: {line}")
     for gap in verdict.not_judged:
