@@ -208,7 +208,11 @@ def test_what_no_remote_may_have_is_made_again_on_the_machine_that_reads_it(
     machines: Machines,
 ) -> None:
     first, second = machines
-    expect_success(checkout(first, "start", "--triggered-by", "t"))
+    with (first / "data/raw/handbook/gate.md").open("a") as page:
+        page.write("\nWrite to jane.doe@corp-mail.com about it.\n")
+    git(first, "commit", "-qam", "personal")
+    git(first, "push", "-q", "shared", "HEAD:personal")
+    expect_success(checkout(first, "start", "--revision", "personal", "--triggered-by", "t"))
     expect_success(checkout(first, "stage", "--name", "ingest"))
     process = checkout(second, "stage", "--name", "redact")
     expect_success(process)
