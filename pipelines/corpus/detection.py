@@ -59,7 +59,23 @@ UNREAD_SUFFIXES = {
     ".asciidoc": "AsciiDoc: convert it to HTML with `asciidoctor -b html5`",
     ".rtf": "RTF: save it as docx",
     ".svg": "a picture (SVG)",
+    ".tex": "LaTeX: convert it to Markdown with `pandoc -f latex -t gfm`",
+    ".latex": "LaTeX: convert it to Markdown with `pandoc -f latex -t gfm`",
+    ".org": "Org mode: convert it to Markdown with `pandoc -f org -t gfm`",
+    ".textile": "Textile: convert it to Markdown with `pandoc -f textile -t gfm`",
+    ".mediawiki": "MediaWiki's markup: convert it to Markdown with `pandoc -f mediawiki -t gfm`",
+    ".wiki": "a wiki's markup: convert it to Markdown, for example with `pandoc -f mediawiki`",
+    ".typ": "Typst: convert it to Markdown with `pandoc -f typst -t gfm`",
+    ".texi": "Texinfo: convert it to HTML with `makeinfo --html`",
+    ".texinfo": "Texinfo: convert it to HTML with `makeinfo --html`",
+    ".pod": "Perl's POD: convert it to HTML with `pod2html`",
+    ".fodt": "flat OpenDocument: save it as docx",
+    ".fods": "flat OpenDocument: save it as xlsx",
+    ".fodp": "flat OpenDocument: save it as pptx",
 }
+# A link that git-annex leaves where a file's content is not present, as a file or as a link's text.
+ANNEX_POINTER = re.compile(rb"(?:/|(?:\.\./)*\.git/)annex/objects/[^\n]{1,4000}\n?")
+MAX_POINTER_BYTES = 32 << 10  # git-annex's own bound
 OLE2_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 UNREAD_STARTS = {
     b"version https://git-lfs.github.com/spec/": (
@@ -126,6 +142,10 @@ def _refuse_by_start(content: bytes) -> None:
     for start, reason in UNREAD_STARTS.items():
         if content.startswith(start):
             raise Unreadable(reason)
+    if len(content) <= MAX_POINTER_BYTES and ANNEX_POINTER.match(content.lstrip(b"\xef\xbb\xbf")):
+        raise Unreadable(
+            "a git-annex pointer, not the file: run `git annex get` on it in its repository"
+        )
 
 
 def _detect_by_sample(sample: str, suffix: str) -> str:
@@ -166,6 +186,10 @@ def _detect_archive_type(content: bytes) -> str:
         raise Unreadable(f"a damaged zip archive: {error}") from error
     if stated_type.strip() == EPUB.encode():
         return EPUB
+    if stated_type.startswith(b"application/vnd.oasis.opendocument"):
+        raise Unreadable("an OpenDocument file: save it as docx, pptx or xlsx")
+    if any(name.endswith(".iwa") for name in names):
+        raise Unreadable("a file of Pages, Numbers or Keynote: export it as docx, xlsx or pptx")
     for folder, media_type in OFFICE_FOLDERS.items():
         has_folder = any(name.startswith(folder) for name in names)
         if has_folder and "[Content_Types].xml" in names:

@@ -69,11 +69,51 @@ def test_what_the_source_states_counts_if_the_content_is_text_and_the_name_says_
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600,
             "an Office file from before 2007, or one with a password",
         ),
+        (
+            archive("content.xml", mimetype="application/vnd.oasis.opendocument.text"),
+            "an OpenDocument file: save it as docx",
+        ),
+        (archive("Index/Document.iwa"), "a file of Pages, Numbers or Keynote"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            "a Git LFS pointer, not the file: run `git lfs pull`",
+        ),
+        (
+            b"/annex/objects/SHA256E-s12345--4d7a.pdf\n",
+            "a git-annex pointer, not the file: run `git annex get`",
+        ),
+        (
+            b"../../.git/annex/objects/Gx/0J/SHA256E-s1--4d7a.pdf/SHA256E-s1--4d7a.pdf",
+            "a git-annex pointer, not the file: run `git annex get`",
+        ),
     ],
 )
 def test_a_file_without_a_reader_is_rejected_by_what_it_is(content: bytes, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason):
         detect_media_type(content, "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.adoc", "AsciiDoc: convert it to HTML"),
+        ("a.tex", "LaTeX: convert it to Markdown with `pandoc"),
+        ("a.org", "Org mode: convert it to Markdown with `pandoc"),
+        ("a.textile", "Textile: convert it to Markdown"),
+        ("a.mediawiki", "MediaWiki's markup: convert it"),
+        ("a.fodt", "flat OpenDocument: save it as docx"),
+    ],
+)
+def test_markup_without_a_reader_is_rejected_with_the_way_to_convert_it(
+    name: str, reason: str
+) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        detect_media_type(b"Some text in this markup", name)
+
+
+def test_a_text_about_git_annex_is_read() -> None:
+    text = b"Below /annex/objects/ the files lie.\n"
+    assert detect_media_type(text, "a.txt") == detection.PLAIN
 
 
 @pytest.mark.parametrize(
