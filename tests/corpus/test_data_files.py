@@ -75,9 +75,40 @@ def test_docbook_becomes_headings_paragraphs_and_listings() -> None:
     )
     document = read(text, "a.xml")
     assert document.text == (
-        "# Wires\n\nCut the red wire.\n\n## Tools\n\npliers\n\n````\na = 1\nb = 2\n````\n"
+        "# Wires\n\nCut the red wire.\n\n## Tools\n\n- pliers\n\n````\na = 1\nb = 2\n````\n"
     )
     assert document.title == "Wires"
+
+
+def test_tables_of_dita_and_docbook_are_tables_and_their_titles_captions() -> None:
+    text = (
+        "<?xml version='1.0'?><topic><title>Wires</title><body><p>All wires.</p>"
+        "<table><title>Colours</title><tgroup cols='2'><thead><row><entry>Wire</entry>"
+        "<entry>Use</entry></row></thead><tbody><row><entry>red</entry><entry><p>not | cut</p>"
+        "<p>yet</p></entry></row></tbody></tgroup></table>"
+        "<simpletable><sthead><stentry>Tool</stentry></sthead><strow><stentry>pliers</stentry>"
+        "</strow></simpletable></body></topic>"
+    )
+    assert read(text, "a.dita").text == (
+        "# Wires\n\nAll wires.\n\nColours\n\n"
+        "| Wire | Use |\n| --- | --- |\n| red | not \\| cut yet |\n\n"
+        "| Tool |\n| --- |\n| pliers |\n"
+    )
+    text = (
+        "<?xml version='1.0'?><section><title>Wires</title><table><caption>Colours</caption>"
+        "<tr><th>Wire</th></tr><tr><td>red</td></tr></table><para>End.</para></section>"
+    )
+    assert read(text, "a.xml").text == (
+        "# Wires\n\nColours\n\n| Wire |\n| --- |\n| red |\n\nEnd.\n"
+    )
+
+
+def test_items_of_several_blocks_keep_them_indented() -> None:
+    text = (
+        "<?xml version='1.0'?><article><title>Wires</title><itemizedlist><listitem>"
+        "<para>Cut.</para><screen>cut\n  red</screen></listitem></itemizedlist></article>"
+    )
+    assert read(text, "a.xml").text == ("# Wires\n\n- Cut.\n\n  ````\n  cut\n    red\n  ````\n")
 
 
 def test_xml_of_data_is_a_line_for_each_value() -> None:
