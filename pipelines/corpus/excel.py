@@ -10,8 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipelines.corpus.html_links import format_links, is_listed
 from pipelines.corpus.number_formats import format_date, format_number, plain_number
-from pipelines.corpus.ooxml import Package, attribute, child, descendants, name_of
+from pipelines.corpus.ooxml import (
+    Package,
+    attribute,
+    child,
+    descendants,
+    name_of,
+    read_chart_titles,
+)
 from pipelines.corpus.parts import ConvertedDocument, Part, Unreadable, assemble
 from pipelines.corpus.records import SheetRow, format_rows
 
@@ -38,6 +46,7 @@ class Sheet:
 
     rows: list[SheetRow] = field(default_factory=list)
     merged_ranges: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)  # (cells, relation's id)
     # shared formulas by their index: the cell where each stands, and its text
     formulas: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -66,8 +75,10 @@ def _sheet_parts(root: Any, workbook: Workbook) -> Iterator[Part]:
             continue  # a chart's sheet, which shows cells of the others
         if not workbook.package.has(relation.target):
             raise Unreadable(f"a damaged file: its part {relation.target} is missing")
-        rows = _read_rows(workbook, relation.target)
-        parts = [*format_rows(rows), *_surrounding_parts(workbook.package, relation.target)]
+        sheet = _read_sheet(workbook, relation.target)
+        parts = list(format_rows(sheet.rows))
+        parts.append(Part("text", _list_links(sheet, workbook.package, relation.target)))
+        parts += _surrounding_parts(workbook.package, relation.target)
         if any(part.text for part in parts):
             yield Part("page")
             yield Part("heading", element.get("name") or "", 1)
@@ -112,23 +123,25 @@ def _read_formats(package: Package, path: str) -> list[str]:
     return formats
 
 
-def _read_rows(workbook: Workbook, path: str) -> list[SheetRow]:
+def _read_sheet(workbook: Workbook, path: str) -> Sheet:
     from lxml import etree
 
     sheet = Sheet()
     with workbook.package.open(path) as stream:
-        tags = ("{*}row", "{*}mergeCell")
+        tags = ("{*}row", "{*}mergeCell", "{*}hyperlink")
         options = {"resolve_entities": False, "no_network": True, "remove_comments": True}
         for _, element in etree.iterparse(stream, tag=tags, **options):
             if name_of(element) == "mergeCell":
                 sheet.merged_ranges.append(element.get("ref") or "")
+            elif name_of(element) == "hyperlink":
+                sheet.links.append((element.get("ref") or "", attribute(element, "id") or ""))
             else:
                 _add_row(element, sheet, workbook)
             element.clear()
             while element.getprevious() is not None:  # else memory grows with the sheet
                 del element.getparent()[0]
     _fill_merged(sheet)
-    return sheet.rows
+    return sheet
 
 
 def _add_row(element: Any, sheet: Sheet, workbook: Workbook) -> None:
@@ -144,6 +157,22 @@ def _add_row(element: Any, sheet: Sheet, workbook: Workbook) -> None:
             cells[column] = text
     if cells:
         sheet.rows.append(SheetRow(number, cells, {}))
+
+
+def _list_links(sheet: Sheet, package: Package, path: str) -> str:
+    """The links of cells that lead out of the workbook."""
+    rows = {row.number: row for row in sheet.rows}
+    relations = package.relations(path) if sheet.links else {}
+    targets: dict[str, str] = {}
+    for cells, key in sheet.links:
+        reference = REFERENCE.match(cells)
+        relation = relations.get(key)
+        if reference is None or relation is None or int(reference[2]) not in rows:
+            continue
+        label = rows[int(reference[2])].cells.get(column_number(reference[1]), "")
+        if is_listed(label, relation.target):
+            targets.setdefault(relation.target, " ".join(label.split()))
+    return format_links(targets)
 
 
 def column_number(letters: str) -> int:
@@ -248,7 +277,7 @@ def _fill_merged(sheet: Sheet) -> None:
 
 
 def _surrounding_parts(package: Package, path: str) -> Iterator[Part]:
-    """The notes at cells and the text boxes of a sheet."""
+    """The notes at cells, the text boxes and the titles of the charts of a sheet."""
     notes = list(_read_notes(package, path))
     if notes:
         yield Part("text", "\n".join(["Notes:", "", *notes]))
@@ -256,6 +285,9 @@ def _surrounding_parts(package: Package, path: str) -> Iterator[Part]:
         for paragraph in descendants(package.parse(drawing_path), "p"):
             text = "".join(run.text or "" for run in descendants(paragraph, "t"))
             yield Part("text", text)
+        for chart_path in package.parts_of_kind(drawing_path, "chart"):
+            for title in read_chart_titles(package.parse(chart_path)):
+                yield Part("text", title)
 
 
 def _read_notes(package: Package, path: str) -> Iterator[str]:

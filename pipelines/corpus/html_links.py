@@ -30,12 +30,10 @@ def list_links(body: Any) -> int:
             continue
         target = str(element.get("href") or "").strip()
         label = " ".join(element.get_text(" ").split())
-        if not label or not target:
-            continue
-        if _scheme(target) not in SCHEMES:
-            num_characters += len(target)
-        elif not _is_same_address(label, target):
+        if is_listed(label, target):
             targets.setdefault(target, label)
+        elif label and _scheme(target) not in SCHEMES:
+            num_characters += len(target)
     if targets:
         body.append(_link_list(targets))
     return num_characters
@@ -54,10 +52,21 @@ def _link_list(targets: dict[str, str]) -> Any:
     """An element that the writer writes as it is."""
     from bs4 import BeautifulSoup
 
-    lines = [f"* {label}: {target}" for target, label in targets.items()]
     element = BeautifulSoup("", "lxml").new_tag("finished")
-    element["markdown"] = "\n".join([LIST_HEAD, "", *lines])
+    element["markdown"] = format_links(targets)
     return element
+
+
+def format_links(targets: dict[str, str]) -> str:
+    """The list of links, given by the label of each target; empty without any."""
+    lines = [f"* {label}: {target}" for target, label in targets.items()]
+    return "\n".join([LIST_HEAD, "", *lines]) if lines else ""
+
+
+def is_listed(label: str, target: str) -> bool:
+    """Whether a link leads out of its site or file, and its label does not say where."""
+    is_outside = _scheme(target) in SCHEMES
+    return bool(label) and is_outside and not _is_same_address(label, target)
 
 
 def _scheme(target: str) -> str:

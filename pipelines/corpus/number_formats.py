@@ -119,7 +119,16 @@ def format_date(moment: object, number_format: str) -> str:
         return f"{moment.date().isoformat()} {_format_time(moment.time())}"
     if isinstance(moment, datetime.time):
         return _format_time(moment)
-    return str(moment)
+    return _format_duration(moment) if isinstance(moment, datetime.timedelta) else str(moment)
+
+
+def _format_duration(duration: datetime.timedelta) -> str:
+    """Hours, minutes and, if there are some, seconds: `30:00`, as the format `[h]:mm` shows it."""
+    num_seconds = round(abs(duration).total_seconds())
+    sign = "-" if duration < datetime.timedelta() else ""
+    minutes, seconds = divmod(num_seconds, 60)
+    text = f"{sign}{minutes // 60}:{minutes % 60:02}"
+    return f"{text}:{seconds:02}" if seconds else text
 
 
 def _format_time(time: datetime.time) -> str:

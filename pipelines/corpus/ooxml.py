@@ -179,12 +179,17 @@ def _diagram_lines(root: Any) -> Iterator[str]:
             yield text
 
 
-def _chart_lines(root: Any) -> Iterator[str]:
-    """Titles, then a line for each series with its name, categories and values."""
+def read_chart_titles(root: Any) -> Iterator[str]:
+    """What a chart and its axes are called."""
     for title in descendants(root, "title"):
         text = "".join(run.text or "" for run in descendants(title, "t"))
         if text.strip():
             yield text
+
+
+def _chart_lines(root: Any) -> Iterator[str]:
+    """Titles, then a line for each series with its name, categories and values."""
+    yield from read_chart_titles(root)
     for series in descendants(root, "ser"):
         name = " ".join(_points(child(series, "tx")).values())
         categories = _points(child(series, "cat") if child(series, "cat") is not None else None)

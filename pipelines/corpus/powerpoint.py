@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipelines.corpus.html_links import format_links
+from pipelines.corpus.office_links import find_links
 from pipelines.corpus.office_tables import Cell, format_cells
 from pipelines.corpus.ooxml import (
     Package,
@@ -75,11 +77,21 @@ def _slide_parts(slide: Slide) -> Iterator[Part]:
     yield Part("heading", slide.title, 1)
     for text in texts:
         yield Part("text", text)
+    yield Part("text", _list_links(tree, slide))
     yield from _read_notes(slide)
     for path in slide.package.parts_of_kind(slide.path, "comments"):
         root = slide.package.parse(path)
         words = (element.text or "" for element in descendants(root, "text", "t"))
         slide.left_out[COMMENTS] += sum(map(len, words))
+
+
+def _list_links(tree: Any, slide: Slide) -> str:
+    if tree is None:
+        return ""
+    links: dict[str, str] = {}
+    for target, label in find_links(tree, slide.package.relations(slide.path)):
+        links.setdefault(target, label)
+    return format_links(links)
 
 
 def _read_notes(slide: Slide) -> Iterator[Part]:

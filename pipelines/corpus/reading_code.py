@@ -23,6 +23,7 @@ CODE = (
     "nesting.py",
     "notebooks.py",
     "number_formats.py",
+    "office_links.py",
     "office_tables.py",
     "ooxml.py",
     "outlook.py",

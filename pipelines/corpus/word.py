@@ -10,6 +10,8 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from pipelines.corpus import word_styles
+from pipelines.corpus.html_links import format_links
+from pipelines.corpus.office_links import find_links
 from pipelines.corpus.office_tables import Cell, format_cells
 from pipelines.corpus.ooxml import Package, attribute, child, count_characters, name_of
 from pipelines.corpus.parts import ConvertedDocument, Empty, Part, Unreadable, assemble
@@ -28,7 +30,7 @@ BULLET_STYLE = re.compile(r"(?i)list (bullet|number)")
 class Block(NamedTuple):
     """A paragraph or table. Neighbours of the kinds `item` and `code` belong together."""
 
-    kind: str  # heading | text | item | code
+    kind: str  # heading | text | item | code | table
     text: str
     level: int = 0
 
@@ -95,9 +97,19 @@ def _parts(blocks: Iterable[Block], document: Document) -> Iterator[Part]:
             yield Part("text", _format_code([block.text for block in group]))
         else:
             for block in group:
+                if block.kind == "heading":
+                    yield _take_links(document)
                 yield Part("heading" if kind == "heading" else "text", block.text, block.level)
                 yield from _take_notes(document)
         yield from _take_notes(document)
+    yield _take_links(document)
+
+
+def _take_links(document: Document) -> Part:
+    """The list of the section's links."""
+    text = format_links(document.reading.links)
+    document.reading.links.clear()
+    return Part("text", text)
 
 
 def _format_code(lines: list[str]) -> str:
@@ -141,6 +153,8 @@ def _read_paragraph(paragraph: Any, document: Document) -> Iterator[Block]:
         reading.left_out[CONTENTS] += count_characters(paragraph)
         return
     text = read_text(paragraph, reading)
+    for target, label in find_links(paragraph, reading.relations):
+        reading.links.setdefault(target, label)
     boxes = reading.boxes
     drawings = reading.drawings
     reading.boxes = []
@@ -189,14 +203,31 @@ def _find_label(properties: Any, document: Document) -> tuple[str | None, int]:
 
 
 def _read_table(table: Any, document: Document) -> Iterator[Block]:
-    """A table in Markdown; a frame of one cell is no table, and its blocks stand for themselves."""
+    """A table in Markdown.
+
+    A frame of one cell is no table, and its blocks stand for themselves; so do those of a table in
+    whose cells tables stand, which a line cannot hold.
+    """
     rows = [_read_row(row, document) for row in _members(table, "tr", document)]
     cells = [cell for row in rows for cell in row]
     if len(cells) == 1:
         yield from cells[0].blocks
         return
     num_heads = _count_heads(table, document)
-    yield Block("text", format_cells(rows, num_heads))
+    if any(block.kind == "table" for cell in cells for block in cell.blocks):
+        yield from _unfold(rows, num_heads)
+    else:
+        yield Block("table", format_cells(rows, num_heads))
+
+
+def _unfold(rows: list[list[Cell]], num_heads: int) -> Iterator[Block]:
+    """The blocks of all cells, each cell after its column's name if the table has a head."""
+    names = [cell.text() for cell in rows[0]] if num_heads else []
+    for row in rows[1:] if names else rows:
+        for number, cell in enumerate(row):
+            if number < len(names) and cell.blocks:
+                yield Block("text", f"{names[number]}:")
+            yield from cell.blocks
 
 
 def _members(element: Any, name: str, document: Document) -> Iterator[Any]:

@@ -8,11 +8,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from pipelines.corpus.ooxml import (
     Package,
+    Relation,
     attribute,
     child,
     count_characters,
@@ -136,7 +138,13 @@ class Reading:
     pending_notes: list[tuple[int, Any]] = field(default_factory=list)
     boxes: list[Any] = field(default_factory=list)  # text boxes anchored in the paragraph
     drawings: list[str] = field(default_factory=list)  # texts of charts and diagrams
+    links: dict[str, str] = field(default_factory=dict)  # of the section: target -> label
     left_out: Counter[str] = field(default_factory=Counter)
+
+    @cached_property
+    def relations(self) -> dict[str, Relation]:
+        """What the links of the part refer to, by their ids."""
+        return self.package.relations(self.path)
 
 
 def read_text(element: Any, reading: Reading) -> str:

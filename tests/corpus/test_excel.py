@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from openpyxl import Workbook
+from openpyxl.chart import BarChart, Reference
 from openpyxl.comments import Comment
 
 from pipelines.corpus.detection import XLSX
@@ -233,3 +234,20 @@ def test_a_long_sheet_has_sections_that_say_which_rows_they_hold() -> None:
     last = document.sections[-1]
     section_lines = document.text[last["start"] : last["end"]].split("\n")
     assert section_lines[2] == "- Item: item 200; Count: 200"
+
+
+def test_targets_of_links_and_titles_of_charts_are_read() -> None:
+    file = Workbook()
+    sheet = file.active
+    assert sheet is not None
+    sheet.append(["Item", "Count"])
+    sheet.append(["Pots", 3])
+    sheet["A2"].hyperlink = "https://soup.example/pots"
+    chart = BarChart()
+    chart.title = "Pots by year"
+    chart.add_data(Reference(sheet, min_col=2, min_row=1, max_row=2), titles_from_data=True)
+    sheet.add_chart(chart, "D2")
+    assert read(save(file)).text == (
+        "# Sheet\n\n- Item: Pots; Count: 3\n\n"
+        "Links:\n\n* Pots: https://soup.example/pots\n\nPots by year\n"
+    )

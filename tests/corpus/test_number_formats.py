@@ -61,7 +61,8 @@ def test_a_number_without_a_format_has_no_noise_of_binary_fractions(
         (datetime.datetime(2026, 1, 5, 9, 5, 7), "m/d/yy h:mm", "2026-01-05 09:05:07"),
         (datetime.datetime(2026, 1, 5, 14, 30), "h:mm AM/PM", "14:30"),
         (datetime.time(14, 30), "h:mm", "14:30"),
-        (datetime.timedelta(hours=30, minutes=15), "[h]:mm", "1 day, 6:15:00"),
+        (datetime.timedelta(hours=30, minutes=15), "[h]:mm", "30:15"),
+        (-datetime.timedelta(minutes=1, seconds=5), "[h]:mm:ss", "-0:01:05"),
     ],
 )
 def test_a_date_is_written_without_what_its_format_does_not_show(

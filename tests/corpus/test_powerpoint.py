@@ -132,3 +132,14 @@ def test_numbers_of_slides_and_footers_are_left_out_and_counted() -> None:
     document = read(file)
     assert document.text == "# Soup\n"
     assert document.left_out == {"heads and footers": 13}
+
+
+def test_targets_of_links_are_listed_below_their_slide() -> None:
+    file = Presentation()
+    slide = file.slides.add_slide(file.slide_layouts[BLANK])
+    run = add_box(slide.shapes, "See ", 1, 1).text_frame.paragraphs[0].add_run()
+    run.text = "the recipe"
+    run.hyperlink.address = "https://soup.example/how"
+    assert read(file).text == (
+        "See the recipe\n\nLinks:\n\n* the recipe: https://soup.example/how\n"
+    )

@@ -2,6 +2,9 @@ import random
 
 import pytest
 from docx import Document
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.oxml import OxmlElement
+from docx.oxml.ns import qn
 
 from pipelines.corpus.detection import DOCX
 from pipelines.corpus.formats import Bounds, convert
@@ -240,12 +243,14 @@ def test_a_merged_head_names_each_of_its_columns_and_a_merged_cell_stands_once_i
 
 
 def test_a_table_inside_a_cell_is_kept_and_a_frame_of_one_cell_is_no_table() -> None:
-    inner = paragraph("outer") + table(row(cell("x"), cell("y"))) + paragraph("")
-    body = table(row(cell("A"), cell("B")), row(cell("1"), cell(inner)))
-    text = read(make_docx(body)).text
-    assert text.startswith("| A | B |\n| --- | --- |\n| 1 | outer ")
-    assert "x" in text
-    assert "y" in text
+    inner_rows = row(cell("x"), cell("y")) + row(cell("2"), cell("3"))
+    inner = paragraph("outer") + table(inner_rows) + paragraph("")
+    inner_text = "| x | y |\n| --- | --- |\n| 2 | 3 |\n"
+    body = table(row(cell("left"), cell(inner)))
+    assert read(make_docx(body)).text == f"left\n\nouter\n\n{inner_text}"
+    head = row(cell("A"), cell("B")).replace("<w:tr>", "<w:tr><w:trPr><w:tblHeader/></w:trPr>")
+    body = table(head, row(cell("1"), cell(inner)))
+    assert read(make_docx(body)).text == f"A:\n\n1\n\nB:\n\nouter\n\n{inner_text}"
     box = table(row(cell(paragraph("Note", style="Heading1") + paragraph("Do it."))))
     assert read(make_docx(box)).text == "# Note\n\nDo it.\n"
 
@@ -323,3 +328,20 @@ def test_no_word_of_a_random_document_is_lost(seed: int) -> None:
     body = "".join(random_block(words[start : start + 6], chance) for start in range(0, 60, 6))
     text = read(make_docx(body, numbering=NUMBERING)).text
     assert [word for word in words if word not in text] == []
+
+
+def test_targets_of_links_are_listed_at_the_end_of_their_section() -> None:
+    file = Document()
+    file.add_heading("Kitchen", 1)
+    body = file.add_paragraph("See ")
+    key = body.part.relate_to("https://soup.example/how", RELATIONSHIP_TYPE.HYPERLINK, True)
+    link = OxmlElement("w:hyperlink")
+    link.set(qn("r:id"), key)
+    link.append(body.add_run("the recipe")._r)
+    body._p.append(link)
+    file.add_heading("Bread", 1)
+    file.add_paragraph("Bake it.")
+    assert read(save(file)).text == (
+        "# Kitchen\n\nSee the recipe\n\nLinks:\n\n* the recipe: https://soup.example/how\n\n"
+        "# Bread\n\nBake it.\n"
+    )
