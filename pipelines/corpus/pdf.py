@@ -132,7 +132,8 @@ def _is_continued(last: Block, block: Block) -> bool:
     """Whether the sentence at the end of a column or page goes on at the top of the next."""
     is_same_font = last.size == block.size > 0
     last_line = last.text.rpartition("\n")[2]
-    is_full = len(last_line.split()) >= MIN_CUT_WORDS and not SENTENCE_END.search(last_line)
+    is_long = len(last_line.split()) >= MIN_CUT_WORDS or bool(CUT_WORD.search(last_line))
+    is_full = is_long and not SENTENCE_END.search(last_line)
     is_cut = is_full and block.text[:1].islower()
     return is_same_font and is_cut and block.box.top < last.box.bottom
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from pipelines.corpus.pdf_glyphs import Box, Glyph, enclose
 
-MAX_GAP = 1.2  # font sizes between two words of a line; what is further apart are two columns
+# Font sizes between two words of a line; what is further apart are two columns. LaTeX and reportlab
+# leave 1.2 between a column's widest cell and the next column, Word 1.0.
+MAX_GAP = 0.9
 SUPERSCRIPT_SIZE = 0.8  # of the size of the digit before it, at most
 LEADERS = re.compile(r"\s*(\.\s?){4,}")  # between the entries and pages of a table of contents
 LIST_MARK = re.compile(r"[•◦▪■●○‣·*–—-]|\(?[0-9a-zA-Z]{1,3}[.)]|(\d{1,3}\.){2,}(\d{1,3})?")

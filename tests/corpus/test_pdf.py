@@ -295,6 +295,37 @@ def test_running_heads_and_page_numbers_are_left_out_and_cut_no_sentence() -> No
     assert document.left_out == {"running heads and page numbers": num_letters}
 
 
+def test_running_heads_in_a_larger_font_than_the_text_stay_once_and_page_numbers_never() -> None:
+    content = io.BytesIO()
+    canvas = Canvas(content, pagesize=A4)
+    for page, line in enumerate(["Boil the", "soup for an hour.", "Add salt.", "Eat it."]):
+        canvas.setFont("Helvetica", 12)
+        canvas.drawString(72, 800, "Kitchen manual")
+        canvas.drawString(280, 40, f"Page {page + 1} of 4")
+        canvas.setFont("Helvetica", 9)
+        canvas.drawString(72, 600, f"{line} The cook reads it in this small font.")
+        canvas.showPage()
+    canvas.save()
+    text = convert_pdf(content.getvalue(), max_pages=9).text
+    assert text.count("Kitchen manual") == 1
+    assert "Page" not in text
+
+
+def test_titles_that_few_slides_repeat_stay() -> None:
+    content = io.BytesIO()
+    canvas = Canvas(content, pagesize=A4)
+    for page in range(8):
+        canvas.setFont("Helvetica", 24)
+        canvas.drawString(72, 800, "Agenda" if page % 2 else f"Chapter {page}")
+        canvas.setFont("Helvetica", 10)
+        canvas.drawString(72, 600, f"The cook says {page * page} words about soup on this slide.")
+        canvas.showPage()
+    canvas.save()
+    text = convert_pdf(content.getvalue(), max_pages=9).text
+    assert text.count("Agenda") == 4
+    assert text.count("Chapter") == 4
+
+
 def test_lines_that_differ_in_more_than_a_page_number_are_no_running_heads() -> None:
     content = io.BytesIO()
     canvas = Canvas(content, pagesize=A4)
@@ -410,6 +441,15 @@ def test_a_table_without_lines_is_read_by_row_however_the_file_draws_it(is_by_co
     assert before.startswith("The table lists")
     assert table == ERROR_TABLE
     assert after.startswith("After the table")
+
+
+def test_columns_that_stand_as_near_to_each_other_as_latex_sets_them_are_apart() -> None:
+    rows = [["Code", "Meaning", "Retry"], ["E1", "Disk full", "no"], ["E2", "Net down", "yes"]]
+    text = convert_pdf(write_pdf([Table(rows)]), max_pages=3).text
+    assert text == (
+        "| Code | Meaning | Retry |\n| --- | --- | --- |\n"
+        "| E1 | Disk full | no |\n| E2 | Net down | yes |\n"
+    )
 
 
 def test_a_table_without_lines_whose_cells_have_several_lines_keeps_its_rows() -> None:
