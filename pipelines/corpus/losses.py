@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-# Kinds that no reader could show as text: their sizes say nothing about what a person misses.
+# Kinds that no person sees as text, so that their sizes say nothing about what one misses.
 NOT_TEXT = frozenset(
     [
         "attachments",
+        "comments in the source",
         "components' code",
         "embedded documents",
         "pictures",

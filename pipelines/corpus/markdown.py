@@ -9,6 +9,9 @@ from pipelines.corpus.parts import ConvertedDocument, Empty, close_sections
 
 PICTURES = "pictures"
 FRONT_MATTER = "front matter"
+COMMENTS = "comments in the source"
+# Of the two alternatives the first is a code span, in which a comment is text.
+COMMENT = re.compile(r"(?P<code>`+)(?!`).*?(?<!`)(?P=code)(?!`)|<!--.*?-->", re.DOTALL)
 # A picture as text: `data:image/png;base64,iVBORw0...`. Its characters may run over lines, and it
 # ends where an address in Markdown or HTML ends.
 DATA_URI = re.compile(
@@ -20,20 +23,47 @@ DATA_URI = re.compile(
 def convert_markdown(text: str) -> ConvertedDocument:
     """Markdown as it is, with the sections that its headings start.
 
-    Front matter gives the title and, if it has one, the description; the rest of it is left out.
-    Of a picture that is embedded as text, only its media type stays.
+    Front matter gives the title and, if it has one, the description; the rest of it is left out,
+    and so are comments of HTML. Of a picture that is embedded as text, only its media type stays.
     """
     front_matter = split_front_matter(text)
     text = front_matter.body if front_matter else text
     text, num_picture_characters = drop_embedded_pictures(text)
+    text, num_comment_characters = _drop_comments(text)
     if front_matter:
         text = _head(front_matter) + text
     document = with_sections(text, front_matter.title if front_matter else None)
     left_out = {
         FRONT_MATTER: front_matter.num_characters if front_matter else 0,
         PICTURES: num_picture_characters,
+        COMMENTS: num_comment_characters,
     }
     return document._replace(left_out=only_losses(left_out))
+
+
+def _drop_comments(text: str) -> tuple[str, int]:
+    """The text without comments of HTML, which no reader sees; the number of characters dropped.
+
+    In a listing they are text.
+    """
+    if "<!--" not in text:
+        return text, 0
+    from markdown_it import MarkdownIt
+
+    starts = find_line_starts(text)
+    kept = ""
+    position = 0
+    for token in MarkdownIt("commonmark").parse(text):
+        if token.type in ("html_block", "inline") and token.map:
+            start, end = (starts[line] for line in token.map)
+            kept += text[position:start] + COMMENT.sub(_keep_code, text[start:end])
+            position = end
+    kept += text[position:]
+    return kept, len(text) - len(kept)
+
+
+def _keep_code(match: re.Match[str]) -> str:
+    return match[0] if match["code"] else ""
 
 
 def convert_plain_text(text: str) -> ConvertedDocument:

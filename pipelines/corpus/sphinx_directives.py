@@ -52,6 +52,11 @@ OBJECTS = {
 }  # fmt: skip
 HTTP_VERBS = {"get", "post", "put", "delete", "patch", "head", "options", "any"}
 NAMED_LANGUAGE = ("code-block", "sourcecode", "code", "code-tab")  # its argument is no code
+# Their arguments tell Sphinx when to show the content, or how to lay it out.
+LAYOUT = {
+    "only", "ifconfig", "grid", "tab-set", "container", "hlist", "cssclass", "rst-class", "columns",
+    "panels", "flat-table",
+}  # fmt: skip
 BOX_TITLES = {"seealso": "See also", "todo": "Todo", "centered": "", "rubric": "", "acks": ""}
 OPTION_LINE = re.compile(r"^:([\w][\w. +-]*):(?:\s+(.*))?$")
 
@@ -205,7 +210,8 @@ class SphinxDirective(Directive):
         title = BOX_TITLES.get(block.name, "")
         parts = [self._paragraph(title, is_strong=True)] if title else []
         is_prose = block.name in BOX_TITLES
-        for text in filter(None, (" ".join(block.arguments), block.options.get("title"))):
+        argument = "" if block.name in LAYOUT else " ".join(block.arguments)
+        for text in filter(None, (argument, block.options.get("title"))):
             parts.append(self._paragraph(text, is_strong=not is_prose))
         return [*parts, *self._parse(block.content)]
 

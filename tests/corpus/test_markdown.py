@@ -98,3 +98,17 @@ def test_mdx_keeps_its_prose_and_listings_and_loses_its_code() -> None:
 def test_front_matter_alone_without_a_title_is_no_text() -> None:
     with pytest.raises(Empty):
         convert_markdown("---\nlayout: home\n---\n")
+
+
+def test_comments_are_left_out_and_counted_but_not_in_code() -> None:
+    text = (
+        "<!-- licence -->\n\n# Soup <!-- draft -->\n\nBoil <!-- not\nlong --> it, says "
+        "`<!-- x -->`.\n\n```html\n<!-- kept -->\n```\n\n    <!-- kept too -->\n\nEnd <!-- open\n"
+    )
+    document = convert_markdown(text)
+    assert document.text == (
+        "# Soup \n\nBoil  it, says `<!-- x -->`.\n\n```html\n<!-- kept -->\n```\n\n"
+        "    <!-- kept too -->\n\nEnd <!-- open\n"
+    )
+    assert document.left_out == {"comments in the source": 47}
+    assert document.title == "Soup"

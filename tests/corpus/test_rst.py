@@ -108,6 +108,14 @@ def test_an_unknown_directive_keeps_its_argument_and_content() -> None:
     assert text == "**Red box**\n\nIt is *red*.\n\n* one\n"
 
 
+def test_what_tells_sphinx_when_or_how_to_show_content_is_no_text() -> None:
+    text = read(
+        ".. only:: html", "", "   On the web.", "", ".. grid:: 1 2 2 3", "",
+        "   .. grid-item-card:: Boards", "", "      Mount it.",
+    )  # fmt: skip
+    assert text == "On the web.\n\n**Boards**\n\nMount it.\n"
+
+
 def test_a_known_directive_keeps_its_content_with_options_that_docutils_does_not_know() -> None:
     text = read(
         ".. figure:: a.png", "   :loading: lazy", "   :width: abc", "", "   The cutter.", "",
