@@ -212,6 +212,10 @@ def install_weaviate(log: Path) -> None:
     execute([str(TOOLS_PYTHON), str(ROOT / "infra/weaviate/install")], log)
 
 
+def install_data_docs(log: Path) -> None:
+    execute([str(TOOLS_PYTHON), str(ROOT / "infra/data_docs/install")], log)
+
+
 def install_triton(log: Path) -> None:
     execute([str(ROOT / ".venv/bin/python"), str(ROOT / "infra/triton/install")], log)
 
@@ -250,6 +254,13 @@ def steps() -> list[Step]:
             digest(infra / "weaviate/install", infra / "weaviate/version"),
             ROOT / ".state/weaviate/bin",
             install_weaviate,
+            ("tools",),
+        ),
+        Step(
+            "data_docs",
+            digest(infra / "data_docs/install", infra / "data_docs/assets.json"),
+            ROOT / ".state/data_docs",
+            install_data_docs,
             ("tools",),
         ),
         environment_step("airflow", ".venv-airflow", ("airflow",), ("tools", "pipeline")),

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pipelines.contracts.report import Check, Report
+from pipelines.corpus.docs_assets import bring_assets
 from pipelines.files import replacing
+from pipelines.system import paths
 
 MAX_EXAMPLES = 3
 
@@ -183,4 +185,15 @@ def _temporary_project(docs: Path | None) -> Iterator[Path | None]:
         project = (target.parent / "project").absolute()
         project.mkdir()
         yield project
-        (project / "gx/uncommitted/data_docs/local_site").rename(target)
+        site = project / "gx/uncommitted/data_docs/local_site"
+        _make_readable_offline(site)
+        site.rename(target)
+
+
+def _make_readable_offline(site: Path) -> None:
+    """Let the pages name files beside them, if the set-up brought these."""
+    assets = paths.state_folder() / "data_docs"
+    if assets.is_dir():
+        bring_assets(site, assets)
+    else:
+        print(f"the data docs need a network to be read: {assets} is missing; run `make setup`")
