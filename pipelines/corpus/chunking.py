@@ -130,18 +130,26 @@ def _should_join(last: Span, following: Span, cutter: Cutter) -> bool:
     return cutter.fits(Span(last.start, following.end))
 
 
-def find_headings(sections: list[dict[str, Any]], span: Span) -> list[str]:
-    """The path of headings at a passage's first character, outermost first.
+class HeadingPaths:
+    """The headings above any character of a document; found in the logarithm of their number."""
 
-    A heading that opens the passage counts.
-    """
-    path: list[dict[str, Any]] = []
-    for section in sections:
-        if section["start"] > span.start:
-            break
-        path = [ancestor for ancestor in path if ancestor["level"] < section["level"]]
-        path.append(section)
-    return [str(section["heading"]) for section in path if section["heading"]]
+    def __init__(self, sections: list[dict[str, Any]]):
+        self._starts = [section["start"] for section in sections]
+        self._paths: list[list[str]] = []
+        ancestors: list[dict[str, Any]] = []
+        for section in sections:
+            ancestors = [above for above in ancestors if above["level"] < section["level"]]
+            ancestors.append(section)
+            names = (str(above["heading"]) for above in ancestors)
+            self._paths.append(list(filter(None, names)))
+
+    def find(self, span: Span) -> list[str]:
+        """The path of headings at a passage's first character, outermost first.
+
+        A heading that opens the passage counts.
+        """
+        number = bisect.bisect_right(self._starts, span.start)
+        return self._paths[number - 1] if number else []
 
 
 def find_pages(pages: list[int], span: Span) -> list[int]:

@@ -16,7 +16,7 @@ from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Report
 from pipelines.corpus import chunking, markdown_blocks, token_ruler
-from pipelines.corpus.chunking import Sizes, cut_text, find_headings, find_pages
+from pipelines.corpus.chunking import HeadingPaths, Sizes, cut_text, find_pages
 from pipelines.corpus.markdown_blocks import Span
 from pipelines.errors import UserError
 from pipelines.system import paths
@@ -143,9 +143,10 @@ def cut_document(
     cuts = cut_text(document["text"], sections, tokenizer, sizes)
     texts = [cut.span.text_of(document["text"]) for cut in cuts]
     encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+    heading_paths = HeadingPaths(sections)
     passages = []
     for (span, table_head), text, encoding in zip(cuts, texts, encodings, strict=True):
-        headings = find_headings(sections, span)
+        headings = heading_paths.find(span)
         text_with_headings = embedded_text(document["title"] or "", headings, text, table_head)
         passage = {
             "headings": headings,

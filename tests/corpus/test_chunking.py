@@ -5,7 +5,7 @@ import time
 import pytest
 from tokenizers import Tokenizer
 
-from pipelines.corpus.chunking import Sizes, cut_text, find_headings, find_pages
+from pipelines.corpus.chunking import HeadingPaths, Sizes, cut_text, find_pages
 from pipelines.corpus.markdown import find_sections
 from pipelines.corpus.markdown_blocks import Span
 from pipelines.corpus.token_ruler import Ruler
@@ -156,10 +156,25 @@ def test_the_path_of_headings_ends_where_a_heading_of_the_same_level_begins() ->
         {"heading": "Deep", "level": 3, "start": 20, "end": 30},
         {"heading": "Two", "level": 2, "start": 30, "end": 40},
     ]
-    assert find_headings(sections, Span(5, 8)) == ["Book"]
-    assert find_headings(sections, Span(25, 28)) == ["Book", "One", "Deep"]
-    assert find_headings(sections, Span(30, 35)) == ["Book", "Two"]
-    assert find_headings([], Span(0, 5)) == []
+    paths = HeadingPaths(sections)
+    assert paths.find(Span(5, 8)) == ["Book"]
+    assert paths.find(Span(25, 28)) == ["Book", "One", "Deep"]
+    assert paths.find(Span(30, 35)) == ["Book", "Two"]
+    assert HeadingPaths([]).find(Span(0, 5)) == []
+    assert HeadingPaths(sections[1:]).find(Span(5, 8)) == []
+
+
+def test_headings_of_a_long_document_are_found_in_no_more_time_than_its_length() -> None:
+    num_sections = 20_000
+    sections = []
+    for start in range(num_sections):
+        heading = {"heading": f"H{start}", "level": 1 + start % 3, "start": start, "end": start + 1}
+        sections.append(heading)
+    start_time = time.process_time()
+    paths = HeadingPaths(sections)
+    for start in range(num_sections):
+        assert paths.find(Span(start, start + 1))[-1] == f"H{start}"
+    assert time.process_time() - start_time < 2  # with the square it took 124 s
 
 
 def test_a_chunk_lies_on_every_page_that_it_touches() -> None:
