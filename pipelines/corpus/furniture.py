@@ -60,6 +60,8 @@ FURNITURE_TEXT = re.compile(
     r"(?:proudly )?powered by |built with |made with |back to top$|skip to |created by .* last )"
 )
 MAX_FURNITURE_TEXT = 120
+WORD = re.compile(r"[^\W\d_]{2}")
+MIN_MARK_CHARACTERS = 2  # a shorter part of a line is a mark, such as that of a link to a heading
 SITE_WORDS = {"site", "page", "main", "global", "mobile", "top", "app"}
 # Of these, only the whole name counts, or it is prose often enough: `post-comment-form`.
 PAGE_HEAD_NAMES = {"header", "masthead", "banner", "topbar"}
@@ -134,7 +136,7 @@ def _describe_aside(element: Any, page: Page) -> str | None:
 
 def _describe_by_name(element: Any, page: Page) -> str | None:
     """The kind that class and id name, unless what the element holds speaks against it."""
-    if element.name not in NAMED_ELEMENTS:
+    if element.name not in NAMED_ELEMENTS or _is_part_of_line(element, page):
         return None
     if set(_names(element)) & UNPRINTED_NAMES and not _has_prose(element, page):
         return HIDDEN
@@ -144,6 +146,13 @@ def _describe_by_name(element: Any, page: Page) -> str | None:
         if kind is not None and _is_titled_by_its_id(element):
             return None
     return None if kind is None or _holds_content(element, kind, page) else kind
+
+
+def _is_part_of_line(element: Any, page: Page) -> bool:
+    """Whether an element stands among the words of a paragraph: `Open <span class="menu">...`."""
+    if element.name != "span" or element.parent.name not in ("p", "dd", "blockquote"):
+        return False
+    return page.counts.total(element.parent) > page.counts.total(element) > MIN_MARK_CHARACTERS
 
 
 def _holds_content(element: Any, kind: str, page: Page) -> bool:
@@ -273,9 +282,19 @@ def is_menu(element: Any, counts: TextCounts, is_explicit: bool) -> bool:
     targets = [str(link.get("href") or "#") for link in element.find_all("a")]
     if all(target.startswith("#") for target in targets):
         return True  # a table of contents of this page
-    if not _is_list(element) or not (is_explicit or _follows_headline(element)):
+    if not (is_explicit or _follows_headline(element)):
         return True
-    return not _is_introduced(element)
+    if element.name == "p":
+        return not _has_words_between_links(element)
+    return not _is_list(element) or not _is_introduced(element)
+
+
+def _has_words_between_links(paragraph: Any) -> bool:
+    """Whether a paragraph is a sentence such as "See A, B and C", rather than `A | B | C`."""
+    for text in paragraph.find_all(string=True):
+        if WORD.search(text) and text.find_parent("a") is None:
+            return True
+    return False
 
 
 def is_link_list(element: Any, counts: TextCounts) -> bool:
