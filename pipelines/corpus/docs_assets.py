@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -45,10 +46,8 @@ def bring_assets(docs: Path, assets: Path) -> None:
     shutil.copytree(assets, docs / VENDOR, dirs_exist_ok=True)
     for page in sorted(docs.rglob("*.html")):
         to_top = os.path.relpath(docs, page.parent)
-        text = page.read_text()
-        localized = ELEMENT.sub(lambda element, top=to_top: _localize(element[0], docs, top), text)
-        localized = STYLE_ADDRESS.sub(f"url({to_top}/{IMAGES}/{LOGO})", localized)
-        page.write_text(localized)
+        text = ELEMENT.sub(partial(_localize, docs=docs, to_top=to_top), page.read_text())
+        page.write_text(STYLE_ADDRESS.sub(f"url({to_top}/{IMAGES}/{LOGO})", text))
 
 
 def external_addresses(page: str) -> Iterator[str]:
@@ -60,15 +59,15 @@ def external_addresses(page: str) -> Iterator[str]:
         yield match["url"]
 
 
-def _localize(element: str, docs: Path, to_top: str) -> str:
-    if not ADDRESS.search(element):
-        return element
+def _localize(element: re.Match[str], docs: Path, to_top: str) -> str:
+    if not ADDRESS.search(element[0]):
+        return element[0]
 
     def replace(match: re.Match[str]) -> str:
         path = f"{to_top}/{_local_path(match['url'], docs)}"
         return f"{match['name']}{match['quote']}{path}{match['quote']}"
 
-    return CHECKS.sub("", ADDRESS.sub(replace, element))
+    return CHECKS.sub("", ADDRESS.sub(replace, element[0]))
 
 
 def _local_path(url: str, docs: Path) -> str:
