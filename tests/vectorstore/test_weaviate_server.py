@@ -19,6 +19,7 @@ import pytest
 from pipelines.errors import Unreachable, UserError
 from pipelines.system import keeper, locks, paths
 from pipelines.vectorstore import hold_server, open_client, weaviate_server
+from tests.ports import own_address
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -31,6 +32,9 @@ with hold_server() as connection:
 LISTENING = "0A"  # state of a socket in /proc/net/tcp
 LOOPBACK = "0100007F"  # 127.0.0.1 in /proc/net/tcp
 EVERY_ADDRESS = {"0" * 32, "0" * 8}  # :: (which takes IPv4 as well) or 0.0.0.0
+# Their numbers among `ports` of the connection file.
+GRPC = 1
+CLUSTER_DATA = 3
 
 Pids = Callable[[Path], list[int]]
 
@@ -319,6 +323,40 @@ def test_the_grpc_stream_that_writes_objects_is_refused_without_the_key(serving:
     assert answer() == refusal
     assert answer(("authorization", "Bearer guessed")) == refusal
     assert answer(("authorization", f"Bearer {connection['api_key']}")) != refusal
+
+
+@pytest.mark.parametrize(
+    ("port_number", "method"),
+    [
+        (GRPC, "/weaviate.v1.Weaviate/Search"),
+        (GRPC, "/weaviate.v1.Weaviate/BatchObjects"),
+        (CLUSTER_DATA, "/clusterapi.FileReplicationService/CreateReplicaSnapshot"),
+        (CLUSTER_DATA, "/clusterapi.FileReplicationService/StartChangeCapture"),
+    ],
+)
+def test_the_two_open_ports_refuse_who_comes_from_another_address_without_the_key(
+    serving: Path, port_number: int, method: str
+) -> None:
+    import grpc
+
+    port = read_connection(serving)["ports"][port_number]
+    with grpc.insecure_channel(f"{own_address()}:{port}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(method)(b"", timeout=10)
+        refusal = f"{caught.value.code().name}: {caught.value.details()}"
+    assert refusal in (
+        "UNKNOWN: extract auth: unauthorized: invalid api key",  # Weaviate's code for the first
+        "UNAUTHENTICATED: missing or invalid auth header",
+        "UNAUTHENTICATED: Received http2 header with status: 401",
+    )
+
+
+def test_http_gossip_and_consensus_are_not_reached_from_another_address(serving: Path) -> None:
+    ports = read_connection(serving)["ports"]
+    for number, port in enumerate(ports):
+        if number not in (GRPC, CLUSTER_DATA):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((own_address(), port), timeout=5)
 
 
 def test_new_ports_are_chosen_if_another_program_has_taken_one(clone: Path) -> None:
