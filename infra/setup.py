@@ -45,6 +45,7 @@ TEST_PROGRAMS = {
     "tests/dags/test_ui.py": {"chromium": "/usr/bin/chromium"},
     "tests/gateway": {
         "chromium": "/usr/bin/chromium",
+        "nginx-light": "/usr/sbin/nginx",
         "postgresql": "/usr/lib/postgresql",
         "redis-server": "/usr/bin/redis-server",
     },

@@ -1,6 +1,7 @@
 """Ask the served assistant: the answer as it is written, then its citations.
 
-python -m pipelines ask QUESTION               what `make serve` serves
+python -m pipelines ask QUESTION               what `make serve` serves, or a gateway elsewhere
+                                               (ASSISTANT_URL, ASSISTANT_KEY, ASSISTANT_CA)
 python -m pipelines ask --candidate QUESTION   the candidate of the last run, without a server
 """
 

@@ -1,8 +1,11 @@
-"""Give a thumb, a correction or a comment about an answer; it goes beside the traffic log."""
+"""Give a thumb, a correction or a comment about an answer; it goes beside the traffic log.
+
+With ASSISTANT_KEY it goes to the gateway that ASSISTANT_URL names.
+"""
 
 import argparse
 
-from pipelines.serving import client
+from pipelines.serving import client, gateway_client
 
 THUMBS = {"up": 1, "down": -1, None: None}
 
@@ -18,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(
     request: str, who: str, thumb: str | None, correction: str | None, comment: str | None
 ) -> None:
+    gateway = gateway_client.find()
+    if gateway:
+        fields = {"thumb": thumb, "correction": correction, "comment": comment}
+        gateway_client.give_feedback(gateway, {"request_id": request, "user": who, **fields})
+        print(f"noted by {gateway.url}")
+        return
     path = client.give_feedback(
         request, who=who, thumb=THUMBS[thumb], correction=correction, comment=comment
     )

@@ -1,6 +1,8 @@
 """`gateway` of params.yaml: the front door for people and programs. No stage reads it."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from pipelines.config.section import Section
 
@@ -35,6 +37,10 @@ class GatewayConfig(Section):
         min_length=1, description="address on which it listens; 0.0.0.0: on every interface"
     )
     port: int = Field(ge=1, le=65535, description="port on which it listens")
+    tls_certificate: str | None = Field(
+        description="file with the certificate and those of its issuers, PEM; null: plain HTTP"
+    )
+    tls_key: str | None = Field(description="file with its private key, without a password, PEM")
     trusted_proxies: list[str] = Field(
         description="addresses of proxies whose X-Forwarded-For names the client's address"
     )
@@ -45,3 +51,9 @@ class GatewayConfig(Section):
     write_seconds: float = Field(gt=0, description="for a client to take the next piece")
     answer_seconds: float = Field(gt=0, description="for an answer; it then ends with an error")
     limits: Limits = Field(description="what is refused with status 429")
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are set together, or both null")
+        return self

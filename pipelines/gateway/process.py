@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import ssl
 import subprocess
 import sys
 import time
@@ -11,11 +12,13 @@ from http import HTTPStatus
 
 from pipelines.config.gateway import GatewayConfig
 from pipelines.errors import UserError
+from pipelines.gateway import tls
 from pipelines.system import paths, processes
 
 COMMAND = [sys.executable, "-m", "pipelines", "gateway"]
 START_SECONDS = 60
 STOP_SECONDS = 30
+TIMEOUT_SECONDS = 5
 POLL_SECONDS = 0.1
 PAUSE_SECONDS = 5.0  # between two starts of a gateway that ends by itself
 NUM_LOG_LINES = 6
@@ -33,6 +36,7 @@ def hold(config: GatewayConfig) -> Iterator[Callable[[], None]]:
             f"another program listens on {config.host}:{config.port}: end it, or set gateway.port "
             "in params.yaml"
         )
+    tls.check(config)
     holder = _Holder()
     try:
         holder.start()
@@ -44,8 +48,8 @@ def hold(config: GatewayConfig) -> Iterator[Callable[[], None]]:
 
 def url(config: GatewayConfig) -> str:
     """Where this machine reaches it."""
-    host = "127.0.0.1" if config.host in EVERY_INTERFACE else config.host
-    return f"http://{host}:{config.port}"
+    scheme = "http" if config.tls_certificate is None else "https"
+    return f"{scheme}://{_host(config)}:{config.port}"
 
 
 class _Holder:
@@ -100,8 +104,7 @@ class _Holder:
 
 
 def _is_healthy(config: GatewayConfig) -> bool:
-    host = url(config).partition("//")[2].rpartition(":")[0]
-    connection = http.client.HTTPConnection(host, config.port, timeout=5)
+    connection = _connect(config)
     try:
         connection.request("GET", "/healthz")
         with connection.getresponse() as response:
@@ -110,3 +113,18 @@ def _is_healthy(config: GatewayConfig) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _connect(config: GatewayConfig) -> http.client.HTTPConnection:
+    """With TLS, to who has the very certificate of the settings, whatever name stands in it."""
+    host = _host(config)
+    if config.tls_certificate is None:
+        return http.client.HTTPConnection(host, config.port, timeout=TIMEOUT_SECONDS)
+    context = ssl.create_default_context(cafile=config.tls_certificate)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return http.client.HTTPSConnection(host, config.port, timeout=TIMEOUT_SECONDS, context=context)
+
+
+def _host(config: GatewayConfig) -> str:
+    return "127.0.0.1" if config.host in EVERY_INTERFACE else config.host

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pipelines.config.gateway import GatewayConfig
 from pipelines.errors import UserError
-from pipelines.gateway import app, database
+from pipelines.gateway import app, database, tls
 from pipelines.gateway.state import Gateway, Settings
 from pipelines.system import processes
 
@@ -24,6 +24,7 @@ def serve(settings: Settings) -> None:
             f"another program listens on {config.host}:{config.port}: end it, or set gateway.port "
             "in params.yaml"
         )
+    tls.check(config)
     gateway = Gateway(settings, database.connect())
     server = uvicorn.Server(_uvicorn_config(config, gateway))
     server.run()
@@ -35,6 +36,8 @@ def _uvicorn_config(config: GatewayConfig, gateway: Gateway) -> uvicorn.Config:
         host=config.host,
         port=config.port,
         http=_patient_protocol(config.read_seconds),
+        ssl_certfile=config.tls_certificate,
+        ssl_keyfile=config.tls_key,
         ws="none",
         log_level="warning",
         access_log=False,

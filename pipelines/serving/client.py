@@ -5,7 +5,8 @@
     give_feedback(answer.request_id, who="ada", thumb=1)
 
 The server is this clone's live one (`make serve`), or the one that ASSISTANT_URL names
-(http://host:port; ASSISTANT_GRPC_PORT for streams).
+(http://host:port; ASSISTANT_GRPC_PORT for streams). With ASSISTANT_KEY it names a gateway instead
+(gateway_client.py).
 """
 
 import datetime
@@ -15,6 +16,7 @@ import queue
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -23,13 +25,15 @@ from pipelines import files
 from pipelines.contracts.traffic import FEEDBACK
 from pipelines.errors import UserError
 from pipelines.runtime.status import Status, from_grpc, parse_user_error
-from pipelines.serving import live_record, locations
+from pipelines.serving import gateway_client, live_record, locations
+from pipelines.serving.gateway_client import Gateway, Refusal
 from pipelines.serving.triton_connection import Triton
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferInput, InferResult
 
 MODEL = "assistant"
+DEFAULT_TENANT = "default"
 SLACK_SECONDS = 5.0  # the server ends a request itself; only then does the client give up
 OUTPUTS = (
     *("piece", "answer", "request_id", "release_id", "citations"),
@@ -62,7 +66,7 @@ class Question:
     """
 
     text: str
-    tenant: str = "default"  # who asks, for the traffic log
+    tenant: str = DEFAULT_TENANT  # who asks, for the traffic log
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     max_new_tokens: int = 0
     timeout_seconds: float = 60.0
@@ -92,7 +96,7 @@ class Answer:
     text: str
     request_id: str
     release_id: str
-    is_refusal: bool
+    is_refusal: bool | None  # None: a gateway does not say
     citations: list[dict[str, Any]] = field(default_factory=list)
     num_prompt_tokens: int = 0
     num_new_tokens: int = 0
@@ -105,6 +109,11 @@ def is_external() -> bool:
 
 def find_server() -> Triton:
     """The server to ask. Raises UserError with the remedy if none is known."""
+    if gateway_client.find():
+        raise UserError(
+            f"{gateway_client.KEY} is set, so {gateway_client.URL} names a gateway, and this takes "
+            f"a Triton server: unset {gateway_client.KEY}"
+        )
     url = os.environ.get("ASSISTANT_URL")
     if url:
         return _external_server(url)
@@ -122,6 +131,11 @@ def ask(question: str | Question, triton: Triton | None = None) -> Answer:
     Raises AskError with the server's message, and UserError if no server is known.
     """
     question = _with_options(question)
+    gateway = None if triton else gateway_client.find()
+    if gateway:
+        *_, answer = _stream_from_gateway(gateway, question)
+        assert isinstance(answer, Answer)
+        return answer
     server = triton or find_server()
     limit = question.timeout_seconds + SLACK_SECONDS
     try:
@@ -141,11 +155,40 @@ def stream(question: str | Question, triton: Triton | None = None) -> Iterator[s
 
     Raises AskError with the server's message, and UserError if no server is known.
     """
+    question = _with_options(question)
+    gateway = None if triton else gateway_client.find()
+    if gateway:
+        yield from _stream_from_gateway(gateway, question)
+    else:
+        yield from _stream_from_triton(triton or find_server(), question)
+
+
+def _stream_from_gateway(gateway: Gateway, question: Question) -> Iterator[str | Answer]:
+    """As `stream`. The gateway knows the tenant by the key, and chooses release and id itself."""
+    if question.tenant != DEFAULT_TENANT or question.position is not None:
+        raise UserError(
+            f"tenant {question.tenant!r}: a gateway knows the tenant by the key "
+            f"({gateway_client.KEY}) and chooses the release itself; leave both out"
+        )
+    try:
+        for part in gateway_client.stream(
+            gateway,
+            question.text,
+            max_new_tokens=question.max_new_tokens,
+            seconds=question.timeout_seconds + SLACK_SECONDS,
+        ):
+            yield part if isinstance(part, str) else read_answer(part)
+    except Refusal as error:
+        is_rejected = error.status == HTTPStatus.BAD_REQUEST
+        status = Status.REJECTED if is_rejected else Status.FAILED
+        raise AskError(str(error), status) from error
+
+
+def _stream_from_triton(triton: Triton, question: Question) -> Iterator[str | Answer]:
     from tritonclient.utils import InferenceServerException
 
-    question = _with_options(question)
     results: queue.Queue[InferResult | Exception] = queue.Queue()
-    client = (triton or find_server()).client()
+    client = triton.client()
     is_complete = False
     try:
         client.start_stream(
@@ -263,7 +306,7 @@ def read_answer(outputs: dict[str, Any]) -> Answer:
         text=str(outputs["answer"]),
         request_id=str(outputs["request_id"]),
         release_id=str(outputs["release_id"]),
-        is_refusal=bool(outputs["refused"]),
+        is_refusal=None if outputs["refused"] is None else bool(outputs["refused"]),
         citations=json.loads(str(outputs["citations"])),
         num_prompt_tokens=int(outputs["num_prompt_tokens"]),
         num_new_tokens=int(outputs["num_new_tokens"]),

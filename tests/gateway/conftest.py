@@ -5,6 +5,7 @@ A second one stands in front of no assistant, for what is decided before one is 
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -19,9 +20,10 @@ import yaml
 
 from pipelines import vectorstore
 from pipelines.config import params
+from pipelines.config.gateway import GatewayConfig
 from pipelines.config.serve import ServeConfig
 from pipelines.contracts.release import ReleaseRecord
-from pipelines.gateway import database, keys
+from pipelines.gateway import database, keys, process
 from pipelines.gateway.keys import Role
 from pipelines.serving import live_routes, live_server
 from pipelines.system import processes
@@ -56,35 +58,42 @@ def write_params(**gateway: Any) -> int:
     return int(values["gateway"]["port"])
 
 
+def gateway_config(**gateway: Any) -> GatewayConfig:
+    """The section `gateway` of this repository's params.yaml with these values."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())["gateway"]
+    return GatewayConfig.model_validate({**values, **gateway})
+
+
 @contextmanager
 def run_gateway(**gateway: Any) -> Iterator[str]:
     """A gateway with these settings; gives its address."""
     port = write_params(**gateway)
-    url = f"http://127.0.0.1:{port}"
+    url = process.url(gateway_config(port=port, **gateway))
     log = Path(f"gateway-{port}.log")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with log.open("w") as output:
-        process = subprocess.Popen(
+        server = subprocess.Popen(
             [sys.executable, "-m", "pipelines", "gateway"],
             stdout=output,
             stderr=output,
             env=environment,
         )
     try:
-        wait_until_healthy(url, process, log)
+        wait_until_healthy(url, server, log)
         yield url
     finally:
-        process.terminate()
-        process.wait(60)
+        server.terminate()
+        server.wait(60)
     assert "Traceback" not in log.read_text(), log.read_text()
 
 
-def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + 60
+    context = ssl._create_unverified_context()  # whoever it is, it listens
     while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
+        assert server.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(f"{url}/healthz", timeout=5):
+            with urllib.request.urlopen(f"{url}/healthz", timeout=5, context=context):
                 return
         except OSError:
             time.sleep(0.1)
