@@ -46,9 +46,11 @@ TEST_PROGRAMS = {
     "tests/gateway": {
         "chromium": "/usr/bin/chromium",
         "nginx-light": "/usr/sbin/nginx",
+        "prometheus": "/usr/bin/prometheus",
         "postgresql": "/usr/lib/postgresql",
         "redis-server": "/usr/bin/redis-server",
     },
+    "tests/infra/test_prometheus.py": {"prometheus": "/usr/bin/promtool"},
     "tests/corpus/test_recognition.py": {"tesseract-ocr": "/usr/bin/tesseract"},
     "infra/test -m celery": {
         "postgresql": "/usr/lib/postgresql",

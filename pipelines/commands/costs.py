@@ -2,6 +2,7 @@
 
 python -m pipelines costs                          this month, by tenant
 python -m pipelines costs --month 2027-01 --by key --csv january.csv
+python -m pipelines costs --by release --page data/reports/costs.html
 """
 
 import argparse
@@ -10,7 +11,7 @@ import datetime
 import re
 from pathlib import Path
 
-from pipelines import files
+from pipelines import files, pages
 from pipelines.errors import UserError
 from pipelines.gateway import costs, database
 from pipelines.gateway.costs import Bill
@@ -22,9 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--month", help="such as 2027-01, in UTC; without it, this month")
     parser.add_argument("--by", choices=list(costs.GROUPS), default="tenant")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page there too")
 
 
-def run(month: str | None, by: str, csv: Path | None = None) -> None:
+def run(month: str | None, by: str, csv: Path | None = None, page: Path | None = None) -> None:
     month = month or f"{datetime.datetime.now(datetime.UTC):%Y-%m}"
     if not MONTH.fullmatch(month):
         raise UserError(f"--month {month!r} is not a month such as 2027-01")
@@ -32,6 +34,10 @@ def run(month: str | None, by: str, csv: Path | None = None) -> None:
     _print_table(month, by, bills)
     if csv is not None:
         _write_csv(csv, by, bills)
+    if page is not None:
+        total = sum(bill.cost for bill in bills)
+        text = pages.render("costs.html.j2", month=month, group=by, bills=bills, total=total)
+        files.write_text(page, text)
 
 
 def _print_table(month: str, by: str, bills: list[Bill]) -> None:

@@ -10,6 +10,7 @@ from pipelines.config.gateway import GatewayConfig
 from pipelines.config.serve import ServeConfig
 from pipelines.gateway import server
 from pipelines.gateway.state import Settings
+from pipelines.runs import retention
 
 
 def run() -> None:
@@ -19,5 +20,6 @@ def run() -> None:
         gateway=values.section(GatewayConfig),
         export=values.section(ExportConfig),
         prices=values.section(ServeConfig).prices,
+        open_runs=retention.open_runs,
     )
     server.serve(settings)

@@ -1,6 +1,6 @@
 """`gateway` of params.yaml: the front door for people and programs. No stage reads it."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,22 @@ class Limits(Section):
     tenant: Allowance = Field(description="of all keys of a tenant together")
 
 
+class Alerts(Section):
+    """What is said when a budget is nearly spent, once a month for each budget and share."""
+
+    budget_shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        description="of a monthly budget, with what is set aside for requests under way"
+    )
+    mail_from: str | None = Field(description="sender of e-mails, by GATEWAY_SMTP_URL")
+    mail_to: list[str] = Field(description="receivers of e-mails; empty: none are sent")
+
+    @model_validator(mode="after")
+    def _check_sender(self) -> Self:
+        if self.mail_to and self.mail_from is None:
+            raise ValueError("mail_to needs a mail_from")
+        return self
+
+
 class GatewayConfig(Section):
     """Where the gateway listens, and what it accepts."""
 
@@ -51,6 +67,7 @@ class GatewayConfig(Section):
     write_seconds: float = Field(gt=0, description="for a client to take the next piece")
     answer_seconds: float = Field(gt=0, description="for an answer; it then ends with an error")
     limits: Limits = Field(description="what is refused with status 429")
+    alerts: Alerts = Field(description="what is said when a budget is nearly spent")
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

@@ -2,7 +2,7 @@
 
 A change of both accounts (the key's and its tenant's) and of the request's row is one transaction,
 and the limit is part of the update itself, so that requests at the same time cannot slip past it.
-A request whose gateway was killed keeps what was set aside for it.
+What a killed gateway leaves under way is booked later (settling.py).
 """
 
 import datetime
@@ -59,12 +59,24 @@ def price(prices: Prices, tokens: Tokens) -> int:
     return round((prompt + new + prices.request) * UNIT)
 
 
+@dataclass(frozen=True)
+class Balance:
+    """An account of this month that has a budget; amounts in billionths."""
+
+    month: str
+    owner: str
+    amount: int  # spent, or set aside
+    budget: int
+    was_refused: bool  # a request, by this gateway, because the budget would not bear it
+
+
 class Accounts:
     """The accounts of all keys and tenants."""
 
     def __init__(self, engine: Engine, limits: Limits):
         self._engine = engine
         self._limits = limits
+        self._refused: set[tuple[str, str]] = set()  # months and owners
 
     def open(self, order: Order) -> None:
         """Put a request on record and set its reserve aside. Raises BudgetSpent."""
@@ -87,6 +99,7 @@ class Accounts:
         with self._engine.begin() as connection:
             for owner, budget in self._budgets(order.key):
                 if not _set_aside(connection, month, owner, order.reserve, budget):
+                    self._refused.add((month, owner))
                     raise _budget_error(owner, now)
             connection.execute(insert(REQUESTS).values(row))
 
@@ -114,6 +127,25 @@ class Accounts:
         is_meant = (ACCOUNTS.c.owner == owner) & (ACCOUNTS.c.month == _month(time.time()))
         with database.reading(self._engine) as connection:
             return int(connection.scalar(select(ACCOUNTS.c.amount).where(is_meant)) or 0)
+
+    def balances(self) -> list[Balance]:
+        """The accounts of this month whose owners have a budget."""
+        month = _month(time.time())
+        limits = {"key": self._limits.key, "tenant": self._limits.tenant}
+        query = select(ACCOUNTS.c.owner, ACCOUNTS.c.amount).where(ACCOUNTS.c.month == month)
+        if all(allowance.monthly_budget is None for allowance in limits.values()):
+            return []
+        with database.reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(ACCOUNTS.c.owner)).all()
+        balances: list[Balance] = []
+        for owner, amount in rows:
+            budget = limits[owner.partition(" ")[0]].monthly_budget
+            if budget is not None:
+                was_refused = (month, owner) in self._refused
+                balances.append(
+                    Balance(month, owner, int(amount), round(budget * UNIT), was_refused)
+                )
+        return balances
 
     def _budgets(self, key: Key) -> list[tuple[str, int | None]]:
         """Owner and budget of each account, always in this order, so that no two wait crosswise."""

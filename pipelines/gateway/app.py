@@ -1,5 +1,6 @@
 """The gateway's routes: OpenAI's API, feedback, health, metrics, the page and the docs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from pipelines.errors import UserError
-from pipelines.gateway import chat, database, embeddings, feedback
+from pipelines.gateway import alerts, chat, database, embeddings, feedback, operator, reports
 from pipelines.gateway.api_errors import (
     DESCRIPTIONS,
     ApiError,
@@ -27,6 +28,7 @@ from pipelines.gateway.api_errors import (
     InvalidRequest,
     NotFound,
     TooMany,
+    Unavailable,
     WrongMethod,
 )
 from pipelines.gateway.chat_request import ChatRequest
@@ -51,7 +53,9 @@ def create(gateway: Gateway) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(_watch_accounts(gateway))
         yield
+        watch.cancel()
         await gateway.assistant.close()
 
     responses: dict[int | str, dict[str, Any]] = {}
@@ -68,6 +72,7 @@ def create(gateway: Gateway) -> ASGIApp:
     app.state.gateway = gateway
     _add_error_handlers(app)
     _add_api(app, gateway)
+    _add_operator(app, gateway)
     _add_health(app, gateway)
     _add_pages(app)
     return Front(app, gateway)
@@ -102,11 +107,48 @@ def _add_api(app: FastAPI, gateway: Gateway) -> None:
         return _model(name)
 
     @app.get("/metrics", dependencies=KEY_SCHEME, responses=METRICS)
-    async def metrics(request: Request) -> Response:
+    def metrics(request: Request) -> Response:
         """Prometheus text, for keys of role operator."""
-        if not _key(request).may(Role.OPERATOR):
-            raise Forbidden("metrics take a key of role operator", code="role")
+        _check_operator(request)
         return Response(gateway.metrics.text(), media_type=METRICS_TYPE)
+
+    @app.get("/metrics/assistant", dependencies=KEY_SCHEME, responses=METRICS)
+    def assistant_metrics(request: Request) -> Response:
+        """The same of the assistant and its Triton, whose ports change with each start."""
+        _check_operator(request)
+        try:
+            text = client.find_server().metrics()
+        except (UserError, OSError) as error:
+            raise Unavailable(f"the assistant's metrics cannot be read: {error}") from error
+        return Response(text, media_type=METRICS_TYPE)
+
+
+def _add_operator(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/v1/operator", dependencies=KEY_SCHEME)
+    def show_overview(request: Request) -> dict[str, Any]:
+        """What the operator's page shows, for keys of role operator."""
+        _check_operator(request)
+        return operator.overview(gateway, _key(request))
+
+    @app.get("/operator", include_in_schema=False)
+    async def operator_page() -> FileResponse:
+        return FileResponse(PAGE / "operator.html")
+
+    @app.get(reports.PREFIX + "/{ticket}/{path:path}", include_in_schema=False)
+    def show_report(ticket: str, path: str) -> FileResponse:
+        return reports.show(gateway, ticket, path)
+
+
+async def _watch_accounts(gateway: Gateway) -> None:
+    while True:
+        await asyncio.to_thread(gateway.settlement.look_now_and_then)
+        await asyncio.to_thread(gateway.alerts.look)
+        await asyncio.sleep(alerts.LOOK_SECONDS)
+
+
+def _check_operator(request: Request) -> None:
+    if not _key(request).may(Role.OPERATOR):
+        raise Forbidden("this takes a key of role operator", code="role")
 
 
 def _add_health(app: FastAPI, gateway: Gateway) -> None:

@@ -76,6 +76,16 @@ ACCOUNTS = Table(
     Column("owner", String(80), primary_key=True),  # `key ID` or `tenant NAME`
     Column("amount", BigInteger, nullable=False),  # spent, and set aside for what is under way
 )
+ALERTS = Table(
+    "gateway_alerts",
+    METADATA,
+    Column("month", String(7), primary_key=True),
+    Column("owner", String(80), primary_key=True),
+    Column("percent", Integer, primary_key=True),  # of the budget that is spent
+    Column("channel", String(16), primary_key=True),
+    Column("taken_up", Float, nullable=False),  # when a gateway last began to send it
+    Column("sent", Float),
+)
 FEEDBACK = Table(
     "gateway_feedback",
     METADATA,

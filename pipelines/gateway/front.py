@@ -22,19 +22,26 @@ from pipelines.gateway.keys import Key
 from pipelines.gateway.state import Gateway
 
 # Whoever is not named here needs a key.
-OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
-OPEN_FOLDERS = ("/page/", "/docs/")
+OPEN_PATHS = frozenset({"/", "/operator", "/healthz", "/readyz", "/docs", "/openapi.json"})
+REPORTS = "/reports/"  # each with a ticket in its address; see reports.py
+OPEN_FOLDERS = ("/page/", "/docs/", REPORTS)
 SWAGGER = "/docs"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 SWAGGER_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+# Without the gateway's origin, so that no script of a report reaches the key.
+REPORT_POLICY = (
+    "sandbox allow-scripts allow-popups; default-src 'none'; script-src 'unsafe-inline' "
+    "'unsafe-eval' 'self'; style-src 'unsafe-inline' 'self'; img-src 'self' data: blob:; "
+    "font-src 'self' data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; "
+    "form-action 'none'"
+)
 HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
     b"cross-origin-opener-policy": b"same-origin",
-    b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
 
@@ -141,11 +148,10 @@ class AnswerSender:
     """Adds headers to a response, and gives up on a client that does not take it."""
 
     def __init__(self, send: Send, path: str, request_id: str, write_seconds: float):
-        is_swagger = path == SWAGGER or path.startswith(f"{SWAGGER}/")
-        policy = SWAGGER_POLICY if is_swagger else POLICY
         self._headers = {
             **HEADERS,
-            b"content-security-policy": policy.encode(),
+            b"cross-origin-resource-policy": _readers(path),
+            b"content-security-policy": _policy(path).encode(),
             b"x-request-id": request_id.encode(),
         }
         self._send = send
@@ -158,6 +164,20 @@ class AnswerSender:
             message["headers"] = [*message.get("headers", []), *self._headers.items()]
         async with asyncio.timeout(self._write_seconds):
             await self._send(message)
+
+
+def _policy(path: str) -> str:
+    """What a page at this address may load."""
+    if path.startswith(REPORTS):
+        return REPORT_POLICY
+    if path == SWAGGER or path.startswith(f"{SWAGGER}/"):
+        return SWAGGER_POLICY
+    return POLICY
+
+
+def _readers(path: str) -> bytes:
+    """Whose pages may load this. A report has no origin, so its own style sheet is a stranger's."""
+    return b"cross-origin" if path.startswith(REPORTS) else b"same-origin"
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -1,19 +1,79 @@
 """Prometheus metrics of the gateway; Triton has its own on its own address."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-from pipelines.gateway.accounts import Tokens
+from pipelines import files
+from pipelines.contracts.drift import Decision
+from pipelines.gateway.accounts import Balance, Tokens
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+DECISION = Path("data/reports/drift/verdict.json")  # what `monitor` has decided last
+UNREADABLE = "unreadable"
+
+
+class _Budgets(Collector):
+    """How much of each budget is spent, read when Prometheus asks."""
+
+    def __init__(self, balances: Callable[[], list[Balance]]):
+        self._balances = balances
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        return [self._family()]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = self._family()
+        for balance in self._balances():
+            kind, _, name = balance.owner.partition(" ")
+            ratio = balance.amount / balance.budget if balance.budget else 1.0
+            family.add_metric([kind, name], ratio)
+        yield family
+
+    def _family(self) -> GaugeMetricFamily:
+        text = "Share of the month's budget that is spent or set aside"
+        return GaugeMetricFamily("gateway_budget_ratio", text, labels=["kind", "name"])
+
+
+class _Drift(Collector):
+    """What `monitor` has found last in the traffic of this clone; nothing before it ever ran."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        return [self._family()]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = self._family()
+        if self._path.exists():
+            family.add_metric([self._outcome()], 1)
+        yield family
+
+    def _outcome(self) -> str:
+        try:
+            return files.read_json(self._path, Decision).outcome
+        except (OSError, ValueError):
+            return UNREADABLE
+
+    def _family(self) -> GaugeMetricFamily:
+        text = "1 for the outcome of the last window of traffic"
+        return GaugeMetricFamily("gateway_drift_verdict", text, labels=["outcome"])
 
 
 class Metrics:
     """Counters of one gateway."""
 
-    def __init__(self, num_under_way: Callable[[], int]):
+    def __init__(
+        self, num_under_way: Callable[[], int], balances: Callable[[], list[Balance]], clone: Path
+    ):
         self._registry = CollectorRegistry()
+        self._registry.register(_Budgets(balances))
+        self._registry.register(_Drift(clone / DECISION))
         self._requests = Counter(
             "gateway_requests_total",
             "Requests by route and status",
@@ -39,6 +99,8 @@ class Metrics:
             ["limit"],
             registry=self._registry,
         )
+        for limit in ("key", "tenant"):
+            self._refusals.labels(f"{limit}.monthly_budget")  # 0, so that the first one is a rise
         under_way = Gauge(
             "gateway_under_way", "Requests that are worked on", registry=self._registry
         )

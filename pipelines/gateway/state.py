@@ -1,7 +1,7 @@
 """What the parts of the gateway share: its settings, its database, its counts, the assistant."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -10,13 +10,16 @@ from pipelines.config.export import ExportConfig
 from pipelines.config.gateway import GatewayConfig
 from pipelines.config.serve import Prices
 from pipelines.errors import UserError
-from pipelines.gateway import accounts, api_errors, database, placement
+from pipelines.gateway import accounts, alert_channels, api_errors, database, placement
 from pipelines.gateway.accounts import Accounts, Order, Outcome, Tokens
+from pipelines.gateway.alerts import BudgetAlerts
 from pipelines.gateway.metrics import Metrics
 from pipelines.gateway.request_limits import RequestLimits
+from pipelines.gateway.settling import Settlement
 from pipelines.runtime.status import Status
 from pipelines.serving.async_client import Assistant, Piece
 from pipelines.serving.client import Answer, AskError, Question
+from pipelines.system import paths
 
 CHARACTERS_A_TOKEN = 4  # of English, as OpenAI estimates tokens before the work
 
@@ -31,6 +34,7 @@ class Settings:
     gateway: GatewayConfig
     export: ExportConfig
     prices: Prices
+    open_runs: Callable[[], list[str]] = list  # names of the runs under way, for operators
 
 
 class Gateway:
@@ -43,7 +47,11 @@ class Gateway:
         self.secret = database.read_secret(engine, placement.SECRET)
         self.accounts = Accounts(engine, self.config.limits)
         self.limits = RequestLimits(self.config.limits)
-        self.metrics = Metrics(self.limits.num_under_way)
+        self.clone = paths.state_folder().parent
+        self.metrics = Metrics(self.limits.num_under_way, self.accounts.balances, self.clone)
+        channels = alert_channels.open_channels(self.config.alerts)
+        self.alerts = BudgetAlerts(engine, self.config, self.accounts, channels)
+        self.settlement = Settlement(engine, self.config, settings.prices, self.accounts)
         self.assistant = Assistant()
 
     def reserve(self, num_new_tokens: int) -> int:

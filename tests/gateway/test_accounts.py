@@ -147,7 +147,9 @@ def test_a_bill_sums_up_what_each_tenant_key_and_release_has_cost(
     assert [bill.name for bill in costs.bills(engine, month, "release")] == ["none", "r-one"]
     assert costs.bills(engine, "2001-01", "tenant") == []
     path = tmp_path / "bills.csv"
-    costs_command.run(None, "tenant", path)
+    page = tmp_path / "bills.html"
+    costs_command.run(None, "tenant", path, page)
+    assert '<td class="number">57.1 %</td>' in page.read_text()
     assert path.read_text().splitlines()[2] == "shop,3,3,30,6,0.75"
     assert "1.750000" in capsys.readouterr().out
 

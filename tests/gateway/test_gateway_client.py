@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import openai
 import pytest
 from openai import OpenAI
@@ -120,7 +119,7 @@ def test_behind_nginx_an_answer_streams(
 ) -> None:
     with run_nginx(gateway, certificate, tmp_path) as url:
         context = ssl.create_default_context(cafile=str(certificate.authority))
-        browser = httpx.Client(verify=context)
+        browser = openai.DefaultHttpxClient(verify=context)
         asker = OpenAI(base_url=f"{url}/v1", api_key=new_key(), max_retries=0, http_client=browser)
         stream = asker.chat.completions.create(
             model="assistant", messages=messages(QUESTION), stream=True
