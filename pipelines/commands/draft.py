@@ -151,8 +151,8 @@ def _open_retrieval() -> Iterator[tuple[Retriever, list[Passage]]]:
     receipt = files.read_json(RECEIPT, Receipt)
     passages: list[Passage] = []
     for row in files.read(CHUNKS_FILE, CHUNKS):
-        shown = rendering.shown_text(row["title"], row["text"])
-        passages.append(Passage(row["chunk_id"], Source(row["uri"], row["text"], shown)))
+        prompt_text = rendering.shown_text(row["title"], row["text"])
+        passages.append(Passage(row["chunk_id"], Source(row["uri"], row["text"], prompt_text)))
     with open_retriever(receipt, CHUNKS_FILE, VECTORS) as retriever:
         yield retriever, passages
 
@@ -185,8 +185,8 @@ def _round_trip(values: Params, template: Prompt, pair: Pair, retriever: Retriev
     def retrieve(question: str) -> list[Source]:
         sources: list[Source] = []
         for hit in retriever.find(question, examples.num_passages + PASSAGES_AT_ONCE):
-            shown = rendering.shown_text(hit.title, hit.text)
-            sources.append(Source(hit.uri, hit.text, shown))
+            prompt_text = rendering.shown_text(hit.title, hit.text)
+            sources.append(Source(hit.uri, hit.text, prompt_text))
         return sources
 
     return RoundTrip(
@@ -211,8 +211,8 @@ def _propose(
     count = config.drafts_a_passage
     messages = []
     for passage, is_answerable in zip(group, kinds, strict=True):
-        shown = passage.source.prompt_text
-        messages.append(proposals.prompt(shown, count, is_answerable=is_answerable))
+        prompt_text = passage.source.prompt_text
+        messages.append(proposals.prompt(prompt_text, count, is_answerable=is_answerable))
     texts = teacher.ask(messages, proposals.MAX_NEW_TOKENS * count)
     pairs: list[tuple[Passage, proposals.Proposal]] = []
     num_unreadable = 0

@@ -51,15 +51,15 @@ def _drop_comments(text: str) -> tuple[str, int]:
     from markdown_it import MarkdownIt
 
     starts = find_line_starts(text)
-    kept = ""
+    text_left = ""
     position = 0
     for token in MarkdownIt("commonmark").parse(text):
         if token.type in ("html_block", "inline") and token.map:
             start, end = (starts[line] for line in token.map)
-            kept += text[position:start] + COMMENT.sub(_keep_code, text[start:end])
+            text_left += text[position:start] + COMMENT.sub(_keep_code, text[start:end])
             position = end
-    kept += text[position:]
-    return kept, len(text) - len(kept)
+    text_left += text[position:]
+    return text_left, len(text) - len(text_left)
 
 
 def _keep_code(match: re.Match[str]) -> str:

@@ -140,13 +140,13 @@ def _has_country(number: str) -> bool:
     is_written_with_plus = number.startswith("+")
     international = number if is_written_with_plus else f"+{number[2:]}"
     try:
-        parsed = phonenumbers.parse(international, None)
+        telephone = phonenumbers.parse(international, None)
     except phonenumbers.NumberParseException:
         return False
     has_groups = len(re.findall(r"\d+", number)) > 2
     if is_written_with_plus and has_groups:
-        return phonenumbers.is_possible_number(parsed)
-    return phonenumbers.is_valid_number(parsed) and (is_written_with_plus or has_groups)
+        return phonenumbers.is_possible_number(telephone)
+    return phonenumbers.is_valid_number(telephone) and (is_written_with_plus or has_groups)
 
 
 def _has_national_form(text: str, match: re.Match[str]) -> bool:
@@ -167,12 +167,12 @@ def _is_grouped_as_somewhere(number: str) -> bool:
     groups = re.findall(r"\d+", number)
     for region in phonenumbers.SUPPORTED_REGIONS:
         try:
-            parsed = phonenumbers.parse(number, region)
+            telephone = phonenumbers.parse(number, region)
         except phonenumbers.NumberParseException:
             continue
-        if not phonenumbers.is_valid_number_for_region(parsed, region):
+        if not phonenumbers.is_valid_number_for_region(telephone, region):
             continue
-        form = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
+        form = phonenumbers.format_number(telephone, phonenumbers.PhoneNumberFormat.NATIONAL)
         if re.findall(r"\d+", form) == groups:
             return True
     return False

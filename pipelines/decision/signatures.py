@@ -67,17 +67,17 @@ def require(tip: str, entries: Mapping[str, list[str]]) -> None:
 
     `entries`: commit -> the lines of the ledger that it added, the newest commit first.
     """
-    trusted = signers()
-    if trusted is None:
+    people = signers()
+    if people is None:
         return
-    last_unsigned = trusted.unsigned_until
+    last_unsigned = people.unsigned_until
     if last_unsigned and last_unsigned not in entries:
         raise UserError(
             f"{FILE}: `unsigned until {last_unsigned[:12]}`: the ledger does not hold this commit, "
             "so its history was rewritten (or the id is wrong). Restore the branch from a clone "
             "that has it"
         )
-    signatures = _signatures(tip, trusted.text)
+    signatures = _signatures(tip, people.text)
     for commit, lines in entries.items():
         if commit == last_unsigned:
             return
@@ -103,9 +103,9 @@ def problem_of(signature: Signature, lines: list[str]) -> str | None:
 
 def require_own(commit: str, line: str) -> None:
     """Raises UserError if a commit that was just signed here would not be accepted."""
-    trusted = signers()
-    assert trusted is not None
-    signature = _signatures(commit, trusted.text)[commit]
+    people = signers()
+    assert people is not None
+    signature = _signatures(commit, people.text)[commit]
     problem = problem_of(signature, [line])
     if problem:
         raise UserError(

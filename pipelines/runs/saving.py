@@ -57,20 +57,26 @@ def _require_committed_inputs(stages: dict[str, graph.Stage]) -> None:
     for stage in stages.values():
         inputs |= {dep for dep in stage.deps if dep not in outs}
     present = sorted(path for path in inputs if Path(path).exists())
-    changed = git.output("ls-files", "--modified", "--others", "--exclude-standard", "--", *present)
-    staged = git.output("diff", "--cached", "--name-only", "HEAD", "--", *present)
-    ignored = git.output(
+    modified_names = git.output(
+        "ls-files", "--modified", "--others", "--exclude-standard", "--", *present
+    )
+    index_names = git.output("diff", "--cached", "--name-only", "HEAD", "--", *present)
+    hidden_names = git.output(
         *("ls-files", "--others", "--ignored", "--exclude-standard", "--", *_data_of(present))
     )
-    names = {*changed.splitlines(), *staged.splitlines(), *_without_pointer(ignored.splitlines())}
+    names = {
+        *modified_names.splitlines(),
+        *index_names.splitlines(),
+        *_without_pointer(hidden_names.splitlines()),
+    }
     missing = sorted(names - outs)
     if missing:
-        shown = ", ".join(missing[:MAX_NAMES])
+        examples = ", ".join(missing[:MAX_NAMES])
         rest = f" and {len(missing) - MAX_NAMES} more" if len(missing) > MAX_NAMES else ""
         raise UserError(
-            f"stages read files whose present state is in no commit: {shown}{rest}. Whoever clones "
-            "this could not repeat the run. Commit them first (`git add`, `git commit`), or, if "
-            "they are large, let DVC keep them (`dvc add`)"
+            f"stages read files whose present state is in no commit: {examples}{rest}. Whoever "
+            "clones this could not repeat the run. Commit them first (`git add`, `git commit`), "
+            "or, if they are large, let DVC keep them (`dvc add`)"
         )
 
 
@@ -103,11 +109,11 @@ def _results(stages: dict[str, graph.Stage]) -> list[str]:
 def _commit(paths: list[str], why: str) -> tuple[str | None, int]:
     """Commit these files alone, whatever else is staged; the commit and its number of files."""
     git.output("add", "--", *paths)
-    changed = git.output("diff", "--cached", "--name-only", "HEAD", "--", *paths).splitlines()
-    if not changed:
+    names = git.output("diff", "--cached", "--name-only", "HEAD", "--", *paths).splitlines()
+    if not names:
         return None, 0
-    git.output("commit", "--quiet", "--message", why, "--", *changed)
-    return git.output("rev-parse", "HEAD"), len(changed)
+    git.output("commit", "--quiet", "--message", why, "--", *names)
+    return git.output("rev-parse", "HEAD"), len(names)
 
 
 def _dvc_remote() -> str | None:
