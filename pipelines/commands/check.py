@@ -43,6 +43,7 @@ from pipelines.errors import UserError, demand_none
 from pipelines.questions import (
     consistency,
     evidence,
+    guard_texts,
     mentions,
     prompts,
     reading_set,
@@ -62,6 +63,7 @@ FAQ = Path("data/faq")
 GOLDEN = Path("data/golden")
 QA = Path("data/qa")
 PROMPTS = Path("data/prompts")
+GUARDS = Path("data/guards")
 SCENARIOS = Path("data/scenarios")
 OVERRIDES = Path("data/overrides.yaml")
 CHAMPION = Path("models/champion.json")
@@ -91,7 +93,7 @@ def run() -> None:
         print("params.yaml: good")
         for result in _results_by_params(values, questions):
             problems += _show(result)
-    for result in (_adoption(), _records(), _questions(questions)):
+    for result in (_adoption(), _records(), _questions(questions), _guards()):
         problems += _show(result)
     demand_none(dict.fromkeys(problems))
 
@@ -212,6 +214,15 @@ def _has_newer_documents() -> bool:
         if any(path.stat().st_mtime > ingested for path in folder.rglob("*") if path.is_file()):
             return True
     return False
+
+
+def _guards() -> Result:
+    problems: list[str] = []
+    texts = _attempt(partial(guard_texts.load, GUARDS), problems)
+    if texts is None:
+        return Result(problems, "")
+    summary = f"{GUARDS}: {len(texts.attacks)} attacks, {len(texts.harmless)} harmless texts"
+    return Result(problems, summary)
 
 
 def _encoder(config: EncoderConfig) -> Result:

@@ -7,6 +7,7 @@ server, or the one that ASSISTANT_URL names.
 from pipelines.config import params
 from pipelines.config.export import ExportConfig
 from pipelines.config.gateway import GatewayConfig
+from pipelines.config.redact import RedactConfig
 from pipelines.config.serve import ServeConfig
 from pipelines.gateway import server
 from pipelines.gateway.state import Settings
@@ -21,5 +22,6 @@ def run() -> None:
         export=values.section(ExportConfig),
         prices=values.section(ServeConfig).prices,
         open_runs=retention.open_runs,
+        redact=values.section(RedactConfig),
     )
     server.serve(settings)

@@ -1,10 +1,15 @@
 """`gateway` of params.yaml: the front door for people and programs. No stage reads it."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.config.section import Section
+
+Action = Literal["off", "flag", "block"]
+Guard = Literal[
+    "injection", "personal_question", "personal_answer", "secret_answer", "toxic_answer"
+]
 
 
 class Allowance(Section):
@@ -46,6 +51,37 @@ class Alerts(Section):
         return self
 
 
+class GuardSettings(Section):
+    """off: not looked for | flag: noted in the log | block: refused or withheld."""
+
+    injection: Action = Field(description="questions that try to give the assistant other orders")
+    personal_question: Action = Field(
+        description="personal data in a question; flag redacts it before it is worked on and logged"
+    )
+    personal_answer: Action = Field(description="personal data in an answer")
+    secret_answer: Action = Field(description="keys, passwords or the prompt in an answer")
+    toxic_answer: Action = Field(description="profane or insulting answers")
+
+
+class Guards(Section):
+    """What is looked for in questions and answers, for each tenant."""
+
+    min_toxicity: float = Field(
+        gt=0, lt=1, description="probability from which a sentence of an answer counts as toxic"
+    )
+    default: GuardSettings = Field(description="of every tenant that is not named")
+    tenants: dict[str, dict[Guard, Action]] = Field(
+        description="tenant -> the guards that differ from the default"
+    )
+
+    def of(self, tenant: str) -> GuardSettings:
+        """The settings of a tenant."""
+        changes: dict[str, Any] = {}
+        for guard, action in self.tenants.get(tenant, {}).items():
+            changes[guard] = action
+        return self.default.model_copy(update=changes)
+
+
 class GatewayConfig(Section):
     """Where the gateway listens, and what it accepts."""
 
@@ -68,6 +104,7 @@ class GatewayConfig(Section):
     answer_seconds: float = Field(gt=0, description="for an answer; it then ends with an error")
     limits: Limits = Field(description="what is refused with status 429")
     alerts: Alerts = Field(description="what is said when a budget is nearly spent")
+    guards: Guards = Field(description="what is looked for in questions and answers")
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

@@ -126,6 +126,10 @@ class Unavailable(ApiError):
     status = 503
 
 
+class Overload(Unavailable):
+    """Too many requests are waiting; the header Retry-After says when to try again."""
+
+
 class Broken(ApiError):
     """A mistake of ours."""
 

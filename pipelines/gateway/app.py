@@ -233,12 +233,17 @@ def _invalid_request(error: RequestValidationError) -> InvalidRequest:
     kind = problem["type"]
     if kind == "json_invalid":
         return InvalidRequest("the body is not valid JSON", code="invalid_json")
-    location = [part for part in problem["loc"][1:] if part not in ROLES]
-    param = ".".join(str(part) for part in location) or None
+    location = [str(part) for part in problem["loc"][1:]]
+    param = ".".join(part for part in location if not _names_type(part)) or None
     if kind == "extra_forbidden":
         message = f"{param}: this parameter is unknown or cannot be honoured here"
         return InvalidRequest(message, param=param, code="unsupported_parameter")
     return InvalidRequest(f"{param or 'the body'}: {problem['msg']}", param=param, code=kind)
+
+
+def _names_type(part: str) -> bool:
+    """Whether pydantic has named a type here, of several that a value may have."""
+    return part in (*ROLES, "str") or part.startswith(("function-", "list["))
 
 
 def _model(name: str) -> dict[str, object]:

@@ -14,10 +14,11 @@ from typing import Any
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Send
 
-from pipelines.gateway import conversation, placement
+from pipelines.gateway import conversation, placement, stopping
 from pipelines.gateway.accounts import Order, with_conversation
 from pipelines.gateway.api_errors import ApiError, InvalidRequest, NotFound
 from pipelines.gateway.chat_request import ChatRequest
+from pipelines.gateway.guards import GuardedQuestion
 from pipelines.gateway.keys import Key
 from pipelines.gateway.state import Gateway
 from pipelines.serving.async_client import Piece
@@ -48,6 +49,10 @@ class Frame:
         }
 
     def finish_reason(self, answer: Answer) -> str:
+        if answer.is_blocked:
+            return "content_filter"
+        if answer.is_cut:
+            return "stop"
         return "length" if answer.num_new_tokens >= self.max_new_tokens else "stop"
 
 
@@ -72,8 +77,11 @@ async def complete(gateway: Gateway, key: Key, request_id: str, body: ChatReques
     check_model(body.model, MODEL)
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options is for `stream: true` alone", param="stream_options")
-    order, question = _order(gateway, key, request_id, body)
-    parts = gateway.ask(order, question)
+    order, guarded_question = await _order(gateway, key, request_id, body)
+    question = guarded_question.question
+    parts = gateway.ask(order, guarded_question)
+    if body.stops():
+        parts = stopping.cut(parts, body.stops())
     first = await anext(parts)  # so that an error before it has its own status
     most = question.max_new_tokens or gateway.settings.export.max_new_tokens
     frame = Frame(request_id, first.release_id, int(time.time()), most)
@@ -99,9 +107,9 @@ def check_model(name: str, *models: str) -> None:
         )
 
 
-def _order(
+async def _order(
     gateway: Gateway, key: Key, request_id: str, body: ChatRequest
-) -> tuple[Order, Question]:
+) -> tuple[Order, GuardedQuestion]:
     """What is put on record, and what the assistant is asked."""
     if len(body.messages) > gateway.config.max_messages:
         raise InvalidRequest(
@@ -121,9 +129,11 @@ def _order(
         position=asker.position,
     )
     order = Order(request_id, key, asker.digest, gateway.reserve(question.max_new_tokens))
+    guarded_question = await gateway.guards.check_question(question)
     if text != questions[-1]:
-        order = with_conversation(order, questions[-1], text)
-    return order, question
+        last_question = await gateway.guards.redact(key.tenant, questions[-1])
+        order = with_conversation(order, last_question, guarded_question.question.text)
+    return order, guarded_question
 
 
 def _completion(frame: Frame, answer: Answer) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipelines.gateway.api_errors import InvalidRequest
 
-MAX_NAME = 256  # characters of `user`
+MAX_NAME = 256  # characters of `user` and of a stop text
+MAX_STOPS = 4  # as OpenAI has it
 MAX_TOKENS = 2**31 - 1  # what Triton's message holds; a release allows far fewer
 
 
@@ -21,6 +22,13 @@ def _check_encoding(text: str) -> str:
     except UnicodeEncodeError as error:
         raise ValueError("holds half of a surrogate pair") from error
     return text
+
+
+def _check_stops(stops: str | list[str]) -> str | list[str]:
+    texts = [stops] if isinstance(stops, str) else stops
+    if len(texts) > MAX_STOPS or not all(0 < len(text) <= MAX_NAME for text in texts):
+        raise ValueError(f"at most {MAX_STOPS} texts of 1 to {MAX_NAME} characters")
+    return stops
 
 
 Text = Annotated[str, AfterValidator(_check_encoding)]
@@ -72,6 +80,7 @@ class TextFormat(Body):
 
 Message = Annotated[UserMessage | AssistantMessage | SystemMessage, Field(discriminator="role")]
 NoTools = Annotated[list[Any], Field(max_length=0)]
+StopTexts = Annotated[Text | list[Text], AfterValidator(_check_stops)]
 Zero = Annotated[float, Field(ge=0, le=0)]
 WholeNucleus = Annotated[float, Field(ge=1, le=1)]
 
@@ -86,6 +95,7 @@ class ChatRequest(Body):
     max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
     user: Text | None = Field(None, max_length=MAX_NAME)
+    stop: StopTexts | None = None
     n: Literal[1] | None = None
     seed: int | None = None  # the same question always gets the same answer
     temperature: Zero | None = None
@@ -118,6 +128,10 @@ class ChatRequest(Body):
         if not texts[-1].strip():
             raise InvalidRequest("the question is empty", param="messages", code="no_question")
         return texts
+
+    def stops(self) -> list[str]:
+        """The texts before the first of which the answer ends."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     def num_new_tokens(self) -> int:
         """Tokens of the longest answer that is wanted; 0: as many as the release allows."""

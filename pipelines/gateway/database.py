@@ -93,6 +93,14 @@ FEEDBACK = Table(
     Column("asker", String(64), primary_key=True),
     Column("time", Float, nullable=False),
 )
+DECISIONS = Table(
+    "gateway_decisions",
+    METADATA,
+    Column("request_id", String(32), primary_key=True),
+    Column("guard", String(32), primary_key=True),  # as in gateway.guards of params.yaml
+    Column("action", String(8), nullable=False),  # flag or block
+    Column("time", Float, nullable=False),
+)
 SECRETS = Table(
     "gateway_secrets",
     METADATA,

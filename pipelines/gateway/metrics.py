@@ -101,6 +101,12 @@ class Metrics:
         )
         for limit in ("key", "tenant"):
             self._refusals.labels(f"{limit}.monthly_budget")  # 0, so that the first one is a rise
+        self._decisions = Counter(
+            "gateway_guard_total",
+            "What guards noticed, by guard and action (flag, block)",
+            ["guard", "action"],
+            registry=self._registry,
+        )
         under_way = Gauge(
             "gateway_under_way", "Requests that are worked on", registry=self._registry
         )
@@ -116,6 +122,9 @@ class Metrics:
 
     def count_refusal(self, limit: str) -> None:
         self._refusals.labels(limit).inc()
+
+    def count_decision(self, guard: str, action: str) -> None:
+        self._decisions.labels(guard, action).inc()
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -16,7 +16,7 @@ from pipelines.gateway import tls
 from pipelines.system import paths, processes
 
 COMMAND = [sys.executable, "-m", "pipelines", "gateway"]
-START_SECONDS = 60
+START_SECONDS = 180  # on a busy machine; a few seconds on a quiet one
 STOP_SECONDS = 30
 TIMEOUT_SECONDS = 5
 POLL_SECONDS = 0.1

@@ -1,26 +1,30 @@
 """What the parts of the gateway share: its settings, its database, its counts, the assistant."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
 from pipelines.config.export import ExportConfig
 from pipelines.config.gateway import GatewayConfig
+from pipelines.config.redact import RedactConfig
 from pipelines.config.serve import Prices
 from pipelines.errors import UserError
 from pipelines.gateway import accounts, alert_channels, api_errors, database, placement
 from pipelines.gateway.accounts import Accounts, Order, Outcome, Tokens
 from pipelines.gateway.alerts import BudgetAlerts
+from pipelines.gateway.guards import GuardedQuestion, GuardKeeper
 from pipelines.gateway.metrics import Metrics
 from pipelines.gateway.request_limits import RequestLimits
 from pipelines.gateway.settling import Settlement
 from pipelines.runtime.status import Status
 from pipelines.serving.async_client import Assistant, Piece
-from pipelines.serving.client import Answer, AskError, Question
+from pipelines.serving.client import Answer, AskError
 from pipelines.system import paths
 
+RETRY_SECONDS = 1  # after which a place may be free
 CHARACTERS_A_TOKEN = 4  # of English, as OpenAI estimates tokens before the work
 
 
@@ -34,6 +38,7 @@ class Settings:
     gateway: GatewayConfig
     export: ExportConfig
     prices: Prices
+    redact: RedactConfig
     open_runs: Callable[[], list[str]] = list  # names of the runs under way, for operators
 
 
@@ -49,6 +54,7 @@ class Gateway:
         self.limits = RequestLimits(self.config.limits)
         self.clone = paths.state_folder().parent
         self.metrics = Metrics(self.limits.num_under_way, self.accounts.balances, self.clone)
+        self.guards = GuardKeeper(self.config.guards, settings.redact, engine, self.metrics)
         channels = alert_channels.open_channels(self.config.alerts)
         self.alerts = BudgetAlerts(engine, self.config, self.accounts, channels)
         self.settlement = Settlement(engine, self.config, settings.prices, self.accounts)
@@ -64,28 +70,49 @@ class Gateway:
         longest = self._longest(num_new_tokens)
         return len(text) // CHARACTERS_A_TOKEN + 1 + longest
 
-    async def ask(self, order: Order, question: Question) -> AsyncIterator[Piece | Answer]:
+    async def ask(
+        self, order: Order, guarded_question: GuardedQuestion
+    ) -> AsyncIterator[Piece | Answer]:
         """Pieces of the answer, then the whole, within limits and budget.
 
         Raises ApiError. However it ends, the request is booked: an answer and an error at their
         cost, a request whose client left at all that was set aside for it.
         """
+        question = guarded_question.question
         estimate = self.estimate(question.text, question.max_new_tokens)
         with self.limits.under_way(order.key):
             await self.limits.count(order.key, estimate)
             await asyncio.to_thread(self.accounts.open, order)
             outcome = Outcome(Status.CANCELLED)
             try:
-                async for part in self.assistant.stream(question):
-                    if isinstance(part, Answer):
-                        outcome = self._outcome(part)
-                    yield part
+                async with aclosing(self._stream(guarded_question)) as parts:
+                    async for part in parts:
+                        if isinstance(part, Answer):
+                            outcome = self._outcome(part)
+                        yield part
             except UserError as error:
+                if status_of(error) is Status.BLOCKED:
+                    await self.guards.record_block(guarded_question)
                 nothing = accounts.price(self.settings.prices, Tokens())
                 outcome = Outcome(status_of(error), cost=nothing)
                 raise api_error(error) from error
             finally:
                 await self.book(order, outcome, estimate)
+
+    async def _stream(
+        self, guarded_question: GuardedQuestion
+    ) -> AsyncGenerator[Piece | Answer, None]:
+        """What of the assistant's answer may leave."""
+        parts = self.assistant.stream(guarded_question.question)
+        async with aclosing(parts):  # type: ignore[type-var]
+            async for part in parts:
+                if isinstance(part, Answer):
+                    answer = await self.guards.check_answer(guarded_question, part)
+                    if guarded_question.holds_answer and answer.text:
+                        yield Piece(answer.text, answer.release_id)
+                    yield answer
+                elif not guarded_question.holds_answer:
+                    yield part
 
     async def book(self, order: Order, outcome: Outcome, estimate: int) -> None:
         """Book a request; the thread that does so ends its work even if this task is cancelled."""
@@ -114,6 +141,12 @@ def status_of(error: UserError) -> Status:
 
 def api_error(error: UserError) -> api_errors.ApiError:
     """What a client is told when the assistant did not answer."""
-    if status_of(error) is Status.REJECTED:
+    status = status_of(error)
+    if status is Status.REJECTED:
         return api_errors.InvalidRequest(str(error), code="rejected")
+    if status is Status.BLOCKED:
+        return api_errors.InvalidRequest(str(error), code="content_filter")
+    if status is Status.OVERLOADED:
+        retry = {"Retry-After": str(RETRY_SECONDS)}
+        return api_errors.Overload(str(error), code="overloaded", headers=retry)
     return api_errors.Unavailable(str(error), code="failed")

@@ -22,7 +22,9 @@ from . import (
     engines,
     exchange,
     guard,
+    injection,
     late_interaction,
+    leaks,
     passage_search,
     peer,
     rendering,
@@ -31,6 +33,7 @@ from . import (
 from .engines import Task
 from .exchange import Reply, UserRequest
 from .groundedness import Groundedness
+from .guard_actions import Action
 from .status import RequestError, Status
 from .traffic_row import Timer, milliseconds_since, new_row
 from .withholding import Limits
@@ -45,6 +48,7 @@ CITATION_FIELDS = (
     *("chunk_id", "uri", "title", "headings", "pages", "start", "end", "score"),
     "text",
 )
+WITHHELD = "I cannot answer that."  # if the release knows no refusal
 RETRIEVED_FIELDS = ("chunk_id", "uri", "score")
 Passages = list[dict[str, Any]]
 
@@ -79,6 +83,8 @@ class TritonPythonModel:
         self.version = args["model_version"]
         self.server = peer.Server()
         self.cancellation = exchange.Cancellation()
+        self.injection = injection.read(folder / injection.FILE)
+        self.prompt_phrases = leaks.phrases(self.settings["prompt"], self.settings["refusals"])
         self.refusals = {comparison.normalize(text) for text in self.settings["refusals"]}
         limits = self.settings["withholding"]
         self.limits = Limits(**limits) if limits else None
@@ -136,6 +142,7 @@ class TritonPythonModel:
             self._guard(job)
         with Timer(row, "embed"):
             vector = self._encode([job.request.question])[0]
+        self._look_for_orders(job, vector)
         with Timer(row, "search"):
             passages = self._search(job.request.question, vector)
         row["retrieved"] = [_select(passage, RETRIEVED_FIELDS) for passage in passages]
@@ -143,10 +150,11 @@ class TritonPythonModel:
             reading = self._read_on(job, passages)
         answer = reading.answer
         last_piece = answer.pop("piece")
-        if self.limits is not None:
+        row["guard_flags"] = [*row["guard_flags"], *reading.flags]
+        self._look_for_leaks(job, answer)
+        if self._is_held(job):
             last_piece = answer["answer"]
         is_refusal = self._is_refusal(answer["answer"])
-        row["guard_flags"] = [*row["guard_flags"], *reading.flags]
         row |= {**answer, "status": Status.OK, "refused": is_refusal}
         row["total_ms"] = milliseconds_since(job.start)
         self._send_answer(job, last_piece, reading.passages)
@@ -190,17 +198,46 @@ class TritonPythonModel:
     def _is_refusal(self, text: str) -> bool:
         return comparison.normalize(text) in self.refusals
 
+    def _look_for_leaks(self, job: Job, answer: dict[str, Any]) -> None:
+        """Flag an answer with a secret or the prompt; put the refusal in its place, if told to."""
+        action = job.request.guards.secret_answer
+        if action is Action.OFF:
+            return
+        flags = leaks.flags(answer["answer"], self.prompt_phrases)
+        job.row["guard_flags"] = [*job.row["guard_flags"], *flags]
+        if flags and action is Action.BLOCK:
+            answer["answer"] = next(iter(self.settings["refusals"]), WITHHELD)
+
+    def _is_held(self, job: Job) -> bool:
+        """Whether nothing may leave before the answer is whole."""
+        return self.limits is not None or job.request.guards.secret_answer is Action.BLOCK
+
     def _guard(self, job: Job) -> None:
         """Flag what is remarkable. Raises RequestError if the request breaks a limit."""
         request = job.request
         max_characters = self.settings["max_question_characters"]
         max_new_tokens = self.settings["max_new_tokens"]
-        job.row["guard_flags"] = guard.flags(job.row["question"])
+        job.row["guard_flags"] = [*guard.flags(job.row["question"]), *request.guards.flags]
         problem = request.problem or guard.problem(request.question, max_characters)
         if problem is None and request.max_new_tokens > max_new_tokens:
             problem = f"max_new_tokens is {request.max_new_tokens}; the limit is {max_new_tokens}"
         if problem:
             raise RequestError(Status.REJECTED, problem)
+        if request.guards.problem:
+            raise RequestError(Status.BLOCKED, request.guards.problem)
+
+    def _look_for_orders(self, job: Job, vector: Any) -> None:
+        """Flag a question that tries to give the assistant other orders.
+
+        Raises RequestError if such questions are blocked.
+        """
+        action = job.request.guards.injection
+        if action is Action.OFF:
+            return
+        if injection.is_attack(self.injection, job.request.question, vector):
+            job.row["guard_flags"] = [*job.row["guard_flags"], injection.FLAG]
+            if action is Action.BLOCK:
+                raise RequestError(Status.BLOCKED, "the question gives the assistant orders")
 
     def _search(self, question: str, vector: Any) -> Passages:
         """The best passages, as vectorstore/retrieval.py finds them for evaluation."""
@@ -262,8 +299,7 @@ class TritonPythonModel:
         return reading.final()
 
     def _send_piece(self, job: Job, piece: str) -> None:
-        # What may be withheld is sent when it is whole.
-        if piece and job.request.stream and self.limits is None:
+        if piece and job.request.stream and not self._is_held(job):
             exchange.send(
                 job.reply,
                 last=False,
@@ -288,6 +324,7 @@ class TritonPythonModel:
             release_id=row["release_id"],
             refused=row["refused"],
             citations=json.dumps(citations),
+            guard_flags=json.dumps(row["guard_flags"]),
             num_prompt_tokens=row["num_prompt_tokens"],
             num_new_tokens=row["num_new_tokens"],
             final=True,

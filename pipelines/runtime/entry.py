@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import arrays, exchange, peer
+from . import arrays, exchange, injection, peer
 from .exchange import Reply, UserRequest
 from .metrics import RequestCounters
 from .routing import Router
@@ -34,6 +34,7 @@ class TritonPythonModel:
         self.settings = json.loads((folder / "settings.json").read_text())
         self.server = peer.Server()
         self.cancellation = exchange.Cancellation()
+        self.repository = Path(args["model_repository"]).parent
         self.router = Router(Path(self.settings["routes"]))
         self.request_log = RequestLog(self.settings["traffic"], self.settings["prices"])
         self.pool = ThreadPoolExecutor(self.settings["max_requests_at_once"])
@@ -58,8 +59,8 @@ class TritonPythonModel:
 
     def _refuse(self, request: UserRequest, reply: Reply) -> None:
         num_waiting = self.settings["max_waiting"]
-        message = f"overloaded: {num_waiting} requests are waiting; try again later"
-        exchange.fail(reply, Status.REJECTED, message, request.request_id)
+        message = f"{num_waiting} requests are waiting; try again later"
+        exchange.fail(reply, Status.OVERLOADED, message, request.request_id)
         self.counters.count_overload()
 
     def _serve(self, request: UserRequest, reply: Reply, start: float) -> None:
@@ -86,9 +87,16 @@ class TritonPythonModel:
         release_id = row["release_id"]
         silence = f"the assistant of {release_id} ended without an answer"
         forwarding = Forwarding(reply, row | {"error": silence}, start)
+        model = f"assistant-{release_id}"
+        is_guarded = any(self.repository.glob(f"{model}/*/{injection.FILE}"))
+        if not is_guarded and request.guards.blocks_any:
+            problem = f"{release_id} was exported without a guard, and this tenant's is to block"
+            return row | {"status": Status.FAILED, "error": problem}
         limit = request.timeout_seconds or self.settings["max_seconds"]
         inputs = exchange.inputs(request, limit)
-        call = self.server.stream(f"assistant-{release_id}", "", inputs, limit + GRACE_SECONDS)
+        if is_guarded:
+            inputs |= exchange.guard_inputs(request)
+        call = self.server.stream(model, "", inputs, limit + GRACE_SECONDS)
         try:
             with self.cancellation.watch(reply, call):
                 for response in call:

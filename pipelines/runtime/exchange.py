@@ -1,10 +1,12 @@
 """What the models `assistant` exchange with their clients: how requests are read and answered.
 
 Inputs: `question`; optional `request_id`, `tenant`, `max_new_tokens`, `timeout_seconds`, `stream`,
-and for the entry `position` (from 0 to 1), which chooses the release; without it chance does.
+`guards` (see guard_actions.py), and for the entry `position` (from 0 to 1), which chooses the
+release; without it chance does.
 Outputs: `piece` (text since the last response), `answer`, `request_id`, `release_id`, `refused`,
-`citations` (JSON), `num_prompt_tokens`, `num_new_tokens`, `final`; and `record` (JSON of the row in
-the traffic log), by which a release's assistant tells the entry what to log.
+`citations` (JSON), `guard_flags` (JSON), `num_prompt_tokens`, `num_new_tokens`, `final`; and
+`record` (JSON of the row in the traffic log), by which a release's assistant tells the entry what
+to log.
 """
 
 import random
@@ -20,12 +22,13 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as triton
 
-from . import arrays
+from . import arrays, guard_actions
 from .arrays import Arrays
+from .guard_actions import GuardActions
 from .peer import Stream
 from .status import TRITON_CODES, Status, format_user_error
 
-TEXTS = ("piece", "answer", "request_id", "release_id", "citations", "record")
+TEXTS = ("piece", "answer", "request_id", "release_id", "citations", "guard_flags", "record")
 COUNTS = ("num_prompt_tokens", "num_new_tokens")
 SWITCHES = ("refused", "final")
 POLL_SECONDS = 0.05  # how often a running request is checked for a client that has left
@@ -43,6 +46,7 @@ class UserRequest:
     timeout_seconds: float  # 0: the release's limit
     stream: bool
     position: float  # from 0 (inclusive) to 1 (exclusive)
+    guards: GuardActions
     problem: str | None
 
 
@@ -53,6 +57,11 @@ def read(request: Any) -> UserRequest:
     timeout_seconds = float(value(request, "timeout_seconds", 0.0))
     position = float(value(request, "position", random.random()))
     problem = None
+    guards = GuardActions()
+    try:
+        guards = guard_actions.read(str(value(request, "guards", "")))
+    except ValueError as error:
+        problem = str(error)
     if request_id and not REQUEST_ID.fullmatch(request_id):
         problem = "request_id may hold letters, digits, - and _, at most 64 of them"
     elif max_new_tokens < 0 or not 0 <= timeout_seconds < float("inf"):
@@ -69,6 +78,7 @@ def read(request: Any) -> UserRequest:
         timeout_seconds=timeout_seconds,
         stream=bool(value(request, "stream", False)),
         position=position,
+        guards=guards,
         problem=problem,
     )
 
@@ -89,6 +99,11 @@ def inputs(request: UserRequest, timeout_seconds: float) -> Arrays:
         "timeout_seconds": np.array([timeout_seconds], dtype=np.float32),
         "stream": np.array([request.stream], dtype=np.bool_),
     }
+
+
+def guard_inputs(request: UserRequest) -> Arrays:
+    """The array by which the entry tells a release's assistant what its guards are to do."""
+    return {"guards": arrays.text(guard_actions.write(request.guards))}
 
 
 class Reply:

@@ -15,20 +15,32 @@ class Status(StrEnum):
     FAILED = "failed"
     # A limit or the guard refused the request before it was worked on.
     REJECTED = "rejected"
+    # A guard of the asker's tenant is set to block what the request holds.
+    BLOCKED = "blocked"
+    # Too many requests are waiting; the same one may be answered later.
+    OVERLOADED = "overloaded"
     CANCELLED = "cancelled"
 
 
-# Names of the codes in `triton_python_backend_utils.TritonError`.
+# Names of the codes in `triton_python_backend_utils.TritonError`. There is none for what is blocked
+# or too much; these two are not otherwise sent in answer to a question.
 TRITON_CODES = {
     Status.FAILED: "UNAVAILABLE",
     Status.REJECTED: "INVALID_ARG",
+    Status.BLOCKED: "UNSUPPORTED",
+    Status.OVERLOADED: "ALREADY_EXISTS",
     Status.CANCELLED: "CANCELLED",
 }
 # Names of the gRPC status codes that these become on the way.
-GRPC_STATUSES = {"INVALID_ARGUMENT": Status.REJECTED, "CANCELLED": Status.CANCELLED}
+GRPC_STATUSES = {
+    "INVALID_ARGUMENT": Status.REJECTED,
+    "UNIMPLEMENTED": Status.BLOCKED,
+    "ALREADY_EXISTS": Status.OVERLOADED,
+    "CANCELLED": Status.CANCELLED,
+}
 # HTTP passes on no code, so the message that a user's program gets begins with the status.
 # It may stand behind a name of the server's, as in `assistant: failed: ...`.
-USER_ERROR = re.compile(rf"(?:^|: )({Status.FAILED}|{Status.REJECTED}|{Status.CANCELLED}): ")
+USER_ERROR = re.compile(rf"(?:^|: )({'|'.join(TRITON_CODES)}): ")
 
 
 class RequestError(Exception):

@@ -24,6 +24,8 @@ from urllib.parse import urlparse
 from pipelines import files
 from pipelines.contracts.traffic import FEEDBACK
 from pipelines.errors import UserError
+from pipelines.runtime import guard_actions
+from pipelines.runtime.guard_actions import GuardActions
 from pipelines.runtime.status import Status, from_grpc, parse_user_error
 from pipelines.serving import gateway_client, live_record, locations
 from pipelines.serving.gateway_client import Gateway, Refusal
@@ -36,7 +38,7 @@ MODEL = "assistant"
 DEFAULT_TENANT = "default"
 SLACK_SECONDS = 5.0  # the server ends a request itself; only then does the client give up
 OUTPUTS = (
-    *("piece", "answer", "request_id", "release_id", "citations"),
+    *("piece", "answer", "request_id", "release_id", "citations", "guard_flags"),
     *("refused", "num_prompt_tokens", "num_new_tokens", "final"),
 )
 INPUT_TYPES = {
@@ -47,6 +49,7 @@ INPUT_TYPES = {
     "timeout_seconds": "FP32",
     "stream": "BOOL",
     "position": "FP64",
+    "guards": "BYTES",
 }
 
 
@@ -62,6 +65,7 @@ class AskError(UserError):
 class Question:
     """A question with its options. 0 new tokens: as many as the release allows.
 
+    `guards` say what is to be done about what guards notice, and what was noticed before.
     `position`, from 0 to 1, chooses the release while two share the traffic; None: chance does.
     """
 
@@ -71,6 +75,7 @@ class Question:
     max_new_tokens: int = 0
     timeout_seconds: float = 60.0
     position: float | None = None
+    guards: GuardActions = GuardActions()  # noqa: RUF009 (it cannot change)
 
     def inputs(self, *, is_streamed: bool) -> dict[str, Any]:
         """The inputs of the model `assistant`."""
@@ -82,7 +87,11 @@ class Question:
             "timeout_seconds": self.timeout_seconds,
             "stream": is_streamed,
         }
-        return values if self.position is None else {**values, "position": self.position}
+        if self.position is not None:
+            values["position"] = self.position
+        if self.guards != GuardActions():
+            values["guards"] = guard_actions.write(self.guards)
+        return values
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,9 @@ class Answer:
     citations: list[dict[str, Any]] = field(default_factory=list)
     num_prompt_tokens: int = 0
     num_new_tokens: int = 0
+    guard_flags: list[str] = field(default_factory=list)  # as in the traffic log
+    is_cut: bool = False  # it ends where its client's stop text began
+    is_blocked: bool = False  # a guard has put other words in its place; the gateway says so
 
 
 def is_external() -> bool:
@@ -310,4 +322,5 @@ def read_answer(outputs: dict[str, Any]) -> Answer:
         citations=json.loads(str(outputs["citations"])),
         num_prompt_tokens=int(outputs["num_prompt_tokens"]),
         num_new_tokens=int(outputs["num_new_tokens"]),
+        guard_flags=json.loads(str(outputs["guard_flags"]) or "[]"),
     )

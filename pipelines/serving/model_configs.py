@@ -70,6 +70,7 @@ def assistant(version: int) -> str:
         "timeout_seconds": "TYPE_FP32",
         "stream": "TYPE_BOOL",
         "position": "TYPE_FP64",
+        "guards": "TYPE_STRING",
     }
     outputs = {
         "piece": "TYPE_STRING",
@@ -77,6 +78,7 @@ def assistant(version: int) -> str:
         "request_id": "TYPE_STRING",
         "release_id": "TYPE_STRING",
         "citations": "TYPE_STRING",
+        "guard_flags": "TYPE_STRING",
         "record": "TYPE_STRING",
         "num_prompt_tokens": "TYPE_INT32",
         "num_new_tokens": "TYPE_INT32",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pipelines import files
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
+from pipelines.contracts.guard import Guard
 from pipelines.contracts.receipt import Receipt
 from pipelines.errors import UserError
 from pipelines.questions import prompts
@@ -17,6 +18,7 @@ from pipelines.questions.prompts import Prompt
 from pipelines.runtime import FOLDER as RUNTIME
 from pipelines.runtime import (
     generation,
+    injection,
     openvino_engine,
     prompt_tokens,
     rendering,
@@ -42,7 +44,7 @@ REQUIRED_FILES = {
         "weights/tokenizer.json",
         "weights/tokenizer_config.json",
     ),
-    ASSISTANT: (),
+    ASSISTANT: (injection.FILE,),
 }
 MAX_NAMES = 3  # in a message
 
@@ -58,6 +60,7 @@ class Parts(NamedTuple):
     refusals: list[str]
     engine: Engine
     limits: Limits | None  # of what is withheld
+    guard: Guard
 
 
 def write(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts, target: Path) -> Path:
@@ -70,12 +73,18 @@ def write(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts, target: 
             f"the encoder in {parts.encoder} is not the one that the index was made with: "
             "`dvc repro index`"
         )
+    if parts.guard.encoder_digest != parts.receipt.encoder.digest:
+        raise UserError(
+            f"the guard was trained on vectors of another encoder ({parts.guard.encoder}) than the "
+            f"index holds ({parts.receipt.encoder.model}): `dvc repro guard`"
+        )
     version = str(config.version)
     _write_embedder(config, parts, target / EMBEDDER / version)
     weights = _write_generator(config, evaluate, parts, target / GENERATOR / version)
     copy_code(ASSISTANT, target / ASSISTANT / version)
     settings = _settings(config, evaluate, parts)
     files.write_json(target / ASSISTANT / version / SETTINGS, settings)
+    files.write_json(target / ASSISTANT / version / injection.FILE, parts.guard)
     texts = {
         EMBEDDER: model_configs.embedder(config, parts.receipt.dimensions),
         GENERATOR: model_configs.generator(config),

@@ -9,6 +9,7 @@ from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
 from pipelines.config.generation import GenerationConfig
 from pipelines.contracts.calibration import Calibration
+from pipelines.contracts.guard import Guard
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.report import CheckCode, Report
@@ -32,6 +33,7 @@ CODE_PATHS = (
     "dvc.yaml",
     "data/faq",
     "data/golden",
+    "data/guards",
     "data/qa",
     "data/prompts",
     "data/raw",
@@ -60,6 +62,7 @@ class Inputs:
     examples: Path
     base: Path
     adapter: Path
+    guard: Path
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def _read_parts(inputs: Inputs, engine: Engine) -> model_repository.Parts:
         refusals=facts["refusals"],
         engine=engine,
         limits=calibrating.limits_of(files.read_json(inputs.calibration, Calibration)),
+        guard=files.read_json(inputs.guard, Guard),
     )
 
 

@@ -24,6 +24,7 @@ FILES = ("params.yaml", "dvc.yaml", "data/overrides.yaml", "models/champion.json
 FOLDERS = (
     "data/faq",
     "data/golden",
+    "data/guards",
     "data/qa",
     "data/prompts",
     "data/scenarios",

@@ -77,6 +77,7 @@ STAGES_TO_KILL = [
     "validate",
     "chunk",
     "embed",
+    "guard",
     "survey",
     "index",
     "base",

@@ -33,6 +33,7 @@ from tests.serving.conftest import ROOT, export, models
 __all__ = ["export", "models"]
 
 RELEASES = ("r-one", "r-two")
+MAX_WAITING = 40
 PRICES = {"prompt_tokens_per_million": 1000.0, "new_tokens_per_million": 2000.0, "request": 0.5}
 GENEROUS = {
     "requests_per_minute": None,
@@ -88,7 +89,7 @@ def run_gateway(**gateway: Any) -> Iterator[str]:
 
 
 def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     context = ssl._create_unverified_context()  # whoever it is, it listens
     while time.monotonic() < deadline:
         assert server.poll() is None, log.read_text()
@@ -97,14 +98,14 @@ def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]", log: Path) -
                 return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError(f"no gateway within 60 s: {log.read_text()}")
+    raise AssertionError(f"no gateway within 180 s: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")
 def assistant(serving: Path, models: Path, export: Callable[..., ReleaseRecord]) -> Iterator[Path]:
     """A clone with a live server: r-one answers, r-two is installed and not loaded."""
     write_params()
-    config = params.load().section(ServeConfig)
+    config = params.load().section(ServeConfig).model_copy(update={"max_waiting": MAX_WAITING})
     receipt = build_index(
         models / "chunks.parquet", models / "vectors.parquet", keep=3, sample=4, hybrid_alpha=0.7
     )

@@ -13,13 +13,15 @@ from urllib.parse import urlparse
 
 import openai
 import pytest
+from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI, OpenAI
+from pydantic import SecretStr
 
 from pipelines.gateway import database
 from pipelines.gateway.database import REQUESTS
 from pipelines.gateway.keys import Role
 from pipelines.serving import locations, recent_traffic
-from tests.gateway.conftest import GENEROUS
+from tests.gateway.conftest import GENEROUS, MAX_WAITING
 from tests.serving.conftest import QUESTIONS
 
 QUESTION = QUESTIONS[0]
@@ -131,6 +133,62 @@ def test_a_follow_up_question_is_asked_with_what_it_depends_on(client: OpenAI) -
     assert record.standalone == "Who signs a release? And why is that so?"
 
 
+@pytest.mark.parametrize("as_list", [True, False])
+def test_nothing_after_a_stop_text_is_sent(client: OpenAI, as_list: bool) -> None:
+    whole = client.chat.completions.create(model="assistant", messages=messages(QUESTION))
+    text = whole.choices[0].message.content or ""
+    stop = text[len(text) // 2 :][:3]
+    expected = text[: text.index(stop)]
+    stops: Any = [stop, "never said"] if as_list else stop
+    answer = client.chat.completions.create(
+        model="assistant", messages=messages(QUESTION), stop=stops
+    )
+    assert answer.choices[0].message.content == expected
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage == whole.usage
+    stream = client.chat.completions.create(
+        model="assistant", messages=messages(QUESTION), stop=stops, stream=True
+    )
+    chunks = list(stream)
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks]
+    assert "".join(pieces) == expected
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_too_many_questions_at_once_are_told_when_to_try_again(
+    gateway: str, new_key: Callable[..., str]
+) -> None:
+    async def ask_all() -> list[Any]:
+        async with AsyncOpenAI(
+            base_url=f"{gateway}/v1", api_key=new_key(), max_retries=0
+        ) as client:
+            questions = [
+                client.chat.completions.create(model="assistant", messages=messages(QUESTION))
+                for _ in range(3 * MAX_WAITING)
+            ]
+            return await asyncio.gather(*questions, return_exceptions=True)
+
+    outcomes = asyncio.run(ask_all())
+    errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert 0 < len(errors) < len(outcomes)
+    for error in errors:
+        assert isinstance(error, openai.InternalServerError)
+        assert (error.status_code, error.code) == (503, "overloaded")
+        assert error.response.headers["retry-after"] == "1"
+
+
+def test_langchain_asks_and_streams(gateway: str, new_key: Callable[..., str]) -> None:
+    model = ChatOpenAI(
+        model="assistant", base_url=f"{gateway}/v1", api_key=SecretStr(new_key()), temperature=0
+    )
+    answer = model.invoke(QUESTION)
+    assert answer.content
+    assert answer.usage_metadata is not None
+    pieces = [chunk.text for chunk in model.stream(QUESTION)]
+    assert len(pieces) > 3
+    assert "".join(pieces) == answer.content
+
+
 def test_models_and_embeddings_are_there_for_existing_clients(client: OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["assistant", "embedder"]
     assert client.models.retrieve("embedder").id == "embedder"
@@ -152,7 +210,9 @@ def test_models_and_embeddings_are_there_for_existing_clients(client: OpenAI) ->
         ({"temperature": 0.7}, "temperature"),
         ({"top_p": 0.5}, "top_p"),
         ({"logprobs": True}, "logprobs"),
-        ({"stop": ["."]}, "stop"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"extra_body": {"stop": [1]}}, "stop"),
         ({"response_format": {"type": "json_object"}}, "response_format.type"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"max_tokens": 0}, "max_tokens"),

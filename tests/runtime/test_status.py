@@ -1,9 +1,15 @@
 import pytest
 
-from pipelines.runtime.status import Status, format_user_error, from_grpc, parse_user_error
+from pipelines.runtime.status import (
+    TRITON_CODES,
+    Status,
+    format_user_error,
+    from_grpc,
+    parse_user_error,
+)
 
 
-@pytest.mark.parametrize("status", [Status.FAILED, Status.REJECTED, Status.CANCELLED])
+@pytest.mark.parametrize("status", list(TRITON_CODES))
 @pytest.mark.parametrize("message", ["too late", "rejected: by hand", "two\nlines: failed: x"])
 def test_a_users_error_says_how_the_request_ended_whatever_its_message(
     status: Status, message: str
@@ -20,6 +26,8 @@ def test_an_error_that_is_not_ours_is_a_failure() -> None:
     [
         ("INVALID_ARGUMENT", Status.REJECTED),
         ("CANCELLED", Status.CANCELLED),
+        ("UNIMPLEMENTED", Status.BLOCKED),
+        ("ALREADY_EXISTS", Status.OVERLOADED),
         ("UNAVAILABLE", Status.FAILED),
         ("DEADLINE_EXCEEDED", Status.FAILED),
     ],

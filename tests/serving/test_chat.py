@@ -16,6 +16,7 @@ from pipelines.runtime import rendering, transformers_engine
 from pipelines.runtime.transformers_engine import TransformersGenerator as Generator
 from pipelines.serving import client, live_routes, live_server, model_repository
 from pipelines.vectorstore import locate_encoder, open_retriever
+from tests import made_guard
 from tests.serving.conftest import ENCODER, EVALUATE, EXPORT, QUESTIONS, change_settings
 
 SERVE = ServeConfig(
@@ -71,6 +72,7 @@ def receipt(serving: Path, chat_models: Path) -> Iterator[Receipt]:
         ["I cannot help with that."],
         "openvino",
         limits=None,
+        guard=made_guard.make(receipt.encoder.digest, receipt.dimensions),
     )
     target = Path("export")
     model_repository.write(EXPORT, EVALUATE, parts, target)

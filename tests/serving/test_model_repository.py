@@ -26,6 +26,7 @@ from pipelines.runtime.generation import Answer
 from pipelines.runtime.withholding import Limits
 from pipelines.serving import model_repository
 from pipelines.training import base_model
+from tests import made_guard
 
 CONFIG = ExportConfig(
     backend="python",
@@ -104,7 +105,7 @@ def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def parts(folder: Path, encoder_digest: str = "") -> model_repository.Parts:
+def parts(folder: Path, encoder_digest: str = "", guard_digest: str = "") -> model_repository.Parts:
     encoder = Encoder(
         model="mini",
         revision=None,
@@ -131,6 +132,7 @@ def parts(folder: Path, encoder_digest: str = "") -> model_repository.Parts:
         ["I cannot help with that."],
         "transformers",
         LIMITS,
+        made_guard.make(guard_digest or encoder.digest, 3),
     )
 
 
@@ -159,6 +161,7 @@ def files_of(folder: Path) -> list[str]:
 def test_the_repository_holds_models_code_and_prompt_and_passes_its_check(triton: Path) -> None:
     assert len(RUNTIME) > 15
     assert files_of(triton / "assistant") == [
+        "3/guard.json",
         "3/model.py",
         *(f"3/{name}" for name in RUNTIME),
         "3/settings.json",
@@ -349,6 +352,12 @@ def test_an_absolute_path_of_this_machine_is_refused(
     message = "generator/3/weights/config.json: holds a path of this machine"
     with pytest.raises(UserError, match=message):
         model_repository.check(triton)
+
+
+def test_a_guard_of_another_encoder_is_refused(parts_folder: Path, tmp_path: Path) -> None:
+    foreign = parts(parts_folder, guard_digest="another")
+    with pytest.raises(UserError, match="vectors of another encoder .*: `dvc repro guard`"):
+        model_repository.write(CONFIG, EVALUATE, foreign, tmp_path / "new")
 
 
 def test_an_encoder_that_is_not_the_indexs_is_refused(parts_folder: Path, tmp_path: Path) -> None:

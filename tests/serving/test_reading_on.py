@@ -15,6 +15,7 @@ from pipelines.questions.prompts import Prompt
 from pipelines.runtime.withholding import Limits
 from pipelines.serving import client, live_routes, live_server, model_repository
 from pipelines.vectorstore import locate_encoder, open_retriever
+from tests import made_guard
 from tests.serving.conftest import ENCODER, EVALUATE, EXPORT, QUESTIONS, change_settings
 
 SERVE = ServeConfig(
@@ -112,6 +113,7 @@ def export(models: Path, receipt: Receipt, limits: Limits) -> None:
         [REFUSAL],
         "openvino",
         limits=limits,
+        guard=made_guard.make(receipt.encoder.digest, receipt.dimensions),
     )
     target = Path("export")
     model_repository.write(EXPORT, CONFIG, parts, target)

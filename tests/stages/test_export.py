@@ -32,6 +32,7 @@ from pipelines.serving import model_repository, parity
 from pipelines.stages.export import Config, Inputs, Outputs, run
 from pipelines.system import paths
 from pipelines.training import answer_engine, base_model
+from tests import made_guard
 
 EXPORT = ExportConfig(
     backend="python",
@@ -86,6 +87,7 @@ INPUTS = Inputs(
     chunks=Path("chunks.parquet"),
     index=Path("index.json"),
     calibration=Path("calibration.json"),
+    guard=Path("guard.json"),
     examples=Path("examples"),
     base=Path("base"),
     adapter=Path("adapter"),
@@ -147,6 +149,7 @@ def candidate(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> 
     files.write(INPUTS.documents, DOCUMENTS, [DOCUMENT, DOCUMENT | {"doc_id": "2"}])
     INPUTS.chunks.write_text("chunks")
     files.write_json(INPUTS.calibration, calibrating.without_passages())
+    files.write_json(INPUTS.guard, made_guard.make(files.digest(models / "encoder"), 3))
     INPUTS.examples.mkdir()
     (INPUTS.examples / "facts.json").write_text('{"refusals": ["No."]}')
     Path("params.yaml").write_text("index: {}\n")
