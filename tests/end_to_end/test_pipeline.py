@@ -457,7 +457,7 @@ def test_fine_tuning_killed_in_the_middle_continues_from_its_checkpoint(workspac
 
 def test_two_runs_from_nothing_give_the_same_digests(workspace: Path, tmp_path: Path) -> None:
     second_workspace = make_workspace(tmp_path / "again")
-    call = dvc(second_workspace, "repro", "gate")
+    call = dvc(second_workspace, "repro", "gate", "guard")
     assert call.returncode == 0, call.stderr
     first_digests = read_json(workspace / FIRST_DIGESTS)
     assert len(first_digests) > 10
