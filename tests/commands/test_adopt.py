@@ -19,7 +19,7 @@ from pipelines.errors import UserError
 ROOT = Path(__file__).parents[2]
 FILES = ("params.yaml", "dvc.yaml", "data/overrides.yaml", "models/champion.json")
 FOLDERS = (
-    *("data/faq", "data/golden", "data/qa", "data/prompts", "data/scenarios"),
+    *("data/faq", "data/golden", "data/guards", "data/qa", "data/prompts", "data/scenarios"),
     *("data/raw/handbook", "infra/requirements", "infra/presets"),
 )
 QUESTION = (
