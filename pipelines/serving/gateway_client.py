@@ -149,6 +149,7 @@ class _Answer:
             "release_id": self._release_id,
             "citations": json.dumps(passages),
             "refused": None,
+            "guard_flags": "",  # a gateway does not say
             "num_prompt_tokens": self._usage["prompt_tokens"],
             "num_new_tokens": self._usage["completion_tokens"],
         }
