@@ -232,8 +232,12 @@ def build_operator(log: Path) -> None:
 
 def steps() -> list[Step]:
     """All steps, each after those that it needs."""
+    return [*tool_steps(), *environment_steps(), triton_step()]
+
+
+def tool_steps() -> list[Step]:
+    """What needs no environment of ours: the system's packages, uv, Weaviate, pages' files."""
     infra = ROOT / "infra"
-    serving = ROOT / "pipelines" / "serving"
     return [
         Step(
             "system",
@@ -248,7 +252,6 @@ def steps() -> list[Step]:
             install_tools,
             ("system",),
         ),
-        environment_step("pipeline", ".venv", ("pipeline", "models", "dev"), ("tools",)),
         Step(
             "weaviate",
             digest(infra / "weaviate/install", infra / "weaviate/version"),
@@ -263,6 +266,16 @@ def steps() -> list[Step]:
             install_data_docs,
             ("tools",),
         ),
+    ]
+
+
+def environment_steps() -> list[Step]:
+    """Our environments, and what is compiled in one of them.
+
+    One environment at a time: at once, uv unpacks torch twice and nothing is shared.
+    """
+    return [
+        environment_step("pipeline", ".venv", ("pipeline", "models", "dev"), ("tools",)),
         environment_step("airflow", ".venv-airflow", ("airflow",), ("tools", "pipeline")),
         Step(
             "deepspeed",
@@ -271,19 +284,24 @@ def steps() -> list[Step]:
             build_operator,
             ("pipeline",),
         ),
-        # One environment at a time: at once, uv unpacks torch twice and nothing is shared.
         environment_step("triton", ".venv-triton", ("triton",), ("pipeline", "airflow")),
         environment_step("openvino", ".venv-openvino", ("openvino",), ("pipeline", "triton")),
-        Step(
-            "tritonserver",
-            digest(
-                REQUIREMENTS / "triton.txt",
-                infra / "triton/install",
-                serving / "triton_installation.py",
-                serving / "triton_server.py",
-            ),
-            ROOT / ".state/triton/proven",
-            install_triton,
-            ("triton", "pipeline"),
-        ),
     ]
+
+
+def triton_step() -> Step:
+    """The server, started once to prove that it runs."""
+    infra = ROOT / "infra"
+    serving = ROOT / "pipelines" / "serving"
+    return Step(
+        "tritonserver",
+        digest(
+            REQUIREMENTS / "triton.txt",
+            infra / "triton/install",
+            serving / "triton_installation.py",
+            serving / "triton_server.py",
+        ),
+        ROOT / ".state/triton/proven",
+        install_triton,
+        ("triton", "pipeline"),
+    )

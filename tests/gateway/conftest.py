@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from playwright.sync_api import Browser
 
 from pipelines import vectorstore
 from pipelines.config import params
@@ -28,6 +29,8 @@ from pipelines.gateway.keys import Role
 from pipelines.serving import live_routes, live_server
 from pipelines.system import processes
 from pipelines.vectorstore import build_index, point_alias
+from tests.gateway import browsers, proxies
+from tests.gateway.proxies import Certificate
 from tests.serving.conftest import ROOT, export, models
 
 __all__ = ["export", "models"]
@@ -154,3 +157,20 @@ def new_key(assistant: Path) -> Callable[..., str]:
         return keys.create(database.connect(), tenant, role, expires)
 
     return create
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return proxies.issue_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsers.launch() as browser:
+        yield browser
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser complains about, such as a breach of a page's policy."""
+    return []

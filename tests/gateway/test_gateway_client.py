@@ -15,16 +15,11 @@ from pipelines.errors import UserError
 from pipelines.serving import client, gateway_client
 from pipelines.serving.client import Answer, AskError, Question
 from tests.gateway.conftest import run_gateway
-from tests.gateway.proxies import NGINX, NO_NGINX, Certificate, issue_certificate, run_nginx
+from tests.gateway.proxies import NGINX, NO_NGINX, Certificate, run_nginx
 from tests.gateway.test_openai import messages, record_of
 from tests.serving.conftest import QUESTIONS, ROOT
 
 QUESTION = QUESTIONS[0]
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return issue_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="module")

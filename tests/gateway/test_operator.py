@@ -1,13 +1,12 @@
 """The operator's page, in a real browser, on a clone with a history."""
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from pipelines.config.gateway import Limits
 from pipelines.decision import ledger
@@ -16,12 +15,11 @@ from pipelines.gateway.accounts import UNIT, Accounts, Order, Outcome, Tokens
 from pipelines.gateway.keys import Key, Role
 from pipelines.serving import live_routes
 from tests.conftest import enter_new_clone
+from tests.gateway.browsers import PATIENCE, needs_browser, open_with_key
 from tests.gateway.conftest import GENEROUS, run_gateway
 from tests.gateway.test_front import call
 from tests.gateway.test_prometheus import DECISION
 
-CHROMIUM = shutil.which("chromium")
-PATIENCE = 60_000  # milliseconds
 LIMITS = {
     "failed_keys_per_minute": 1000,
     "key": GENEROUS,
@@ -33,8 +31,6 @@ REPORT = """<!doctype html><html><head><title>{title}</title>
 try {{ document.body.dataset.key = String(sessionStorage.length); }}
 catch (error) {{ document.body.dataset.key = error.name; }}
 </script></body></html>"""
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
 def write_history(folder: Path) -> None:
@@ -101,31 +97,11 @@ def key(clone: Path) -> str:
     return keys.create(database.connect(), "operation", Role.OPERATOR)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    return []
-
-
 @pytest.fixture
 def page(browser: Browser, url: str, key: str, complaints: list[str]) -> Iterator[Page]:
-    context = browser.new_context(color_scheme="light", viewport={"width": 1100, "height": 900})
-    page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{url}/operator")
-    page.get_by_label("Key", exact=True).fill(key)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_be_hidden(timeout=PATIENCE)
-    yield page
-    context.close()
+    viewport = {"width": 1100, "height": 900}
+    with open_with_key(browser, f"{url}/operator", key, complaints, viewport=viewport) as page:
+        yield page
 
 
 def test_only_an_operator_reads_the_overview(url: str, key: str) -> None:

@@ -1,33 +1,17 @@
 """The page for people, in a real browser, in front of a real assistant."""
 
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from pipelines.serving import locations, recent_traffic
+from tests.gateway.browsers import PATIENCE, needs_browser, open_with_key
 from tests.serving.conftest import QUESTIONS
 
-CHROMIUM = shutil.which("chromium")
 QUESTION = QUESTIONS[0]
-PATIENCE = 60_000  # milliseconds
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the browser complains about, such as a breach of the page's policy."""
-    return []
+pytestmark = needs_browser
 
 
 @pytest.fixture
@@ -35,16 +19,8 @@ def page(
     browser: Browser, gateway: str, new_key: Callable[..., str], complaints: list[str]
 ) -> Iterator[Page]:
     """The page with a key, which was typed in."""
-    context = browser.new_context(color_scheme="light")
-    page = context.new_page()
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(gateway)
-    page.get_by_label("Key", exact=True).fill(new_key())
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_be_hidden(timeout=PATIENCE)
-    yield page
-    context.close()
+    with open_with_key(browser, gateway, new_key(), complaints) as page:
+        yield page
 
 
 def ask(page: Page, question: str) -> None:

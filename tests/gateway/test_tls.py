@@ -15,7 +15,7 @@ from pipelines.errors import UserError
 from pipelines.gateway import process, tls
 from tests.conftest import enter_new_clone
 from tests.gateway.conftest import GENEROUS, gateway_config, run_gateway
-from tests.gateway.proxies import NGINX, NO_NGINX, Certificate, issue_certificate, run_nginx
+from tests.gateway.proxies import NGINX, NO_NGINX, Certificate, run_nginx
 
 LIMITS = {"failed_keys_per_minute": 2, "key": GENEROUS, "tenant": GENEROUS}
 
@@ -24,11 +24,6 @@ LIMITS = {"failed_keys_per_minute": 2, "key": GENEROUS, "tenant": GENEROUS}
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with enter_new_clone(tmp_path_factory.mktemp("tls") / "clone") as folder:
         yield folder
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return issue_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="module")

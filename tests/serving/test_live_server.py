@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines import files, vectorstore
-from pipelines.config.serve import Prices, ServeConfig
+from pipelines.config.serve import Prices
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.traffic import FEEDBACK, REQUESTS
@@ -20,18 +20,12 @@ from pipelines.runtime.status import Status
 from pipelines.serving import client, live_routes, live_server, locations, recent_traffic
 from pipelines.serving.client import Answer, AskError, Question
 from pipelines.serving.triton_connection import Triton
-from tests.serving.conftest import PASSAGES, change_settings
+from tests.serving.conftest import PASSAGES, SERVE, change_settings
 
 Row = dict[str, Any]
 ROOT = Path(__file__).parents[2]
-SERVE = ServeConfig(
-    max_requests_at_once=16,
-    max_waiting=64,
-    max_seconds=20.0,
-    keep_loaded=2,
-    keep_files=3,
-    prices=Prices(prompt_tokens_per_million=1000.0, new_tokens_per_million=2000.0, request=0.5),
-)
+PRICES = Prices(prompt_tokens_per_million=1000.0, new_tokens_per_million=2000.0, request=0.5)
+COSTLY = SERVE.model_copy(update={"prices": PRICES})
 ENDLESS = 2000  # tokens of the longest answer of r-two, which never ends by itself
 NEVER = 99_999  # a token beyond those that the model can write
 
@@ -67,7 +61,7 @@ def triton(
         vectorstore.point_alias(live_server.alias(release_id), receipt.collection)
     with (
         vectorstore.server_address() as environment,
-        live_server.hold(SERVE, ["r-one"], environment) as live,
+        live_server.hold(COSTLY, ["r-one"], environment) as live,
     ):
         live_routes.write([("r-one", 1.0)])
         yield live
@@ -352,7 +346,7 @@ def test_the_servers_metrics_count_requests_by_release_and_status(triton: Triton
 
 
 def test_a_second_holder_is_refused(triton: Triton) -> None:
-    with pytest.raises(UserError, match="is served already"), live_server.hold(SERVE, [], {}):
+    with pytest.raises(UserError, match="is served already"), live_server.hold(COSTLY, [], {}):
         pass
 
 

@@ -10,22 +10,14 @@ from typing import Any
 
 import pytest
 
-from pipelines.config.serve import Prices, ServeConfig
+from pipelines.config.serve import ServeConfig
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.serving import client, live_routes, live_server, locations, recent_traffic
 from pipelines.serving.client import AskError, Question
 from pipelines.serving.triton_connection import Triton
 from pipelines.vectorstore import build_index, point_alias, remove_alias, server_address
-from tests.serving.conftest import change_settings
+from tests.serving.conftest import SERVE, change_settings
 
-SERVE = ServeConfig(
-    max_requests_at_once=16,
-    max_waiting=64,
-    max_seconds=20.0,
-    keep_loaded=2,
-    keep_files=3,
-    prices=Prices(prompt_tokens_per_million=0.0, new_tokens_per_million=0.0, request=0.0),
-)
 MESSAGE = re.compile(r"[a-z'] [a-z]")  # two words
 PLACEHOLDER = "lorem ipsum"
 ENDLESS = 2000  # tokens of the longest answer, which does not end by itself

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines import vectorstore
-from pipelines.config.serve import Prices, ServeConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.decision.systems import Case, Model, Reply
 from pipelines.questions import prompts
@@ -16,16 +15,15 @@ from pipelines.runtime.withholding import Limits
 from pipelines.serving import client, live_routes, live_server, model_repository
 from pipelines.vectorstore import locate_encoder, open_retriever
 from tests import made_guard
-from tests.serving.conftest import ENCODER, EVALUATE, EXPORT, QUESTIONS, change_settings
-
-SERVE = ServeConfig(
-    max_requests_at_once=16,
-    max_waiting=64,
-    max_seconds=20.0,
-    keep_loaded=2,
-    keep_files=3,
-    prices=Prices(prompt_tokens_per_million=0.0, new_tokens_per_million=0.0, request=0.0),
+from tests.serving.conftest import (
+    ENCODER,
+    EVALUATE,
+    EXPORT,
+    QUESTIONS,
+    SERVE,
+    change_settings,
 )
+
 REFUSAL = "Not in the documents."
 TEMPLATE = Prompt(
     name="reads-v1",

@@ -2,63 +2,15 @@
 // as it is written. Text of others is only ever set as text, never as markup.
 "use strict";
 
-const KEY = "assistant-key"; // in the tab's session storage
-const THEME = "assistant-theme";
 const MAX_MESSAGES = 21; // of the conversation that are sent along: the newest, an odd number
-const element = (id) => document.getElementById(id);
 
 let messages = [];
 let request = null; // the AbortController of the answer that is being written
 
-// --- key ---
-
-function openKeyDialog(problem = "") {
-  element("key-problem").textContent = problem;
-  element("key").value = "";
-  if (!element("key-dialog").open) element("key-dialog").showModal();
-  element("key").focus();
-}
-
-element("key-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(KEY, element("key").value.trim());
-  try {
-    await call("/v1/models");
-    element("key-dialog").close();
-    element("question").focus();
-  } catch (problem) {
-    sessionStorage.removeItem(KEY);
-    element("key-problem").textContent = problem.message;
-  }
-});
-element("change-key").addEventListener("click", () => openKeyDialog());
+acceptKeys(() => call("/v1/models"));
+element("key-dialog").addEventListener("close", () => element("question").focus());
 
 // --- the gateway ---
-
-async function call(path, body, signal) {
-  const headers = { Authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}` };
-  const options = { headers, signal };
-  if (body !== undefined) {
-    headers["Content-Type"] = "application/json";
-    options.method = "POST";
-    options.body = JSON.stringify(body);
-  }
-  const response = await fetch(path, options);
-  if (!response.ok) {
-    const problem = new Error(await messageOf(response));
-    problem.status = response.status;
-    throw problem;
-  }
-  return response;
-}
-
-async function messageOf(response) {
-  try {
-    return (await response.json()).error.message;
-  } catch {
-    return `The server answered with status ${response.status}.`;
-  }
-}
 
 async function* eventsOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -250,22 +202,5 @@ element("restart").addEventListener("click", () => {
   element("question").focus();
 });
 
-function isDark() {
-  const theme = document.documentElement.dataset.theme;
-  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
-function setTheme(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
-  element("theme").textContent = isDark() ? "Light" : "Dark";
-}
-
-element("theme").addEventListener("click", () => {
-  const theme = isDark() ? "light" : "dark";
-  sessionStorage.setItem(THEME, theme);
-  setTheme(theme);
-});
-
-setTheme(sessionStorage.getItem(THEME));
 if (sessionStorage.getItem(KEY)) element("question").focus();
 else openKeyDialog();

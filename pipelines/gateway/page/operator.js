@@ -1,13 +1,10 @@
 // The operator's page: reads /v1/operator and shows it. Text of others is only ever set as text.
 "use strict";
 
-const KEY = "assistant-key"; // in the tab's session storage, as on the page for people
-const THEME = "assistant-theme";
 const REFRESH_MILLISECONDS = 30_000;
 const SVG = "http://www.w3.org/2000/svg";
 const CHART = { width: 960, height: 110, gap: 6 };
 const OUTCOMES = { no_drift: "No drift", drift: "Drift", cannot_tell: "Cannot tell" };
-const element = (id) => document.getElementById(id);
 
 // --- small parts ---
 
@@ -174,13 +171,7 @@ function reportLinks(reports) {
 // --- reading ---
 
 async function read() {
-  const headers = { Authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}` };
-  const response = await fetch("/v1/operator", { headers });
-  const content = await response.json();
-  if (response.ok) return content;
-  const problem = new Error(content.error.message);
-  problem.status = response.status;
-  throw problem;
+  return (await call("/v1/operator")).json();
 }
 
 function show(content) {
@@ -206,46 +197,9 @@ async function refresh() {
   }
 }
 
-function openKeyDialog(problem = "") {
-  element("key-problem").textContent = problem;
-  element("key").value = "";
-  if (!element("key-dialog").open) element("key-dialog").showModal();
-  element("key").focus();
-}
-
-element("key-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const before = sessionStorage.getItem(KEY);
-  sessionStorage.setItem(KEY, element("key").value.trim());
-  try {
-    show(await read());
-    element("key-dialog").close();
-  } catch (problem) {
-    if (before === null) sessionStorage.removeItem(KEY);
-    else sessionStorage.setItem(KEY, before);
-    element("key-problem").textContent = problem.message;
-  }
-});
-element("change-key").addEventListener("click", () => openKeyDialog());
+acceptKeys(async () => show(await read()));
 element("refresh").addEventListener("click", refresh);
 
-function isDark() {
-  const theme = document.documentElement.dataset.theme;
-  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
-function setTheme(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
-  element("theme").textContent = isDark() ? "Light" : "Dark";
-}
-
-element("theme").addEventListener("click", () => {
-  const theme = isDark() ? "light" : "dark";
-  sessionStorage.setItem(THEME, theme);
-  setTheme(theme);
-});
-
-setTheme(sessionStorage.getItem(THEME));
 setInterval(() => {
   if (!document.hidden && !element("key-dialog").open) refresh();
 }, REFRESH_MILLISECONDS);
