@@ -4,9 +4,11 @@ It stands before FastAPI, which would read a whole body before it looks for a ke
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.gateway import keys
@@ -44,6 +46,9 @@ HEADERS = {
     b"cross-origin-opener-policy": b"same-origin",
     b"cache-control": b"no-store",
 }
+# How long a client that has its refusal may go on sending, and how long it may pause.
+LINGER_SECONDS = 5.0
+LINGER_PAUSE_SECONDS = 0.5
 
 
 class Front:
@@ -62,12 +67,13 @@ class Front:
         request_id = uuid.uuid4().hex  # ours; what a client calls its request is not looked at
         scope.setdefault("state", {})["request_id"] = request_id
         answer = AnswerSender(send, scope["path"], request_id, self._gateway.config.write_seconds)
+        incoming = Incoming(receive)
         try:
-            await self._pass_on(scope, receive, answer)
+            await self._pass_on(scope, incoming, answer)
         except ApiError as error:
             if isinstance(error, TooMany):
                 self._gateway.metrics.count_refusal(error.code or "")
-            await error.response()(scope, receive, answer)
+            await _refuse(error.response(), incoming, answer)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._gateway.metrics.count_request(route, answer.status, time.monotonic() - start)
@@ -127,6 +133,38 @@ class Front:
                 headers={"Connection": "close"},
             ) from error
         return b"".join(parts)
+
+
+class Incoming:
+    """What the server receives of a request, and whether that is all of it."""
+
+    def __init__(self, receive: Receive):
+        self._receive = receive
+        self.is_complete = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self.is_complete = True
+        return message
+
+
+async def _refuse(response: Response, incoming: Incoming, send: Send) -> None:
+    """Sends the refusal, then reads what the client still sends before the connection may close.
+
+    A connection that is closed while its client sends is reset, and the client would see a broken
+    pipe instead of the reason (RFC 9112, section 9.6).
+    """
+    if not incoming.is_complete:
+        response.headers["Connection"] = "close"
+    headers = response.raw_headers
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while not incoming.is_complete:
+                await asyncio.wait_for(incoming(), LINGER_PAUSE_SECONDS)
+    await send({"type": "http.response.body", "body": b""})
 
 
 class Replay:

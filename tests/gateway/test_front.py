@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 
 import pytest
 
-from pipelines.gateway import database, keys
+from pipelines.gateway import database, front, keys
 from pipelines.gateway.keys import Role
 from tests.conftest import enter_new_clone
 from tests.gateway.conftest import GENEROUS, run_gateway, write_params
@@ -161,6 +161,35 @@ def test_a_long_body_is_refused_before_it_is_read(url: str) -> None:
     chunk = f"{MAX_BYTES + 1:x}\r\n".encode() + b"x" * (MAX_BYTES + 1) + b"\r\n"
     streamed, _ = exchange(url, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk)
     assert streamed.startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("path", [CHAT, "/nowhere"])
+def test_a_client_that_sends_much_reads_why_it_is_refused(url: str, path: str) -> None:
+    """A refusal that closed the connection at once would reset it under the client's hands."""
+    body = b"x" * 3_000_000
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode()
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    key = f"Authorization: Bearer {create_key()}\r\n".encode()
+    for _ in range(5):
+        assert exchange(url, head + length + body)[0].startswith(b"HTTP/1.1 401")
+        assert exchange(url, head + key + length + body)[0].startswith(b"HTTP/1.1 413")
+
+
+def test_a_client_that_never_stops_sending_is_hung_up_on(url: str) -> None:
+    parts = urlparse(url)
+    begin = time.monotonic()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port or 0), 20) as connection:
+        connection.sendall(head.encode())
+        with pytest.raises(OSError, match="reset|pipe"):
+            send_for_ever(connection)
+    assert time.monotonic() - begin < front.LINGER_SECONDS + 5
+
+
+def send_for_ever(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("start", ["", "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Slow: "])
