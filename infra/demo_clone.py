@@ -40,6 +40,7 @@ SHORTCUTS = {
     "proof.num_questions": 20,
     "airflow.monitor_schedule": "* * * * *",
     "airflow.refresh_schedule": None,
+    "shadow.max_seconds": 60.0,  # the users of the story hardly ever pause
     "canary.steps": [0.5, 1.0],
     "canary.min_requests": 30,
     # What users who ask for minutes cannot tell is on record, and the story goes on.
@@ -51,6 +52,7 @@ CAUTIONS = {
     # 1 in 2000 each, instead of 1 in 100: a quiet window, a good release.
     "monitor.false_alarm_rate": 0.0005,
     "monitor.num_resamples": 4000,  # so that a drift can still be drastic at that rate
+    "shadow.false_refusal_rate": 0.0005,
     "canary.false_rollback_rate": 0.0005,
     # By what two trainings of a tiny model differ is not worse; a few hundred requests tell more.
     "canary.limits": {

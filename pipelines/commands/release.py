@@ -7,6 +7,7 @@ from pipelines.config.canary import CanaryConfig
 from pipelines.config.proof import ProofConfig
 from pipelines.config.release import ReleaseConfig
 from pipelines.config.serve import ServeConfig
+from pipelines.config.shadow import ShadowConfig
 from pipelines.decision import ledger
 from pipelines.serving import releasing
 from pipelines.serving.release_comparison import Declaration
@@ -43,6 +44,7 @@ def run(
     values = params.load()
     config = releasing.Config(
         proof=values.section(ProofConfig),
+        shadow=values.section(ShadowConfig),
         canary=values.section(CanaryConfig),
         serve=values.section(ServeConfig),
         expected=values.section(ReleaseConfig).expected,

@@ -60,5 +60,7 @@ def _format(event: ledger.Event) -> str:
         why += f" ({declarations.describe(declaration)}, as declared)"
     if event.undecided:
         why += f" (undecided: {'; '.join(event.undecided)})"
+    if event.shadow:
+        why += f" (shadow: {event.shadow})"
     columns = f"{MARKS[event.kind]:14} {subject:24} {event.who:12} {score:18}"
     return f"{event.when}  {columns} {event.step}: {why}"

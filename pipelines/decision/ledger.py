@@ -49,6 +49,7 @@ REMEDY = (
 )
 ATTEMPTS = 50  # simultaneous writers that each get their turn
 NO_FILE = "0"  # each digit of the id by which Git means that there is no file
+OPTIONAL_KEYS = ("expected_latency_ratio", "expected_refused_increase", "undecided", "shadow")
 OLD_CHAIN_KEYS = ("previous", "digest")  # in lines from before Git's commits were the only chain
 
 
@@ -58,7 +59,7 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["approved", "overridden", "refused", "released", "rolled_back"]
-    step: str  # what decided: approval, gate, infra validation, canary, release, rollback
+    step: str  # what decided: approval, gate, infra validation, shadow, canary, release, rollback
     release_id: str | None
     candidate: str | None  # digest of the adapter
     who: str
@@ -74,12 +75,14 @@ class Event(BaseModel):
     expected_refused_increase: float | None = None
     # What the canary could neither find nor rule out, if the release took over all the same.
     undecided: list[str] = []
+    # What both releases answered to the same questions before the canary, in numbers.
+    shadow: str = ""
 
     @model_serializer(mode="wrap")
     def _leave_out_what_was_not_said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A line without a declaration, like all older ones, does not have its key."""
         fields: dict[str, Any] = dump(self)
-        for key in ("expected_latency_ratio", "expected_refused_increase", "undecided"):
+        for key in OPTIONAL_KEYS:
             if not fields.get(key):
                 fields.pop(key, None)
         return fields

@@ -49,6 +49,7 @@ class TritonPythonModel:
             if self.request_log.is_full() or not self.slots.acquire(blocking=False):
                 self._refuse(request, reply)
             else:
+                self.counters.count_arrival()
                 self.pool.submit(self._serve, request, reply, time.time())
 
     def finalize(self) -> None:
@@ -76,6 +77,7 @@ class TritonPythonModel:
                 exchange.fail(reply, row["status"], row["error"], request.request_id)
         finally:
             self.slots.release()
+            self.counters.count_end()
             self.counters.count(self.request_log.add(request, row, start))
 
     def _answer(

@@ -10,6 +10,7 @@ from typing import Any
 
 import triton_python_backend_utils as triton
 
+from .metric_names import UNDER_WAY
 from .status import Status
 
 REPORT_SECONDS = 0.5  # between two reports of the language model's steps
@@ -44,6 +45,20 @@ class RequestCounters:
             self._families[name] = _counter_family(name, description)
         # Present from the start, so that its rate is known.
         self._add(OVERLOADS, 0.0)
+        gauges = triton.MetricFamily(
+            name=UNDER_WAY,
+            description="Requests that users wait for at this moment",
+            kind=triton.MetricFamily.GAUGE,
+        )
+        self._families[UNDER_WAY] = gauges
+        self._add(UNDER_WAY, 0.0)
+
+    def count_arrival(self) -> None:
+        """A request is accepted; `count_end` follows."""
+        self._add(UNDER_WAY, 1.0)
+
+    def count_end(self) -> None:
+        self._add(UNDER_WAY, -1.0)
 
     def count_overload(self) -> None:
         self._add(OVERLOADS, 1.0)

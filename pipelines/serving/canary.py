@@ -106,7 +106,7 @@ def _run_step(
     is_held = False
     while True:
         time.sleep(LOOK_SECONDS)
-        interruption = _interruption(handover, step)
+        interruption = find_interruption(handover, step.shares)
         if interruption is not None:
             return Outcome(interruption)
         since = max(switch_start, time.time() - LATE_SECONDS)
@@ -177,8 +177,8 @@ def _history(handover: Handover) -> list[dict[str, object]]:
     return history
 
 
-def _interruption(handover: Handover, step: Step) -> Report | None:
-    """What ends a switch at once.
+def find_interruption(handover: Handover, shares: live_routes.Shares) -> Report | None:
+    """What ends a switch or a shadow at once; `shares`: the routes as this command left them.
 
     The server or the new release is gone, or somebody else has changed the routes.
     """
@@ -192,14 +192,15 @@ def _interruption(handover: Handover, step: Step) -> Report | None:
             "an answer",
             f"{LOG} says why it ended. `make serve` starts it again; then release again",
         )
-    if handover.new not in releases:
-        return failure(
-            "the new release stays loaded",
-            "the server has unloaded it, or was started again without it",
-            "loaded until the end",
-            f"{LOG} says why. Release again",
-        )
-    if live_routes.read().shares != step.shares:
+    for release_id in (handover.new, handover.old):
+        if release_id not in releases:
+            return failure(
+                "both releases stay loaded",
+                f"the server has unloaded {release_id}, or was started again without it",
+                "loaded until the end",
+                f"{LOG} says why. Release again",
+            )
+    if live_routes.read().shares != shares:
         return failure(
             "the routes stay as this command set them",
             "they were changed meanwhile (the server was restarted, or somebody rolled back or "

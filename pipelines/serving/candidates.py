@@ -22,6 +22,7 @@ class Step(StrEnum):
 
     RELEASE = "release"
     PROOF = "infra validation"
+    SHADOW = "shadow"
     CANARY = "canary"
     GATE = "gate"
 

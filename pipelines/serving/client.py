@@ -272,14 +272,14 @@ def _with_options(question: str | Question) -> Question:
     return Question(question) if isinstance(question, str) else question
 
 
-def grpc_inputs(question: Question) -> "list[InferInput]":
-    """The tensors of a streamed request."""
+def grpc_inputs(question: Question, *, is_streamed: bool = True) -> "list[InferInput]":
+    """The tensors of a request by gRPC."""
     import numpy as np
     from tritonclient.grpc import InferInput
     from tritonclient.utils import triton_to_np_dtype
 
     tensors: list[InferInput] = []
-    for name, value in question.inputs(is_streamed=True).items():
+    for name, value in question.inputs(is_streamed=is_streamed).items():
         kind = INPUT_TYPES[name]
         content = value.encode() if isinstance(value, str) else value
         tensor = InferInput(name, [1], kind)

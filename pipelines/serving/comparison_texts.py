@@ -1,6 +1,7 @@
 """What people read about a comparison of two releases: names, numbers, remedies."""
 
 import math
+from typing import Protocol
 
 from pipelines.serving.release_comparison import Comparison, Measure, Tally
 
@@ -28,6 +29,19 @@ REMEDIES = {
 }
 
 
+class Tallies(Protocol):
+    """The values of both releases in one measure."""
+
+    @property
+    def measure(self) -> Measure: ...
+
+    @property
+    def new(self) -> Tally: ...
+
+    @property
+    def old(self) -> Tally: ...
+
+
 def share(tally: Tally) -> str:
     if not tally.num:
         return "none measured"
@@ -41,7 +55,7 @@ def odds(log_odds: float) -> str:
     return f"evidence that it is worse: {math.exp(log_odds):.2g} to 1"
 
 
-def describe(comparison: Comparison, log_odds: float) -> str:
+def describe(comparison: Tallies, log_odds: float) -> str:
     """Both releases' numbers and what they are worth."""
     if comparison.measure is not Measure.LATENCY:
         numbers = f"{share(comparison.new)} against {share(comparison.old)}"
@@ -59,8 +73,7 @@ def describe(comparison: Comparison, log_odds: float) -> str:
 def describe_gap(comparison: Comparison, min_odds: float) -> str:
     """What is not ruled out, and how far the evidence has come."""
     measure = comparison.measure
-    find = comparison.limit.find
-    harm = f"{find:g} times as long" if measure is Measure.LATENCY else f"{find:.0%} more"
+    harm = describe_harm(measure, comparison.limit.find)
     evidence = math.exp(min(float(comparison.harmless.evidence.log_odds()), MAX_LOG_ODDS))
     return (
         f"{NAMES[measure]}: {harm} is not ruled out (canary.limits.{measure}.find) after "
@@ -69,7 +82,19 @@ def describe_gap(comparison: Comparison, min_odds: float) -> str:
     )
 
 
-def remedy(comparison: Comparison) -> str:
+def describe_harm(measure: Measure, find: float) -> str:
+    return f"{find:g} times as long" if measure is Measure.LATENCY else f"{find:.0%} more"
+
+
+def expectation(measure: Measure, tolerate: float, min_odds: float) -> str:
+    """What a new release must keep not to be stopped."""
+    more = f"{tolerate:g} times" if measure is Measure.LATENCY else f"{tolerate:.1%} more"
+    return (
+        f"at most {more} (canary.limits.{measure}.tolerate), or evidence below {min_odds:.0f} to 1"
+    )
+
+
+def remedy(comparison: Tallies) -> str:
     if comparison.measure is not Measure.LATENCY:
         return REMEDIES[comparison.measure]
     expected_ratio = math.ceil(_ratio(comparison) * SPARE_RATIO) if _is_measured(comparison) else 2
@@ -80,9 +105,9 @@ def remedy(comparison: Comparison) -> str:
     )
 
 
-def _is_measured(comparison: Comparison) -> bool:
+def _is_measured(comparison: Tallies) -> bool:
     return bool(comparison.new.num) and bool(comparison.old.num)
 
 
-def _ratio(comparison: Comparison) -> float:
+def _ratio(comparison: Tallies) -> float:
     return math.exp(comparison.new.mean() - comparison.old.mean())

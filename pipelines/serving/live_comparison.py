@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.config.canary import CanaryConfig, Limit
+from pipelines.config.canary import CanaryConfig
 from pipelines.contracts.report import Check, Report
 from pipelines.runtime import routing
 from pipelines.serving import comparison_texts as texts
@@ -188,7 +188,7 @@ class LiveComparison:
             name=texts.NAMES[comparison.measure],
             passed=log_odds < math.log(min_odds),
             observed=texts.describe(comparison, log_odds),
-            expected=_expectation(comparison.measure, limit, min_odds),
+            expected=texts.expectation(comparison.measure, limit.tolerate, min_odds),
             remedy=texts.remedy(comparison),
         )
 
@@ -237,11 +237,3 @@ def _columns(history: list[Row]) -> dict[Measure, Numbers]:
 
 def _arrival(row: Row) -> tuple[float, str]:
     return row["time"].timestamp(), row["request_id"]
-
-
-def _expectation(measure: Measure, limit: Limit, min_odds: float) -> str:
-    size = f"{limit.tolerate:g} times" if measure is Measure.LATENCY else f"{limit.tolerate:.1%}"
-    more = size if measure is Measure.LATENCY else f"{size} more"
-    return (
-        f"at most {more} (canary.limits.{measure}.tolerate), or evidence below {min_odds:.0f} to 1"
-    )

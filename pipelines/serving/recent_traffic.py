@@ -31,6 +31,20 @@ def requests(folder: Path, since: float) -> list[Row]:
     return sorted(recent, key=_time)
 
 
+def newest_first(folder: Path) -> Iterator[Row]:
+    """Rows of all requests, read file by file, so that the last few come soon."""
+    rows: list[Row] = []
+    for journal in (folder / "requests").glob(".*.jsonl"):
+        rows += _read_journal(journal)
+    yield from sorted(rows, key=_time, reverse=True)
+    # A journal that has just become a Parquet file is met again.
+    keys = {_key(row) for row in rows}
+    for path in sorted((folder / "requests").glob("*.parquet"), key=_change_time, reverse=True):
+        for row in sorted(_read_file(path), key=_time, reverse=True):
+            if _key(row) not in keys:
+                yield row
+
+
 def thumbs(folder: Path, since: float) -> dict[str, int]:
     """Request id -> its last thumb (1 or -1), from feedback files written at `since` or later."""
     rows: list[Row] = []
@@ -48,6 +62,10 @@ def _recent_files(folder: Path, since: float) -> Iterator[Path]:
     for path in sorted(folder.glob("*.parquet")):
         if path.stat().st_mtime >= since:
             yield path
+
+
+def _change_time(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _read_file(path: Path) -> Iterator[Row]:

@@ -1,20 +1,22 @@
 """Releases the exported candidate: prove it, let it take over step by step, put it on record."""
 
 import os
+import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pipelines import files, vectorstore
 from pipelines.config.canary import CanaryConfig
 from pipelines.config.proof import ProofConfig
 from pipelines.config.release import ExpectedConfig
 from pipelines.config.serve import ServeConfig
+from pipelines.config.shadow import ShadowConfig
 from pipelines.contracts.answers import ANSWERS
 from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.receipt import Receipt
@@ -25,7 +27,15 @@ from pipelines.contracts.verdict import Override
 from pipelines.decision import champions, ledger, release_files, signatures
 from pipelines.errors import Refusal, UserError
 from pipelines.questions import reading_set
-from pipelines.serving import canary, declarations, live_routes, live_server, locations, proof
+from pipelines.serving import (
+    canary,
+    declarations,
+    live_routes,
+    live_server,
+    locations,
+    proof,
+    shadow,
+)
 from pipelines.serving.candidates import (
     EXPORT,
     SCORES,
@@ -52,9 +62,20 @@ class Config:
     """The sections of params.yaml by which a release is made."""
 
     proof: ProofConfig
+    shadow: ShadowConfig
     canary: CanaryConfig
     serve: ServeConfig
     expected: ExpectedConfig  # of the section `release`
+
+
+class Takeover(NamedTuple):
+    """How a release has taken over.
+
+    `undecided`: what could not be told about it. `shadow`: what the pairs of answers have shown.
+    """
+
+    undecided: Sequence[str] = ()
+    shadow: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,8 +121,9 @@ def release(
         prove(config.proof, candidate.record)
         triton = live_server.find_running()
         if triton:
-            gaps = take_over(config.canary, triton, candidate.release_id, old, declaration)
-            event = event.model_copy(update={"undecided": gaps})
+            takeover = take_over(config, triton, candidate.release_id, old, declaration)
+            changes = {"undecided": list(takeover.undecided), "shadow": takeover.shadow}
+            event = event.model_copy(update=changes)
     champion = keep(candidate.record, event)
     _record(candidate, event, champion)
     settle(config.serve, triton, candidate.release_id, old)
@@ -132,16 +154,15 @@ def _can_be_asked(row: dict[str, Any]) -> bool:
 
 
 def take_over(
-    config: CanaryConfig,
+    config: Config,
     triton: Triton,
     new: str,
     old: str | None,
     declaration: Declaration = declarations.NOTHING,
-) -> list[str]:
-    """Load the new release beside the old one and move the requests.
+) -> Takeover:
+    """Load the new release beside the old one, compare their answers, and move the requests.
 
-    Returns what could not be told about it. On a refusal the old release has everything back and
-    the new one is gone.
+    On a refusal the old release has everything back and the new one is gone.
     """
     live_server.install(EXPORT, new)
     receipt = files.read_json(INDEX, Receipt)
@@ -160,16 +181,46 @@ def take_over(
         _demand(report, "the release", Step.CANARY)
     if old is None:
         live_routes.write([(new, 1.0)], canary_pid=os.getpid())
-        return []
+        return Takeover()
     traffic = locations.traffic_folder()
     handover = canary.Handover(new, old, triton, traffic, declaration)
     if declaration != declarations.NOTHING:
         print(f"{new} {declarations.describe(declaration)}, as declared")
-    outcome = canary.switch(config, handover)
+    pairs = compare_answers(config, handover)
+    outcome = canary.switch(config.canary, handover)
     if not outcome.report.passed:
         live_server.unload(triton, new)
         _demand(outcome.report, "the release on live traffic", Step.CANARY, "rolled_back")
-    return outcome.gaps
+    return Takeover([*pairs.undecided, *outcome.gaps], pairs.shadow)
+
+
+def compare_answers(config: Config, handover: canary.Handover) -> Takeover:
+    """Ask both releases the same questions, out of sight. On a refusal the new one is gone."""
+    settings = config.shadow
+    if settings.replay == 0 and settings.share == 0:
+        print("no shadow: shadow.replay and shadow.share are 0")
+        return Takeover()
+    print(f"asking {handover.old} and {handover.new} the same questions ...", flush=True)
+    shadow_config = shadow.Config(settings, config.canary, config.serve.max_seconds)
+    try:
+        result = shadow.compare(shadow_config, handover, random.SystemRandom())
+    except UserError:
+        live_server.unload(handover.triton, handover.new)
+        raise
+    outcome = result.outcome
+    numbers = result.comparison.descriptions.describe()
+    if not outcome.report.passed:
+        live_server.unload(handover.triton, handover.new)
+        _demand(outcome.report, f"the shadow ({numbers})", Step.SHADOW)
+    text = "; ".join([numbers, *_observations(outcome.report)])
+    print(f"shadow: {text}")
+    for gap in outcome.gaps:
+        print(f"  undecided: {gap}")
+    return Takeover(outcome.gaps, text)
+
+
+def _observations(report: Report) -> list[str]:
+    return [f"{check.name}: {check.observed}" for check in report.checks]
 
 
 def keep(record: ReleaseRecord, event: ledger.Event) -> Champion:
@@ -271,6 +322,7 @@ def _override_event(event: ledger.Event, override: Override) -> ledger.Event:
         "expected_latency_ratio": None,
         "expected_refused_increase": None,
         "undecided": [],
+        "shadow": "",
     }
     return event.model_copy(update=changes)
 

@@ -13,6 +13,9 @@ alike. For a release that differs within what is tolerated it holds but for two 
 tests/bench/test_canary_power.py measures: its answers may reach the log later, and it may leave out
 other answers of a measure that not all answers have.
 
+Where both releases have answered the same question, the bets are on the difference of the two
+outcomes (`update_paired`), which is why pairs tell more than as many requests.
+
 Sources: wealth as evidence about a bounded mean, and a mixture of bets, are from Waudby-Smith and
 Ramdas (2024), Estimating means of bounded random variables by betting, J. R. Stat. Soc. B 86. Bets
 on a randomisation of known probability, whatever the outcomes, are from Ham, Bojinov, Lindon and
@@ -33,6 +36,8 @@ Numbers = npt.NDArray[np.float64]
 # Gamblers of different courage share the start; the mean of their wealth counts. The best for a
 # difference d of values with variance v is d / v: 0.1 for trifles, 25.6 for a total failure.
 COURAGES: Numbers = 0.1 * np.exp2(np.arange(9.0))
+# The stakes on pairs, as shares of the one that loses everything at the worst difference.
+PAIRED_STAKES: Numbers = np.linspace(0.1, 0.9, COURAGES.size)
 LARGEST_LOSS = 0.9  # share of the wealth that a single request can cost
 MEMORY = 200  # requests over which the forecast of the next outcome is taken
 SLOW_SHARE = 0.1  # of all answers are called slow
@@ -135,6 +140,23 @@ def update_alone(evidence: Evidence, margin: Numbers, value: Numbers) -> Evidenc
     stake = np.minimum(COURAGES, (LARGEST_LOSS / margin)[..., None])
     growth = np.log(1 + stake * gain[..., None])
     return _after(evidence, value, np.where(is_present[..., None], growth, 0.0))
+
+
+def update_paired(
+    evidence: Evidence, claim: Claim, difference: Numbers, weight: Numbers
+) -> Evidence:
+    """The evidence after a question that both releases have answered.
+
+    `difference`: new minus old, from -1 to 1, or NaN: does not apply. The bets are fair if the mean
+    difference is not what is claimed, whoever answers first being drawn by chance.
+    """
+    is_present = ~np.isnan(difference)
+    usual = np.where(is_present, difference, claim.margin)
+    gain = claim.direction * (usual - claim.margin)
+    largest_loss = 1 + claim.direction * claim.margin
+    stake = PAIRED_STAKES / max(largest_loss, 1e-9) * weight[..., None]
+    growth = np.log(1 + stake * gain[..., None])
+    return _after(evidence, difference, np.where(is_present[..., None], growth, 0.0))
 
 
 def weigh(num_own: Numbers, num_all: Numbers, max_share: float) -> Numbers:

@@ -67,12 +67,12 @@ def draw(
     numbers = np.where(is_heavy, in_streak, numbers)
     share = np.broadcast_to(shares[:, None], shape)
     is_new = (generator.random(shape) < share).astype(np.float64)
-    values = _values(world, rows, numbers, generator)
-    _worsen(world, values, is_new, generator)
-    return Traffic(values, is_new, share, _weights(is_heavy, generator))
+    outcomes = values(world, rows, numbers, generator)
+    worsen(world, outcomes, is_new, generator)
+    return Traffic(outcomes, is_new, share, weights(is_heavy))
 
 
-def _values(
+def values(
     world: World, rows: pd.DataFrame, numbers: npt.NDArray[np.int_], generator: np.random.Generator
 ) -> dict[Measure, Numbers]:
     """What either release would have done with these requests."""
@@ -97,8 +97,8 @@ def _values(
     }
 
 
-def _worsen(
-    world: World, values: dict[Measure, Numbers], is_new: Numbers, generator: np.random.Generator
+def worsen(
+    world: World, outcomes: dict[Measure, Numbers], is_new: Numbers, generator: np.random.Generator
 ) -> None:
     """Change what the new release does, and take away what failed requests do not have."""
     changes = {
@@ -108,19 +108,19 @@ def _worsen(
         Measure.THUMBS: world.thumbs_down,
     }
     for measure, increase in changes.items():
-        value = values[measure]
+        value = outcomes[measure]
         room = 1 - np.nanmean(value)
         is_worse = (generator.random(value.shape) < increase / room) & (is_new == 1)
-        values[measure] = np.where(is_worse & ~np.isnan(value), 1.0, value)
-    values[Measure.LATENCY] = values[Measure.LATENCY] + is_new * np.log(world.slowdown)
-    refuses = values[Measure.REFUSALS] == 1
-    values[Measure.GROUNDEDNESS] = np.where(refuses, np.nan, values[Measure.GROUNDEDNESS])
-    has_failed = values[Measure.FAILURES] == 1
+        outcomes[measure] = np.where(is_worse & ~np.isnan(value), 1.0, value)
+    outcomes[Measure.LATENCY] = outcomes[Measure.LATENCY] + is_new * np.log(world.slowdown)
+    refuses = outcomes[Measure.REFUSALS] == 1
+    outcomes[Measure.GROUNDEDNESS] = np.where(refuses, np.nan, outcomes[Measure.GROUNDEDNESS])
+    has_failed = outcomes[Measure.FAILURES] == 1
     for measure in set(Measure) - {Measure.FAILURES}:
-        values[measure] = np.where(has_failed, np.nan, values[measure])
+        outcomes[measure] = np.where(has_failed, np.nan, outcomes[measure])
 
 
-def _weights(is_heavy: npt.NDArray[np.bool_], generator: np.random.Generator) -> Numbers:
+def weights(is_heavy: npt.NDArray[np.bool_]) -> Numbers:
     """Askers' weights; all but the heavy one send about the same number of requests."""
     num_all = np.arange(is_heavy.shape[0], dtype=float)[:, None]
     num_heavy: Numbers = np.cumsum(is_heavy, axis=0) - is_heavy * 1.0

@@ -44,3 +44,18 @@ def test_what_the_canary_could_not_tell_is_listed(
             "(undecided: slow; refusing)"
         )
     )
+
+
+def test_what_the_shadow_has_shown_is_listed(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.append(RELEASE)
+    ledger.append(RELEASE.model_copy(update={"shadow": "60 pairs; the same words in 95% of them"}))
+    releases.run()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("a real model")
+    assert "(shadow: 60 pairs; the same words in 95% of them)" in lines[1]
+    assert [event.shadow for event in ledger.read()] == [
+        "",
+        "60 pairs; the same words in 95% of them",
+    ]

@@ -91,6 +91,14 @@ CANARY = {
         "thumbs": {"tolerate": 0.1, "find": 0.5},
     },
 }
+# Users who ask without a pause, as in most tests, leave a shadow no quiet moment.
+SHADOW = {
+    "replay": 40,
+    "share": 0.5,
+    "min_pairs": 20,
+    "max_seconds": 10.0,
+    "false_refusal_rate": 0.01,
+}
 PROOF = {
     "num_questions": 8,
     "num_clients": 8,
@@ -289,7 +297,7 @@ def shop(serving: Path, models: Path) -> Path:
         shutil.copy(ROOT / name, name)
     Path(".gitignore").write_text(".state/\n")
     values = yaml.safe_load(Path("params.yaml").read_text())
-    values |= {"canary": CANARY, "proof": PROOF}
+    values |= {"shadow": SHADOW, "canary": CANARY, "proof": PROOF}
     (values["gateway"]["port"],) = processes.free_ports(1)
     Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     chunks = Path("data/chunks.parquet")

@@ -21,7 +21,7 @@ import pytest
 from pipelines.commands import release, rollback
 from pipelines.decision import ledger
 from pipelines.errors import Refusal
-from pipelines.serving import canary, client, live_server
+from pipelines.serving import canary, client, live_server, paired_judgement
 from pipelines.serving.triton_connection import Triton
 from tests.serving.users import kill_server, traffic, wait_for_sole_route
 
@@ -30,6 +30,7 @@ CRASHES = [
     ("pipelines.serving.proof", "prove"),
     ("pipelines.serving.live_server", "install"),
     ("pipelines.serving.live_server", "load"),
+    ("pipelines.serving.shadow", "compare"),
     ("pipelines.serving.canary", "switch"),
     ("pipelines.serving.releasing", "keep"),
     ("pipelines.decision.ledger", "append"),
@@ -100,6 +101,7 @@ def test_a_killed_release_leaves_the_old_one_answering_and_the_same_command_fini
     ("module", "function", "reason"),
     [
         (live_server, "load", "the live server loads it"),
+        (paired_judgement, "judge", "the live server answers"),
         (canary, "_missing", "the live server answers"),
     ],
 )

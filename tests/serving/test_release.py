@@ -5,10 +5,12 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +22,26 @@ from pipelines import files
 from pipelines.commands import decide, release, rollback
 from pipelines.config import params
 from pipelines.config.canary import CanaryConfig
+from pipelines.config.proof import ProofConfig
+from pipelines.config.release import ReleaseConfig
+from pipelines.config.serve import ServeConfig
+from pipelines.config.shadow import ShadowConfig
 from pipelines.contracts.answers import ANSWERS
 from pipelines.decision import ledger, release_files
 from pipelines.errors import Refusal
-from pipelines.serving import client, live_routes, live_server, locations, releasing
+from pipelines.serving import (
+    client,
+    live_routes,
+    live_server,
+    locations,
+    recent_traffic,
+    releasing,
+    shadow,
+)
+from pipelines.serving.canary import Handover
 from pipelines.serving.candidates import Step, StepRefusal
 from pipelines.serving.client import Question
+from pipelines.serving.release_comparison import Declaration, Measure
 from pipelines.serving.triton_connection import Triton
 from tests.serving.users import kill_server, questions, traffic, wait_for_sole_route
 
@@ -118,6 +134,7 @@ def test_a_good_release_takes_over_step_by_step_while_every_request_is_answered(
     output = capsys.readouterr().out
     assert "r-two may take 100 times as long, as declared" in output
     assert ledger.read()[-1].expected_latency_ratio == 100.0
+    assert "pairs" in ledger.read()[-1].shadow
     assert "r-two answers 50%: all" in output
     assert "r-two answers 100%: all" in output
     assert answers.errors == []
@@ -140,10 +157,123 @@ def test_a_rollback_switches_model_prompt_and_knowledge_without_loading_anything
     assert release_id_in("models/champion/release.json") == "r-one"
 
 
+def config(**shadow: Any) -> releasing.Config:
+    """By the clone's params.yaml, but for these keys of the section `shadow`."""
+    values = params.load()
+    return releasing.Config(
+        proof=values.section(ProofConfig),
+        shadow=values.section(ShadowConfig).model_copy(update=shadow),
+        canary=values.section(CanaryConfig),
+        serve=values.section(ServeConfig),
+        expected=values.section(ReleaseConfig).expected,
+    )
+
+
+NO_SHADOW = {"replay": 0, "share": 0.0}
+
+
+def hand_over(triton: Triton, new: str) -> Handover:
+    return Handover(new, "r-one", triton, locations.traffic_folder())
+
+
+def logged_requests() -> list[dict[str, Any]]:
+    return recent_traffic.requests(locations.traffic_folder(), 0.0)
+
+
+def test_a_replay_compares_both_releases_on_logged_questions_out_of_sight(
+    served: Callable[[], Triton], candidate: Callable[..., str]
+) -> None:
+    triton = served()
+    before = logged_requests()
+    settings = shadow.Config(
+        config(min_pairs=30, share=0.0, max_seconds=300.0).shadow, config().canary, 60.0
+    )
+    result = shadow.compare(settings, hand_over(triton, "r-two"), random.Random(7))
+    assert result.outcome.report.passed
+    assert result.outcome.gaps == []
+    assert result.comparison.num_pairs >= 30
+    assert "the same words in 100% of" in result.comparison.descriptions.describe()
+    # Every answer of both was measured, though the encoder rests between two.
+    assert result.comparison.bets[Measure.GROUNDEDNESS].new.num >= 0.9 * 30
+    lines = shadow.answers_file().read_text().splitlines()
+    asked = [json.loads(line)["question"] for line in lines]
+    assert len(set(asked)) == len(asked) == result.comparison.num_pairs
+    assert set(asked) <= {row["question"] for row in before}
+    assert logged_requests() == before
+    assert shadow.answers_file().stat().st_mode & 0o077 == 0
+
+
+def test_too_few_logged_questions_are_completed_by_a_share_of_those_that_users_ask(
+    served: Callable[[], Triton],
+) -> None:
+    settings = shadow.Config(
+        config(replay=0, share=1.0, min_pairs=12, max_seconds=300.0).shadow, config().canary, 60.0
+    )
+    end = threading.Event()
+    asked: list[str] = []
+
+    def ask_now_and_then() -> None:
+        while not end.wait(0.5):
+            asked.append(f"What is new about release {len(asked)}?")
+            client.ask(asked[-1])
+
+    user = threading.Thread(target=ask_now_and_then)
+    user.start()
+    try:
+        result = shadow.compare(settings, hand_over(served(), "r-two"), random.Random(7))
+    finally:
+        end.set()
+        user.join()
+    assert result.outcome.gaps == []
+    assert result.comparison.num_pairs >= 12
+    lines = shadow.answers_file().read_text().splitlines()
+    assert {json.loads(line)["question"] for line in lines} <= set(asked)
+
+
+def test_users_who_never_pause_leave_the_shadow_nothing_and_the_release_goes_on(
+    served: Callable[[], Triton],
+) -> None:
+    with traffic() as answers:
+        time.sleep(2)
+        pairs = releasing.compare_answers(config(max_seconds=4.0), hand_over(served(), "r-two"))
+    assert answers.errors == []
+    (gap,) = pairs.undecided
+    assert "of 20 pairs (shadow.min_pairs) were compared within 4 s (shadow.max_seconds)" in gap
+
+
 def every_answer() -> list[str]:
     """What r-one answers to users and in the proof."""
     evaluated = [row["answer"] for row in files.read(Path("data/answers.parquet"), ANSWERS)]
     return evaluated + [client.ask(question).text for question in questions()]
+
+
+@pytest.mark.parametrize(
+    ("release_id", "guard", "refuses_all", "reason"),
+    [
+        ("r-failing", FAILING, False, "failed requests"),
+        ("r-refusing", "", True, "refusing answers"),
+    ],
+)
+def test_a_worse_release_is_stopped_by_its_shadow_before_a_user_meets_it(
+    served: Callable[[], Triton],
+    candidate: Callable[..., str],
+    release_id: str,
+    guard: str,
+    refuses_all: bool,
+    reason: str,
+) -> None:
+    triton = served()
+    settings = {"refusals": every_answer()} if refuses_all else {}
+    candidate(release_id, guard, **settings)
+    num_logged = len(logged_requests())
+    with pytest.raises(StepRefusal, match=reason) as caught:
+        releasing.take_over(config(max_seconds=300.0), triton, release_id, "r-one")
+    assert (caught.value.step, caught.value.kind) == (Step.SHADOW, "refused")
+    assert "on the same" in str(caught.value)
+    assert "e.g. " in str(caught.value)
+    assert len(logged_requests()) == num_logged
+    assert release_id not in live_server.loaded_releases(triton)
+    assert live_routes.read() == ([("r-one", 1.0)], None)
 
 
 @pytest.mark.parametrize(
@@ -164,10 +294,9 @@ def test_a_release_that_is_worse_on_live_traffic_is_rolled_back_by_itself(
     triton = served()
     settings = {"refusals": every_answer()} if refuses_all else {}
     candidate(release_id, guard, **settings)
-    config = params.load().section(CanaryConfig)
     with traffic() as answers, pytest.raises(StepRefusal, match=reason) as caught:
         # What `release` does after the proof.
-        releasing.take_over(config, triton, release_id, "r-one")
+        releasing.take_over(config(**NO_SHADOW), triton, release_id, "r-one")
     assert (caught.value.step, caught.value.kind) == (Step.CANARY, "rolled_back")
     assert live_routes.read() == ([("r-one", 1.0)], None)
     assert release_id not in live_server.loaded_releases(triton)
@@ -181,11 +310,26 @@ def test_a_release_that_failed_on_live_traffic_is_on_record_with_its_reason(
 ) -> None:
     served()
     candidate("r-failing", FAILING)
+    declaration = Declaration(latency_ratio=50.0)
+    author = releasing.Author("ada", "try again")
     with traffic(), pytest.raises(Refusal, match="failed requests"):
-        release.run("ada", "try again", expect_latency_ratio=50.0)
+        releasing.release(config(**NO_SHADOW), author, command_line=declaration)
     assert ledger.read()[-1].expected_latency_ratio == 50.0
     assert ledger_lines()[-1] == ("rolled_back", "canary", "r-failing")
     assert "failed requests" in ledger.read()[-1].why
+
+
+def test_a_release_that_its_shadow_stopped_is_on_record_with_its_numbers(
+    served: Callable[[], Triton], candidate: Callable[..., str]
+) -> None:
+    served()
+    candidate("r-failing", FAILING)
+    with pytest.raises(Refusal, match="failed requests"):
+        release.run("ada", "try again", expect_latency_ratio=50.0)
+    assert ledger_lines()[-1] == ("refused", "shadow", "r-failing")
+    event = ledger.read()[-1]
+    assert "100.0% of" in event.why
+    assert "pairs" in event.why
 
 
 def test_a_release_that_is_killed_in_the_middle_leaves_everything_to_the_old_one(

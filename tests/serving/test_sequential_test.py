@@ -11,6 +11,7 @@ from pipelines.serving.sequential_test import (
     SlowTime,
     update,
     update_alone,
+    update_paired,
     weigh,
 )
 
@@ -106,3 +107,33 @@ def test_the_time_that_is_slow_follows_the_answers() -> None:
 def test_an_asker_beyond_the_share_weighs_less_the_more_they_send() -> None:
     num_own = np.array([0.0, 10.0, 20.0, 50.0])
     assert weigh(num_own, np.asarray(100.0), 0.2) == pytest.approx([1.0, 1.0, 1.0, 0.4])
+
+
+def highest_paired_odds(differences: Numbers, claim: Claim) -> Numbers:
+    """The strongest evidence of each shadow. `differences` has shape (pairs, shadows)."""
+    shape = (differences.shape[1],)
+    evidence = Evidence.start(np.zeros(0), shape)
+    highest = np.zeros(shape)
+    for difference in differences:
+        evidence = update_paired(evidence, claim, difference, np.ones(shape))
+        highest = np.maximum(highest, np.exp(evidence.log_odds()))
+    return highest
+
+
+@pytest.mark.parametrize(("worse", "better"), [(0.3, 0.3), (0.02, 0.02), (0.15, 0.1), (0.05, 0.0)])
+def test_pairs_speak_20_to_1_against_a_release_that_is_not_worse_once_in_20(
+    worse: float, better: float
+) -> None:
+    generator = np.random.default_rng(7)
+    dice = generator.random((300, NUM_CANARIES))
+    differences = np.where(dice < worse, 1.0, np.where(dice > 1 - better, -1.0, 0.0))
+    margin = worse - better
+    assert np.mean(highest_paired_odds(differences, Claim(1, margin)) >= 20) <= 0.05
+    assert np.mean(highest_paired_odds(differences, Claim(-1, margin)) >= 20) <= 0.05
+
+
+def test_pairs_find_harm_and_harmlessness_and_ignore_what_does_not_apply() -> None:
+    harm = np.where(np.arange(400) % 5 == 0, 1.0, 0.0)[:, None]
+    assert highest_paired_odds(harm, Claim(1, 0.05)) > 600
+    assert highest_paired_odds(0 * harm, Claim(-1, 0.1)) > 600
+    assert highest_paired_odds(np.full((50, 1), np.nan), Claim(1, 0.05)) == 1
