@@ -9,6 +9,7 @@ from pipelines.serving.release_comparison import Declaration
 
 MARKS = {
     "approved": "approved",
+    "compared": "compared",
     "overridden": "override used",
     "refused": "REFUSED",
     "released": "released",

@@ -58,8 +58,10 @@ class Event(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["approved", "overridden", "refused", "released", "rolled_back"]
-    step: str  # what decided: approval, gate, infra validation, shadow, canary, release, rollback
+    kind: Literal["approved", "compared", "overridden", "refused", "released", "rolled_back"]
+    # What decided: approval, gate, infra validation, shadow, canary, release, rollback,
+    # experiment start, experiment stop.
+    step: str
     release_id: str | None
     candidate: str | None  # digest of the adapter
     who: str

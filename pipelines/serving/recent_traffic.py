@@ -45,13 +45,18 @@ def newest_first(folder: Path) -> Iterator[Row]:
                 yield row
 
 
-def thumbs(folder: Path, since: float) -> dict[str, int]:
-    """Request id -> its last thumb (1 or -1), from feedback files written at `since` or later."""
+def feedback(folder: Path, since: float) -> list[Row]:
+    """Rows of feedback files that were written at `since` or later, oldest first."""
     rows: list[Row] = []
     for path in _recent_files(folder / "feedback", since):
         rows += files.read(path, FEEDBACK)
+    return sorted(rows, key=_time)
+
+
+def thumbs(folder: Path, since: float) -> dict[str, int]:
+    """Request id -> its last thumb (1 or -1), from feedback files written at `since` or later."""
     last: dict[str, int] = {}
-    for row in sorted(rows, key=_time):
+    for row in feedback(folder, since):
         if row["thumb"] is not None:
             last[row["request_id"]] = row["thumb"]
     return last

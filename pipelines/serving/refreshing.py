@@ -14,7 +14,7 @@ from pipelines.decision import answer_rows, champions, scoring
 from pipelines.decision.scoring import Bootstrap
 from pipelines.questions import golden, prompts
 from pipelines.questions.golden import Golden
-from pipelines.serving import live_server
+from pipelines.serving import experiment_record, live_server
 
 RECEIPT = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
@@ -59,7 +59,12 @@ def refresh(config: Config) -> Outcome:
     report.demand("retrieval from the new index", "The knowledge stays as it was")
     if champion is None:
         return Outcome(receipt.collection, None)
-    for alias in (live_server.alias(champion.release_id), live_server.KNOWLEDGE):
+    aliases = [live_server.alias(champion.release_id), live_server.KNOWLEDGE]
+    experiment = experiment_record.read()
+    if experiment is not None:
+        # Both releases of an experiment read the same, or their knowledge would be compared.
+        aliases.append(live_server.alias(experiment.new))
+    for alias in aliases:
         vectorstore.point_alias(alias, receipt.collection)
     return Outcome(receipt.collection, champion.release_id)
 

@@ -30,6 +30,7 @@ from pipelines.questions import reading_set
 from pipelines.serving import (
     canary,
     declarations,
+    experiment_record,
     live_routes,
     live_server,
     locations,
@@ -66,6 +67,13 @@ class Config:
     canary: CanaryConfig
     serve: ServeConfig
     expected: ExpectedConfig  # of the section `release`
+
+
+class Releases(NamedTuple):
+    """A new release, and the live one; None before the first."""
+
+    new: str
+    old: str | None
 
 
 class Takeover(NamedTuple):
@@ -112,6 +120,7 @@ def release(
     champion = ledger.champion()
     if champion and champion.release_id == candidate.release_id:
         return _finish(config, champion)
+    experiment_record.demand_none("a release")
     old = champion.release_id if champion else None
     declarations.demand_new(config.expected, command_line, ledger.read())
     event = _event(candidate, author, declaration)
@@ -124,10 +133,30 @@ def release(
             takeover = take_over(config, triton, candidate.release_id, old, declaration)
             changes = {"undecided": list(takeover.undecided), "shadow": takeover.shadow}
             event = event.model_copy(update=changes)
+    _complete(config, candidate, event, Releases(candidate.release_id, old))
+    return Outcome(candidate.release_id, is_new=True, is_served=triton is not None)
+
+
+def complete(
+    config: Config, candidate: Candidate, author: Author, declaration: Declaration
+) -> None:
+    """Release a candidate that an experiment has let answer already. Repeatable after a kill."""
+    champion = ledger.champion()
+    if champion and champion.release_id == candidate.release_id:
+        _finish(config, champion)
+        return
+    old = champion.release_id if champion else None
+    event = _event(candidate, author, declaration)
+    _complete(config, candidate, event, Releases(candidate.release_id, old))
+
+
+def _complete(
+    config: Config, candidate: Candidate, event: ledger.Event, releases: Releases
+) -> None:
+    """Keep the release, put it on record, and let it answer everything."""
     champion = keep(candidate.record, event)
     _record(candidate, event, champion)
-    settle(config.serve, triton, candidate.release_id, old)
-    return Outcome(candidate.release_id, is_new=True, is_served=triton is not None)
+    settle(config.serve, live_server.find_running(), releases.new, releases.old)
 
 
 def prove(config: ProofConfig, record: ReleaseRecord) -> None:
@@ -164,12 +193,41 @@ def take_over(
 
     On a refusal the old release has everything back and the new one is gone.
     """
-    live_server.install(EXPORT, new)
+    _load(triton, Releases(new, old))
+    if old is None:
+        live_routes.write([(new, 1.0)], canary_pid=os.getpid())
+        return Takeover()
+    handover = canary.Handover(new, old, triton, locations.traffic_folder(), declaration)
+    pairs = compare_answers(config, handover)
+    outcome = canary.switch(config.canary, handover)
+    if not outcome.report.passed:
+        live_server.unload(triton, new)
+        _demand(outcome.report, "the release on live traffic", Step.CANARY, "rolled_back")
+    return Takeover([*pairs.undecided, *outcome.gaps], pairs.shadow)
+
+
+def load_beside(
+    config: Config, triton: Triton, releases: Releases, declaration: Declaration
+) -> Takeover:
+    """Load a new release beside the live one and compare their answers; it answers nobody yet.
+
+    On a refusal the new release is gone.
+    """
+    assert releases.old is not None, "there is a live release"
+    _load(triton, releases)
+    traffic = locations.traffic_folder()
+    handover = canary.Handover(releases.new, releases.old, triton, traffic, declaration)
+    return compare_answers(config, handover)
+
+
+def _load(triton: Triton, releases: Releases) -> None:
+    """Install and load the exported release. Raises StepRefusal with the server's message."""
+    live_server.install(EXPORT, releases.new)
     receipt = files.read_json(INDEX, Receipt)
-    vectorstore.point_alias(live_server.alias(new), receipt.collection)
-    print(f"loading {new} beside {old or 'nothing'} ...", flush=True)
+    vectorstore.point_alias(live_server.alias(releases.new), receipt.collection)
+    print(f"loading {releases.new} beside {releases.old or 'nothing'} ...", flush=True)
     try:
-        live_server.load(triton, new)
+        live_server.load(triton, releases.new)
     except (UserError, OSError) as error:
         report = canary.failure(
             "the live server loads it",
@@ -179,24 +237,14 @@ def take_over(
             "`make serve`; then release again",
         )
         _demand(report, "the release", Step.CANARY)
-    if old is None:
-        live_routes.write([(new, 1.0)], canary_pid=os.getpid())
-        return Takeover()
-    traffic = locations.traffic_folder()
-    handover = canary.Handover(new, old, triton, traffic, declaration)
-    if declaration != declarations.NOTHING:
-        print(f"{new} {declarations.describe(declaration)}, as declared")
-    pairs = compare_answers(config, handover)
-    outcome = canary.switch(config.canary, handover)
-    if not outcome.report.passed:
-        live_server.unload(triton, new)
-        _demand(outcome.report, "the release on live traffic", Step.CANARY, "rolled_back")
-    return Takeover([*pairs.undecided, *outcome.gaps], pairs.shadow)
 
 
 def compare_answers(config: Config, handover: canary.Handover) -> Takeover:
     """Ask both releases the same questions, out of sight. On a refusal the new one is gone."""
     settings = config.shadow
+    if handover.declaration != declarations.NOTHING:
+        text = declarations.describe(handover.declaration)
+        print(f"{handover.new} {text}, as declared")
     if settings.replay == 0 and settings.share == 0:
         print("no shadow: shadow.replay and shadow.share are 0")
         return Takeover()

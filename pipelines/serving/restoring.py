@@ -7,7 +7,7 @@ from pipelines.config.serve import ServeConfig
 from pipelines.contracts.champion import Champion
 from pipelines.decision import ledger, release_files
 from pipelines.errors import UserError
-from pipelines.serving import live_routes, live_server, releasing
+from pipelines.serving import experiment_record, live_routes, live_server, releasing
 from pipelines.serving.triton_connection import Triton
 
 
@@ -28,6 +28,7 @@ def roll_back(config: ServeConfig, release_id: str | None, author: releasing.Aut
     live = ledger.champion()
     if live is None:
         raise UserError("there is no release yet, so there is none to go back to")
+    experiment_record.demand_none("a rollback")
     target = release_files.find(release_id or _previous(live.release_id))
     if target.release_id == live.release_id:
         return Outcome(target.release_id, previous=None, is_served=False)

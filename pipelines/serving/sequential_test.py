@@ -59,7 +59,7 @@ class Claim(NamedTuple):
     """
 
     direction: int
-    margin: float
+    margin: "float | Numbers"
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,16 @@ from pipelines import vectorstore
 from pipelines.config.serve import ServeConfig
 from pipelines.decision import ledger
 from pipelines.errors import UserError
-from pipelines.serving import client, live_routes, live_server, locations, restoring
+from pipelines.serving import (
+    client,
+    experimenting,
+    live_routes,
+    live_server,
+    locations,
+    restoring,
+)
 from pipelines.serving.client import Question
+from pipelines.serving.experiment_watch import ExperimentWatch
 from pipelines.serving.triton_connection import Triton
 
 LOOK_SECONDS = 1.0
@@ -56,6 +64,7 @@ def _serve_until_server_ends(
             live_routes.write([(release_id, 1.0)])
             question = Question("What can you tell me?", tenant="start")
             print(f"{client.ask(question, triton).release_id} answers")
+            experimenting.restore(triton)
         _explain(triton, companion, has_release=release_id is not None)
         _watch(triton, companion)
 
@@ -64,6 +73,7 @@ def _watch(triton: Triton, companion: Companion) -> None:
     """Repair what breaks, until the server ends."""
     dead_models: set[str] = set()
     weaviate_problem: str | None = None
+    experiment_watch = ExperimentWatch()
     while not triton.has_ended():
         time.sleep(LOOK_SECONDS)
         companion.revive()
@@ -72,6 +82,7 @@ def _watch(triton: Triton, companion: Companion) -> None:
         # If the server has just ended, the next look sees it.
         with suppress(OSError):
             dead_models = live_server.heal(triton, dead_models)
+            experiment_watch.look(triton)
 
 
 def _revive_weaviate(problem: str | None) -> str | None:

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,7 +215,6 @@ def test_a_template_for_chat_models_is_refused_for_the_made_model(copy: Path) ->
 
 def test_the_command_ends_with_1_and_no_traceback(copy: Path) -> None:
     edit_golden("doctor", 1, expected="Something else.")
-    start = time.monotonic()
     process = subprocess.run(
         [sys.executable, "-m", "pipelines", "check"],
         capture_output=True,
@@ -227,7 +225,6 @@ def test_the_command_ends_with_1_and_no_traceback(copy: Path) -> None:
     assert "data/golden/doctor.jsonl:1: expected: 'Something else.'" in process.stderr
     assert "Traceback" not in process.stderr
     assert "params.yaml: good" in process.stdout
-    assert time.monotonic() - start < 60
 
 
 def test_a_run_whose_gate_no_model_could_pass_does_not_start(copy: Path) -> None:
