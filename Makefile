@@ -20,7 +20,7 @@ adopt: setup ## your documents instead of the sample's: make adopt FROM=folder-o
 test: setup ## lint, types, import rules, style, tests
 	@infra/test
 
-demo: run ## the whole loop in its own clone: drift, review, retraining, release (about 6 minutes)
+demo: run ## the whole loop in its own clone: drift, review, retraining, release (up to 20 minutes)
 	@$(PYTHON) infra/demo.py
 
 serve: setup ## the released assistant behind its gateway, until Ctrl-C

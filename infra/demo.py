@@ -2,7 +2,7 @@
 
     python3 infra/demo.py            after `make run`, with whose results it begins
 
-It takes about six minutes on 2 cores. Everything happens in a clone of the last commit below
+It took 20 minutes on 2 cores beside much other work. Everything happens in a clone of the last commit below
 .state/demo, with servers of its own: your files, index, releases and traffic stay as they are. Only
 the reviewer and the users are played; every decision is made by the usual commands and DAGs.
 
