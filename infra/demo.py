@@ -3,8 +3,9 @@
     python3 infra/demo.py            after `make run`, with whose results it begins
 
 It took 20 minutes on 2 cores beside much other work. Everything happens in a clone of the last
-commit below .state/demo, with servers of its own: your files, index, releases and traffic stay as they are. Only
-the reviewer and the users are played; every decision is made by the usual commands and DAGs.
+commit below .state/demo, with servers of its own: your files, index, releases and traffic stay as
+they are. Only the reviewer and the users are played; every decision is made by the usual commands
+and DAGs.
 
 It fails by chance less than once in a thousand times, on a busy machine too. Events are waited for:
 an hour for each, users go on asking until a window raises the alarm, and until the canary has been
