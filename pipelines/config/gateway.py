@@ -82,6 +82,17 @@ class Guards(Section):
         return self.default.model_copy(update=changes)
 
 
+class Cache(Section):
+    """Answers that are kept, and given again to the same question."""
+
+    entries: int = Field(ge=0, description="answers that are kept; 0: none")
+    ttl_seconds: float = Field(gt=0, description="after which an answer is not given again")
+    shared_between_tenants: bool = Field(
+        description="true: every tenant may read the same documents, so that one's answer may be "
+        "given to another"
+    )
+
+
 class GatewayConfig(Section):
     """Where the gateway listens, and what it accepts."""
 
@@ -102,6 +113,7 @@ class GatewayConfig(Section):
     read_seconds: float = Field(gt=0, description="for a whole request to arrive")
     write_seconds: float = Field(gt=0, description="for a client to take the next piece")
     answer_seconds: float = Field(gt=0, description="for an answer; it then ends with an error")
+    cache: Cache = Field(description="answers that are given again to the same question")
     limits: Limits = Field(description="what is refused with status 429")
     alerts: Alerts = Field(description="what is said when a budget is nearly spent")
     guards: Guards = Field(description="what is looked for in questions and answers")

@@ -8,6 +8,7 @@ What a killed gateway leaves under way is booked later (settling.py).
 import datetime
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
@@ -15,8 +16,9 @@ from pipelines.config.gateway import Limits
 from pipelines.config.serve import Prices
 from pipelines.gateway import database
 from pipelines.gateway.api_errors import BudgetSpent
-from pipelines.gateway.database import ACCOUNTS, REQUESTS
+from pipelines.gateway.database import ACCOUNTS, REPEATS, REQUESTS
 from pipelines.gateway.keys import Key
+from pipelines.runtime.status import Status
 
 UNIT = 1_000_000_000  # parts of the currency
 UNDER_WAY = "under way"
@@ -81,27 +83,24 @@ class Accounts:
     def open(self, order: Order) -> None:
         """Put a request on record and set its reserve aside. Raises BudgetSpent."""
         now = time.time()
-        month = _month(now)
-        row = {
-            "id": order.id,
-            "key_id": order.key.id,
-            "tenant": order.key.tenant,
-            "asker": order.asker,
-            "time": now,
-            "month": month,
-            "follow_up": order.follow_up,
-            "standalone": order.standalone,
-            "status": UNDER_WAY,
-            "num_prompt_tokens": 0,
-            "num_new_tokens": 0,
-            "reserve": order.reserve,
-        }
+        row = _new_row(order, now)
+        month = row["month"]
         with self._engine.begin() as connection:
             for owner, budget in self._budgets(order.key):
                 if not _set_aside(connection, month, owner, order.reserve, budget):
                     self._refused.add((month, owner))
                     raise _budget_error(owner, now)
             connection.execute(insert(REQUESTS).values(row))
+
+    def record_repeat(self, order: Order, release_id: str, original_id: str) -> None:
+        """Put on record a request that costs nothing: it gets the answer of an earlier one."""
+        now = time.time()
+        row = _new_row(order, now)
+        row |= {"status": Status.OK.value, "release_id": release_id, "reserve": 0, "cost": 0}
+        repeat = {"request_id": order.id, "original_id": original_id, "time": now}
+        with self._engine.begin() as connection:
+            connection.execute(insert(REQUESTS).values(row))
+            connection.execute(insert(REPEATS).values(repeat))
 
     def close(self, order: Order, outcome: Outcome) -> None:
         """Book what a request has cost; nothing if that was done."""
@@ -166,6 +165,24 @@ def with_conversation(order: Order, follow_up: str, standalone: str) -> Order:
         follow_up=follow_up.replace("\0", ""),
         standalone=standalone.replace("\0", ""),
     )
+
+
+def _new_row(order: Order, now: float) -> dict[str, Any]:
+    """The row of a request that is about to be worked on."""
+    return {
+        "id": order.id,
+        "key_id": order.key.id,
+        "tenant": order.key.tenant,
+        "asker": order.asker,
+        "time": now,
+        "month": _month(now),
+        "follow_up": order.follow_up,
+        "standalone": order.standalone,
+        "status": UNDER_WAY,
+        "num_prompt_tokens": 0,
+        "num_new_tokens": 0,
+        "reserve": order.reserve,
+    }
 
 
 def _set_aside(

@@ -57,6 +57,7 @@ def create(gateway: Gateway) -> ASGIApp:
         yield
         watch.cancel()
         await gateway.assistant.close()
+        gateway.cache.close()
 
     responses: dict[int | str, dict[str, Any]] = {}
     for status, description in DESCRIPTIONS.items():

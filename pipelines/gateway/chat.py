@@ -37,6 +37,7 @@ class Frame:
     release_id: str
     time: int  # seconds since 1970
     max_new_tokens: int
+    is_repeated: bool = False  # it is the answer to an earlier request
 
     def body(self, kind: str, **fields: Any) -> dict[str, Any]:
         return {
@@ -54,6 +55,16 @@ class Frame:
         if answer.is_cut:
             return "stop"
         return "length" if answer.num_new_tokens >= self.max_new_tokens else "stop"
+
+    def usage(self, answer: Answer) -> dict[str, int]:
+        """What the request is charged for."""
+        prompt = 0 if self.is_repeated else answer.num_prompt_tokens
+        new = 0 if self.is_repeated else answer.num_new_tokens
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": new,
+            "total_tokens": prompt + new,
+        }
 
 
 class EventStream(StreamingResponse):
@@ -79,13 +90,18 @@ async def complete(gateway: Gateway, key: Key, request_id: str, body: ChatReques
         raise InvalidRequest("stream_options is for `stream: true` alone", param="stream_options")
     order, guarded_question = await _order(gateway, key, request_id, body)
     question = guarded_question.question
-    parts = gateway.ask(order, guarded_question)
+    lookup = await gateway.cache.find(question)
+    if lookup.answer is None:
+        parts = gateway.ask(order, guarded_question, lookup)
+    else:
+        parts = gateway.repeat(order, guarded_question, lookup.answer)
     if body.stops():
         parts = stopping.cut(parts, body.stops())
     first = await anext(parts)  # so that an error before it has its own status
     most = question.max_new_tokens or gateway.settings.export.max_new_tokens
-    frame = Frame(request_id, first.release_id, int(time.time()), most)
-    headers = {"x-release-id": frame.release_id}
+    is_repeated = lookup.answer is not None
+    frame = Frame(request_id, first.release_id, int(time.time()), most, is_repeated)
+    headers = {"x-release-id": frame.release_id, **lookup.headers()}
     if body.stream:
         has_usage = body.stream_options is not None and body.stream_options.include_usage
         events = _events(frame, first, parts, has_usage=has_usage)
@@ -149,7 +165,7 @@ def _completion(frame: Frame, answer: Answer) -> dict[str, Any]:
         "logprobs": None,
         "finish_reason": frame.finish_reason(answer),
     }
-    return frame.body("chat.completion", choices=[choice], usage=_usage(answer))
+    return frame.body("chat.completion", choices=[choice], usage=frame.usage(answer))
 
 
 async def _events(
@@ -171,7 +187,7 @@ async def _events(
     assert isinstance(part, Answer)
     yield chunks.delta({"annotations": annotations(part)}, frame.finish_reason(part))
     if has_usage:
-        yield _event(frame.body("chat.completion.chunk", choices=[], usage=_usage(part)))
+        yield _event(frame.body("chat.completion.chunk", choices=[], usage=frame.usage(part)))
     yield END
 
 
@@ -190,14 +206,6 @@ class _Chunks:
 
 def _event(body: dict[str, Any]) -> str:
     return f"data: {json.dumps(body)}\n\n"
-
-
-def _usage(answer: Answer) -> dict[str, int]:
-    return {
-        "prompt_tokens": answer.num_prompt_tokens,
-        "completion_tokens": answer.num_new_tokens,
-        "total_tokens": answer.num_prompt_tokens + answer.num_new_tokens,
-    }
 
 
 def annotations(answer: Answer) -> list[dict[str, Any]]:

@@ -69,6 +69,14 @@ REQUESTS = Table(
     Column("cost", BigInteger),  # null until the request has ended
     Index("gateway_requests_by_tenant", "tenant", "time"),
 )
+# Requests that were answered with the answer of an earlier request.
+REPEATS = Table(
+    "gateway_repeats",
+    METADATA,
+    Column("request_id", String(32), primary_key=True),
+    Column("original_id", String(32), nullable=False),
+    Column("time", Float, nullable=False),
+)
 ACCOUNTS = Table(
     "gateway_accounts",
     METADATA,

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from pipelines.gateway import database, placement
 from pipelines.gateway.api_errors import AlreadyThere, InvalidRequest, NotFound
 from pipelines.gateway.chat_request import MAX_NAME, Body, Text
-from pipelines.gateway.database import FEEDBACK, REQUESTS
+from pipelines.gateway.database import FEEDBACK, REPEATS, REQUESTS
 from pipelines.gateway.keys import Key
 from pipelines.gateway.state import Gateway
 from pipelines.serving import client
@@ -52,9 +52,12 @@ def give(gateway: Gateway, key: Key, body: FeedbackRequest) -> str:
             raise AlreadyThere(
                 "this asker has given feedback on this request", code="feedback_exists"
             )
+        # A repeated answer is the assistant's to the earlier request, which its log has.
+        original = select(REPEATS.c.original_id).where(REPEATS.c.request_id == request_id)
+        original_id = connection.scalar(original)
         # Last, so that nothing is on record whose file could not be written.
         client.give_feedback(
-            request_id,
+            original_id or request_id,
             who=f"{key.tenant}/{body.user or key.id}",
             thumb=THUMBS[body.thumb],
             correction=body.correction,

@@ -107,6 +107,15 @@ class Metrics:
             ["guard", "action"],
             registry=self._registry,
         )
+        self._lookups = Counter(
+            "gateway_cache_total",
+            "Questions looked up among the answers that are kept, by result (hit, miss, bypass)",
+            ["result"],
+            registry=self._registry,
+        )
+        self._kept_answers = Gauge(
+            "gateway_cache_entries", "Answers that are kept", registry=self._registry
+        )
         under_way = Gauge(
             "gateway_under_way", "Requests that are worked on", registry=self._registry
         )
@@ -125,6 +134,12 @@ class Metrics:
 
     def count_decision(self, guard: str, action: str) -> None:
         self._decisions.labels(guard, action).inc()
+
+    def count_lookup(self, result: str) -> None:
+        self._lookups.labels(result).inc()
+
+    def set_kept_answers(self, count: int) -> None:
+        self._kept_answers.set(count)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

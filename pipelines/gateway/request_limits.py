@@ -86,7 +86,7 @@ class RequestLimits:
         return [("key", key.id, self._limits.key), ("tenant", key.tenant, self._limits.tenant)]
 
     async def _hit(self, kind: str, name: str, most: int | None, unit: str, cost: int = 1) -> None:
-        if most is None:
+        if most is None or not cost:
             return
         limit = RateLimitItemPerMinute(most, namespace=NAMESPACE)
         # More than a whole minute's allowance can never be taken at once.

@@ -15,6 +15,7 @@ from pipelines.errors import UserError
 from pipelines.gateway import accounts, alert_channels, api_errors, database, placement
 from pipelines.gateway.accounts import Accounts, Order, Outcome, Tokens
 from pipelines.gateway.alerts import BudgetAlerts
+from pipelines.gateway.answer_cache import AnswerCache, Lookup
 from pipelines.gateway.guards import GuardedQuestion, GuardKeeper
 from pipelines.gateway.metrics import Metrics
 from pipelines.gateway.request_limits import RequestLimits
@@ -55,6 +56,7 @@ class Gateway:
         self.clone = paths.state_folder().parent
         self.metrics = Metrics(self.limits.num_under_way, self.accounts.balances, self.clone)
         self.guards = GuardKeeper(self.config.guards, settings.redact, engine, self.metrics)
+        self.cache = AnswerCache(self.config.cache, self.metrics)
         channels = alert_channels.open_channels(self.config.alerts)
         self.alerts = BudgetAlerts(engine, self.config, self.accounts, channels)
         self.settlement = Settlement(engine, self.config, settings.prices, self.accounts)
@@ -71,7 +73,7 @@ class Gateway:
         return len(text) // CHARACTERS_A_TOKEN + 1 + longest
 
     async def ask(
-        self, order: Order, guarded_question: GuardedQuestion
+        self, order: Order, guarded_question: GuardedQuestion, lookup: Lookup
     ) -> AsyncIterator[Piece | Answer]:
         """Pieces of the answer, then the whole, within limits and budget.
 
@@ -85,7 +87,7 @@ class Gateway:
             await asyncio.to_thread(self.accounts.open, order)
             outcome = Outcome(Status.CANCELLED)
             try:
-                async with aclosing(self._stream(guarded_question)) as parts:
+                async with aclosing(self._stream(guarded_question, lookup)) as parts:
                     async for part in parts:
                         if isinstance(part, Answer):
                             outcome = self._outcome(part)
@@ -99,8 +101,25 @@ class Gateway:
             finally:
                 await self.book(order, outcome, estimate)
 
+    async def repeat(
+        self, order: Order, guarded_question: GuardedQuestion, original: Answer
+    ) -> AsyncIterator[Piece | Answer]:
+        """A kept answer, as the guards now let it leave, within the limits; it costs nothing.
+
+        Raises ApiError.
+        """
+        with self.limits.under_way(order.key):
+            await self.limits.count(order.key, 0)
+            answer = await self.guards.check_answer(guarded_question, original)
+            await asyncio.to_thread(
+                self.accounts.record_repeat, order, answer.release_id, original.request_id
+            )
+            if answer.text:
+                yield Piece(answer.text, answer.release_id)
+            yield answer
+
     async def _stream(
-        self, guarded_question: GuardedQuestion
+        self, guarded_question: GuardedQuestion, lookup: Lookup
     ) -> AsyncGenerator[Piece | Answer, None]:
         """What of the assistant's answer may leave."""
         parts = self.assistant.stream(guarded_question.question)
@@ -110,6 +129,8 @@ class Gateway:
                     answer = await self.guards.check_answer(guarded_question, part)
                     if guarded_question.holds_answer and answer.text:
                         yield Piece(answer.text, answer.release_id)
+                    if not answer.is_blocked:
+                        await self.cache.keep(guarded_question.question, lookup, part)
                     yield answer
                 elif not guarded_question.holds_answer:
                     yield part

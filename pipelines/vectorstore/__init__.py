@@ -5,6 +5,7 @@ replace all of them but encoding.py and retrieval.py, and runtime/passage_search
 The room may import runtime, system, files, contracts and errors. Only it imports `weaviate`.
 """
 
+from pipelines.vectorstore.alias_reader import AliasReader
 from pipelines.vectorstore.aliases import (
     AliasState,
     alias_state,
@@ -29,6 +30,7 @@ from pipelines.vectorstore.weaviate_client import open_client, server_address
 from pipelines.vectorstore.weaviate_server import hold_server, revive_server
 
 __all__ = [
+    "AliasReader",
     "AliasState",
     "Encoder",
     "Index",

@@ -109,6 +109,11 @@ def display_name(client: "WeaviateClient", name: str) -> str:
     return name
 
 
+def read_description(client: "WeaviateClient", name: str) -> str:
+    """What a collection says about its content."""
+    return client.collections.use(name).config.get(simple=True).description or ""
+
+
 def list_complete(client: "WeaviateClient") -> list[StoredCollection]:
     """The collections that were written to their end, spares included, oldest first."""
     return [collection for collection in list_stored(client) if collection.number >= SPARE_NUMBER]
