@@ -17,10 +17,12 @@ from pipelines.runs import retention
 def run() -> None:
     """Listen until Ctrl-C or SIGTERM."""
     values = params.load()
+    serve = values.section(ServeConfig)
     settings = Settings(
         gateway=values.section(GatewayConfig),
         export=values.section(ExportConfig),
-        prices=values.section(ServeConfig).prices,
+        prices=serve.prices,
+        places=serve.max_requests_at_once,
         open_runs=retention.open_runs,
         redact=values.section(RedactConfig),
     )

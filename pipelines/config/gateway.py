@@ -93,6 +93,21 @@ class Cache(Section):
     )
 
 
+class Batches(Section):
+    """Files of requests that are answered beside live ones, for each tenant."""
+
+    max_file_bytes: int = Field(ge=1024, description="of the longest file")
+    max_files: int = Field(ge=1, description="uploaded files of a tenant at once")
+    max_lines: int = Field(ge=1, description="requests of a batch")
+    max_open: int = Field(ge=1, description="batches of a tenant that have not ended")
+    upload_seconds: float = Field(gt=0, description="for a whole file to arrive")
+    keep_days: float = Field(gt=0, description="after which a file or an ended batch is removed")
+    lines_at_once: int = Field(ge=1, description="requests of batches that a gateway works on")
+    free_places: int = Field(
+        ge=1, description="of serve.max_requests_at_once, which batches leave to live requests"
+    )
+
+
 class GatewayConfig(Section):
     """Where the gateway listens, and what it accepts."""
 
@@ -114,6 +129,7 @@ class GatewayConfig(Section):
     write_seconds: float = Field(gt=0, description="for a client to take the next piece")
     answer_seconds: float = Field(gt=0, description="for an answer; it then ends with an error")
     cache: Cache = Field(description="answers that are given again to the same question")
+    batches: Batches = Field(description="files of requests, answered beside live ones")
     limits: Limits = Field(description="what is refused with status 429")
     alerts: Alerts = Field(description="what is said when a budget is nearly spent")
     guards: Guards = Field(description="what is looked for in questions and answers")

@@ -42,6 +42,7 @@ class Order:
     reserve: int = 0
     follow_up: str | None = None
     standalone: str | None = None
+    is_batched: bool = False  # a batch waits for its turn instead of counting in limits
 
 
 @dataclass(frozen=True)

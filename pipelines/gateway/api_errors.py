@@ -1,9 +1,12 @@
 """Errors in the form of OpenAI's API, which its clients turn into exceptions of their own."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+
+ROLES = ("user", "assistant", "system", "developer")  # pydantic names the kind of a message
 
 
 class ErrorFields(BaseModel):
@@ -26,10 +29,10 @@ DESCRIPTIONS: dict[int | str, str] = {
     400: "a parameter is wrong or cannot be honoured",
     401: "no valid key",
     403: "the key's role does not allow it",
-    404: "there is no such model, request or address",
+    404: "there is no such model, request, file, batch or address",
     405: "no such method",
     408: "the request did not arrive in time",
-    409: "it is there already",
+    409: "it is there already, or has ended",
     413: "the request is too long",
     429: "a limit is reached; `code` names it, Retry-After says when to try again",
     500: "a mistake of the gateway's",
@@ -135,3 +138,21 @@ class Broken(ApiError):
 
     kind = "server_error"
     status = 500
+
+
+def invalid_request(problem: Mapping[str, Any]) -> InvalidRequest:
+    """A problem that pydantic noticed, with the parameter's name."""
+    kind = problem["type"]
+    if kind == "json_invalid":
+        return InvalidRequest("the body is not valid JSON", code="invalid_json")
+    location = [str(part) for part in problem["loc"]]
+    param = ".".join(part for part in location if not _names_type(part)) or None
+    if kind == "extra_forbidden":
+        message = f"{param}: this parameter is unknown or cannot be honoured here"
+        return InvalidRequest(message, param=param, code="unsupported_parameter")
+    return InvalidRequest(f"{param or 'the body'}: {problem['msg']}", param=param, code=kind)
+
+
+def _names_type(part: str) -> bool:
+    """Whether pydantic has named a type here, of several that a value may have."""
+    return part in (*ROLES, "str") or part.startswith(("function-", "list["))

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import fastapi_offline
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,32 +17,39 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from pipelines.errors import UserError
-from pipelines.gateway import alerts, chat, database, embeddings, feedback, operator, reports
+from pipelines.gateway import (
+    alerts,
+    batch_routes,
+    chat,
+    database,
+    embeddings,
+    feedback,
+    operator,
+    reports,
+)
 from pipelines.gateway.api_errors import (
     DESCRIPTIONS,
     ApiError,
     Broken,
     ErrorBody,
-    Forbidden,
     InvalidRequest,
     NotFound,
     TooMany,
     Unavailable,
     WrongMethod,
+    invalid_request,
 )
+from pipelines.gateway.authorization import KEY_SCHEME, check_operator, key_of
+from pipelines.gateway.batch_runner import BatchRunner
 from pipelines.gateway.chat_request import ChatRequest
 from pipelines.gateway.embeddings import EmbeddingRequest
 from pipelines.gateway.feedback import FeedbackRequest
 from pipelines.gateway.front import Front
-from pipelines.gateway.keys import Key, Role
 from pipelines.gateway.state import Gateway
 from pipelines.serving import async_client, client
 
-ROLES = ("user", "assistant", "system", "developer")  # pydantic names the kind of a message
 PAGE = Path(__file__).parent / "page"
 SWAGGER = Path(fastapi_offline.__file__).parent / "static"
-# Front has checked the key; this names it in the API's description.
-KEY_SCHEME = [Depends(HTTPBearer(auto_error=False, description="a key: ak-..."))]
 METRICS_TYPE = "text/plain; version=0.0.4"
 METRICS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 
@@ -54,7 +60,10 @@ def create(gateway: Gateway) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(_watch_accounts(gateway))
+        runner = BatchRunner(gateway)
+        runner.start()
         yield
+        await runner.stop()
         watch.cancel()
         await gateway.assistant.close()
         gateway.cache.close()
@@ -73,6 +82,7 @@ def create(gateway: Gateway) -> ASGIApp:
     app.state.gateway = gateway
     _add_error_handlers(app)
     _add_api(app, gateway)
+    batch_routes.add(app, gateway)
     _add_operator(app, gateway)
     _add_health(app, gateway)
     _add_pages(app)
@@ -83,17 +93,17 @@ def _add_api(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/v1/chat/completions", dependencies=KEY_SCHEME)
     async def chat_completions(request: Request, body: ChatRequest) -> Response:
         """Ask, with the conversation so far."""
-        return await chat.complete(gateway, _key(request), request.state.request_id, body)
+        return await chat.complete(gateway, key_of(request), request.state.request_id, body)
 
     @app.post("/v1/embeddings", dependencies=KEY_SCHEME)
     async def create_embeddings(request: Request, body: EmbeddingRequest) -> Response:
         """Unit vectors of texts, by the encoder of the live release."""
-        return await embeddings.embed(gateway, _key(request), request.state.request_id, body)
+        return await embeddings.embed(gateway, key_of(request), request.state.request_id, body)
 
     @app.post("/v1/feedback", dependencies=KEY_SCHEME)
     def give_feedback(request: Request, body: FeedbackRequest) -> dict[str, str]:
         """Say what an answer was worth."""
-        return {"request_id": feedback.give(gateway, _key(request), body), "object": "feedback"}
+        return {"request_id": feedback.give(gateway, key_of(request), body), "object": "feedback"}
 
     @app.get("/v1/models", dependencies=KEY_SCHEME)
     async def list_models() -> dict[str, object]:
@@ -110,13 +120,13 @@ def _add_api(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/metrics", dependencies=KEY_SCHEME, responses=METRICS)
     def metrics(request: Request) -> Response:
         """Prometheus text, for keys of role operator."""
-        _check_operator(request)
+        check_operator(request)
         return Response(gateway.metrics.text(), media_type=METRICS_TYPE)
 
     @app.get("/metrics/assistant", dependencies=KEY_SCHEME, responses=METRICS)
     def assistant_metrics(request: Request) -> Response:
         """The same of the assistant and its Triton, whose ports change with each start."""
-        _check_operator(request)
+        check_operator(request)
         try:
             text = client.find_server().metrics()
         except (UserError, OSError) as error:
@@ -128,8 +138,8 @@ def _add_operator(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/v1/operator", dependencies=KEY_SCHEME)
     def show_overview(request: Request) -> dict[str, Any]:
         """What the operator's page shows, for keys of role operator."""
-        _check_operator(request)
-        return operator.overview(gateway, _key(request))
+        check_operator(request)
+        return operator.overview(gateway, key_of(request))
 
     @app.get("/operator", include_in_schema=False)
     async def operator_page() -> FileResponse:
@@ -145,11 +155,6 @@ async def _watch_accounts(gateway: Gateway) -> None:
         await asyncio.to_thread(gateway.settlement.look_now_and_then)
         await asyncio.to_thread(gateway.alerts.look)
         await asyncio.sleep(alerts.LOOK_SECONDS)
-
-
-def _check_operator(request: Request) -> None:
-    if not _key(request).may(Role.OPERATOR):
-        raise Forbidden("this takes a key of role operator", code="role")
 
 
 def _add_health(app: FastAPI, gateway: Gateway) -> None:
@@ -209,7 +214,8 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def show_invalid(_request: Request, error: RequestValidationError) -> Response:
-        return _invalid_request(error).response()
+        problem = error.errors()[0]
+        return invalid_request({**problem, "loc": problem["loc"][1:]}).response()
 
     @app.exception_handler(HTTPException)
     async def show_http(request: Request, error: HTTPException) -> Response:
@@ -228,30 +234,5 @@ def _add_error_handlers(app: FastAPI) -> None:
         return Broken(f"the gateway failed; its log has request {request_id}").response()
 
 
-def _invalid_request(error: RequestValidationError) -> InvalidRequest:
-    """The first problem that pydantic found, with the parameter's name."""
-    problem = error.errors()[0]
-    kind = problem["type"]
-    if kind == "json_invalid":
-        return InvalidRequest("the body is not valid JSON", code="invalid_json")
-    location = [str(part) for part in problem["loc"][1:]]
-    param = ".".join(part for part in location if not _names_type(part)) or None
-    if kind == "extra_forbidden":
-        message = f"{param}: this parameter is unknown or cannot be honoured here"
-        return InvalidRequest(message, param=param, code="unsupported_parameter")
-    return InvalidRequest(f"{param or 'the body'}: {problem['msg']}", param=param, code=kind)
-
-
-def _names_type(part: str) -> bool:
-    """Whether pydantic has named a type here, of several that a value may have."""
-    return part in (*ROLES, "str") or part.startswith(("function-", "list["))
-
-
 def _model(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "assistant-pipeline"}
-
-
-def _key(request: Request) -> Key:
-    key = request.state.key
-    assert isinstance(key, Key)
-    return key

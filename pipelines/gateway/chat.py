@@ -8,8 +8,8 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Send
@@ -83,12 +83,43 @@ class EventStream(StreamingResponse):
             await self._parts.aclose()  # type: ignore[attr-defined]
 
 
+class Opening(NamedTuple):
+    """An answer whose first part has come."""
+
+    frame: Frame
+    first: Piece | Answer
+    parts: Parts
+    headers: dict[str, str]
+
+
 async def complete(gateway: Gateway, key: Key, request_id: str, body: ChatRequest) -> Response:
     """The whole answer, or a stream of events. Raises ApiError."""
-    check_model(body.model, MODEL)
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options is for `stream: true` alone", param="stream_options")
+    opening = await _open(gateway, await _order(gateway, key, request_id, body), body)
+    if body.stream:
+        has_usage = body.stream_options is not None and body.stream_options.include_usage
+        events = _events(opening, has_usage=has_usage)
+        return EventStream(events, opening.parts, opening.headers)
+    return JSONResponse(await _completion(opening), headers=opening.headers)
+
+
+async def answer_line(
+    gateway: Gateway, key: Key, request_id: str, body: ChatRequest
+) -> dict[str, Any]:
+    """The whole answer to a line of a batch. Raises ApiError."""
+    if body.stream or body.stream_options is not None:
+        raise InvalidRequest("a line of a batch is answered whole, not streamed", param="stream")
     order, guarded_question = await _order(gateway, key, request_id, body)
+    batched_order = replace(order, is_batched=True)
+    return await _completion(await _open(gateway, (batched_order, guarded_question), body))
+
+
+async def _open(
+    gateway: Gateway, request: tuple[Order, GuardedQuestion], body: ChatRequest
+) -> Opening:
+    """Ask, and wait for the first part, so that an error before it has its own status."""
+    order, guarded_question = request
     question = guarded_question.question
     lookup = await gateway.cache.find(question)
     if lookup.answer is None:
@@ -97,20 +128,12 @@ async def complete(gateway: Gateway, key: Key, request_id: str, body: ChatReques
         parts = gateway.repeat(order, guarded_question, lookup.answer)
     if body.stops():
         parts = stopping.cut(parts, body.stops())
-    first = await anext(parts)  # so that an error before it has its own status
+    first = await anext(parts)
     most = question.max_new_tokens or gateway.settings.export.max_new_tokens
     is_repeated = lookup.answer is not None
-    frame = Frame(request_id, first.release_id, int(time.time()), most, is_repeated)
+    frame = Frame(order.id, first.release_id, int(time.time()), most, is_repeated)
     headers = {"x-release-id": frame.release_id, **lookup.headers()}
-    if body.stream:
-        has_usage = body.stream_options is not None and body.stream_options.include_usage
-        events = _events(frame, first, parts, has_usage=has_usage)
-        return EventStream(events, parts, headers)
-    answer = first
-    async for part in parts:
-        answer = part
-    assert isinstance(answer, Answer)
-    return JSONResponse(_completion(frame, answer), headers=headers)
+    return Opening(frame, first, parts, headers)
 
 
 def check_model(name: str, *models: str) -> None:
@@ -127,6 +150,7 @@ async def _order(
     gateway: Gateway, key: Key, request_id: str, body: ChatRequest
 ) -> tuple[Order, GuardedQuestion]:
     """What is put on record, and what the assistant is asked."""
+    check_model(body.model, MODEL)
     if len(body.messages) > gateway.config.max_messages:
         raise InvalidRequest(
             f"the conversation has {len(body.messages)} messages; the limit is "
@@ -152,7 +176,13 @@ async def _order(
     return order, guarded_question
 
 
-def _completion(frame: Frame, answer: Answer) -> dict[str, Any]:
+async def _completion(opening: Opening) -> dict[str, Any]:
+    """The whole answer."""
+    frame = opening.frame
+    answer = opening.first
+    async for part in opening.parts:
+        answer = part
+    assert isinstance(answer, Answer)
     message = {
         "role": "assistant",
         "content": answer.text,
@@ -168,13 +198,11 @@ def _completion(frame: Frame, answer: Answer) -> dict[str, Any]:
     return frame.body("chat.completion", choices=[choice], usage=frame.usage(answer))
 
 
-async def _events(
-    frame: Frame, first: Piece | Answer, parts: Parts, *, has_usage: bool
-) -> AsyncIterator[str]:
+async def _events(opening: Opening, *, has_usage: bool) -> AsyncIterator[str]:
     """Chunks of OpenAI's stream. An error in the middle is an event of its own."""
+    frame, part, parts, _ = opening
     chunks = _Chunks(frame, has_usage=has_usage)
     yield chunks.delta({"role": "assistant", "content": ""})
-    part = first
     try:
         if isinstance(part, Piece):
             yield chunks.delta({"content": part.text})

@@ -84,6 +84,69 @@ ACCOUNTS = Table(
     Column("owner", String(80), primary_key=True),  # `key ID` or `tenant NAME`
     Column("amount", BigInteger, nullable=False),  # spent, and set aside for what is under way
 )
+# Files and batches: times are null until they come.
+FILES = Table(
+    "gateway_files",
+    METADATA,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("num_bytes", BigInteger, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    # Of a result, which consists of a batch's lines that ended so; null: it was uploaded.
+    Column("batch_id", String(40)),
+    Column("line_status", String(16)),
+    Index("gateway_files_by_tenant", "tenant", "created"),
+)
+FILE_PARTS = Table(
+    "gateway_file_parts",
+    METADATA,
+    Column("file_id", String(40), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+BATCHES = Table(
+    "gateway_batches",
+    METADATA,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("key_id", String(16), nullable=False),
+    Column("endpoint", String(64), nullable=False),
+    Column("input_file_id", String(40), nullable=False),
+    Column("status", String(16), nullable=False),  # as in batch_store.py
+    Column("created", Float, nullable=False),
+    Column("started", Float),
+    Column("expires", Float, nullable=False),
+    Column("cancelling", Float),
+    Column("ended", Float),
+    Column("output_file_id", String(40)),
+    Column("error_file_id", String(40)),
+    Column("problems", Text),  # JSON: why it failed or was cancelled
+    Column("labels", Text),  # JSON: what its client calls metadata
+    Column("num_lines", Integer, nullable=False),
+    Column("num_completed", Integer, nullable=False),
+    Column("num_failed", Integer, nullable=False),
+    Column("last_start", Float, nullable=False),  # of one of its lines
+    Index("gateway_batches_by_tenant", "tenant", "created"),
+    Index("gateway_batches_by_status", "status"),
+)
+BATCH_LINES = Table(
+    "gateway_batch_lines",
+    METADATA,
+    Column("batch_id", String(40), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("request", Text, nullable=False),  # JSON: custom_id and body; empty when it has ended
+    Column("status", String(16), nullable=False),  # as in batch_store.py
+    Column("not_before", Float, nullable=False),
+    Column("num_tries", Integer, nullable=False),  # that failed
+    Column("request_id", String(32)),  # of the last try
+    Column("owner", String(32)),  # the gateway that works on it
+    Column("owned_until", Float),
+    Column("result", Text),  # the line of the output or error file
+    Index("gateway_batch_lines_by_status", "batch_id", "status", "number"),
+)
 ALERTS = Table(
     "gateway_alerts",
     METADATA,
@@ -146,6 +209,20 @@ def read_secret(engine: Engine, name: str) -> bytes:
             content = connection.scalar(query)
     assert content is not None
     return bytes(content)
+
+
+def lock_tenant(connection: Connection, tenant: str) -> None:
+    """Let nobody else count what this tenant has until the transaction ends.
+
+    SQLite's transactions that write follow one another anyway.
+    """
+    query = select(KEYS.c.id).where(KEYS.c.tenant == tenant).order_by(KEYS.c.id)
+    connection.execute(query.with_for_update()).all()
+
+
+def storable(text: str) -> str:
+    """A text from outside to compare with an id; PostgreSQL's texts hold no NUL, and no id does."""
+    return "" if "\0" in text else text
 
 
 def insert_if_new(connection: Connection, table: Table, row: dict[str, object]) -> bool:

@@ -34,6 +34,19 @@ async def embed(
     gateway: Gateway, key: Key, request_id: str, body: EmbeddingRequest
 ) -> JSONResponse:
     """The vectors in the order of the texts. Raises ApiError."""
+    return JSONResponse(await _content(gateway, key, request_id, body, is_batched=False))
+
+
+async def answer_line(
+    gateway: Gateway, key: Key, request_id: str, body: EmbeddingRequest
+) -> dict[str, Any]:
+    """The same for a line of a batch."""
+    return await _content(gateway, key, request_id, body, is_batched=True)
+
+
+async def _content(
+    gateway: Gateway, key: Key, request_id: str, body: EmbeddingRequest, *, is_batched: bool
+) -> dict[str, Any]:
     chat.check_model(body.model, MODEL)
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > gateway.config.max_texts:
@@ -46,10 +59,10 @@ async def embed(
     # A token has at least one byte, so this is never too little.
     most = Tokens(sum(len(text.encode()) + 2 for text in texts))
     reserve = accounts.price(gateway.settings.prices, most)
-    order = Order(request_id, key, asker.digest, reserve)
+    order = Order(request_id, key, asker.digest, reserve, is_batched=is_batched)
     embeddings = await _ask(gateway, order, texts)
     num_tokens = sum(item.num_tokens for item in embeddings)
-    content = {
+    return {
         "object": "list",
         "model": MODEL,
         "data": [
@@ -62,15 +75,13 @@ async def embed(
         ],
         "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
     }
-    return JSONResponse(content)
 
 
 async def _ask(gateway: Gateway, order: Order, texts: list[str]) -> list[Embedding]:
     """The embeddings, within limits and budget."""
     estimate = sum(len(text) // CHARACTERS_A_TOKEN + 1 for text in texts)
     nothing = accounts.price(gateway.settings.prices, Tokens())
-    with gateway.limits.under_way(order.key):
-        await gateway.limits.count(order.key, estimate)
+    async with gateway.admit(order, estimate):
         await asyncio.to_thread(gateway.accounts.open, order)
         outcome = Outcome(Status.FAILED, cost=nothing)
         try:

@@ -8,9 +8,9 @@ import contextlib
 import time
 import uuid
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.config.gateway import Batches
 from pipelines.gateway import keys
 from pipelines.gateway.api_errors import (
     ApiError,
@@ -20,6 +20,7 @@ from pipelines.gateway.api_errors import (
     TooSlow,
     WrongKey,
 )
+from pipelines.gateway.file_store import too_large
 from pipelines.gateway.keys import Key
 from pipelines.gateway.state import Gateway
 
@@ -28,6 +29,8 @@ OPEN_PATHS = frozenset({"/", "/operator", "/healthz", "/readyz", "/docs", "/open
 REPORTS = "/reports/"  # each with a ticket in its address; see reports.py
 OPEN_FOLDERS = ("/page/", "/docs/", REPORTS)
 SWAGGER = "/docs"
+UPLOADS = "/v1/files"
+FORM_BYTES = 16 * 1024  # of a form, around its file
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -66,14 +69,16 @@ class Front:
         start = time.monotonic()
         request_id = uuid.uuid4().hex  # ours; what a client calls its request is not looked at
         scope.setdefault("state", {})["request_id"] = request_id
-        answer = AnswerSender(send, scope["path"], request_id, self._gateway.config.write_seconds)
         incoming = Incoming(receive)
+        write_seconds = self._gateway.config.write_seconds
+        answer = AnswerSender(send, scope["path"], request_id, write_seconds)
+        sender = LingeringSender(incoming, answer)
         try:
-            await self._pass_on(scope, incoming, answer)
+            await self._pass_on(scope, incoming, sender)
         except ApiError as error:
             if isinstance(error, TooMany):
                 self._gateway.metrics.count_refusal(error.code or "")
-            await _refuse(error.response(), incoming, answer)
+            await error.response()(scope, incoming, sender)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._gateway.metrics.count_request(route, answer.status, time.monotonic() - start)
@@ -82,6 +87,9 @@ class Front:
         path = scope["path"]
         if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDERS):
             scope["state"]["key"] = await self._authenticate(scope)
+        if path == UPLOADS and scope["method"] == "POST":
+            await self._app(scope, self._upload(scope, receive), send)
+            return
         body = await self._read(scope, receive)
         await self._app(scope, Replay(body, receive), send)
 
@@ -106,6 +114,14 @@ class Front:
             )
         return key
 
+    def _upload(self, scope: Scope, receive: Receive) -> Receive:
+        """What a file arrives by. Raises TooLarge if it says itself that it is too long."""
+        config = self._gateway.config.batches
+        length = _header(scope, b"content-length")
+        if length.isdigit() and int(length) > config.max_file_bytes + FORM_BYTES:
+            raise too_large(config)
+        return UploadReceiver(receive, config)
+
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """The body, if it is not too long and comes in time."""
         most = self._gateway.config.max_body_bytes
@@ -128,10 +144,7 @@ class Front:
                     is_complete = not message.get("more_body", False)
         except TimeoutError as error:
             seconds = self._gateway.config.read_seconds
-            raise TooSlow(
-                f"the request did not arrive within {seconds:g} s (gateway.read_seconds)",
-                headers={"Connection": "close"},
-            ) from error
+            raise _too_slow(seconds, "gateway.read_seconds") from error
         return b"".join(parts)
 
 
@@ -149,22 +162,53 @@ class Incoming:
         return message
 
 
-async def _refuse(response: Response, incoming: Incoming, send: Send) -> None:
-    """Sends the refusal, then reads what the client still sends before the connection may close.
+class LingeringSender:
+    """Ends a response only after the client has stopped sending, before the connection may close.
 
     A connection that is closed while its client sends is reset, and the client would see a broken
     pipe instead of the reason (RFC 9112, section 9.6).
     """
-    if not incoming.is_complete:
-        response.headers["Connection"] = "close"
-    headers = response.raw_headers
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            while not incoming.is_complete:
-                await asyncio.wait_for(incoming(), LINGER_PAUSE_SECONDS)
-    await send({"type": "http.response.body", "body": b""})
+
+    def __init__(self, incoming: Incoming, send: Send):
+        self._incoming = incoming
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if message["type"] == "http.response.start" and not self._incoming.is_complete:
+            message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+        if not is_last or self._incoming.is_complete:
+            await self._send(message)
+            return
+        await self._send({**message, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not self._incoming.is_complete:
+                    await asyncio.wait_for(self._incoming(), LINGER_PAUSE_SECONDS)
+        await self._send({"type": "http.response.body", "body": b""})
+
+
+class UploadReceiver:
+    """Passes a file on as it arrives. Raises TooLarge or TooSlow beyond the bounds."""
+
+    def __init__(self, receive: Receive, config: Batches):
+        self._receive = receive
+        self._config = config
+        self._size = 0
+        self._deadline = asyncio.get_running_loop().time() + config.upload_seconds
+
+    async def __call__(self) -> Message:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise _too_slow(
+                self._config.upload_seconds, "gateway.batches.upload_seconds"
+            ) from error
+        self._size += len(message.get("body", b""))
+        if self._size > self._config.max_file_bytes + FORM_BYTES:
+            raise too_large(self._config)
+        return message
 
 
 class Replay:
@@ -228,7 +272,8 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 def _too_large(most: int) -> TooLarge:
-    return TooLarge(
-        f"the request is longer than {most} bytes (gateway.max_body_bytes)",
-        headers={"Connection": "close"},
-    )
+    return TooLarge(f"the request is longer than {most} bytes (gateway.max_body_bytes)")
+
+
+def _too_slow(seconds: float, parameter: str) -> TooSlow:
+    return TooSlow(f"the request did not arrive within {seconds:g} s ({parameter})")

@@ -94,6 +94,13 @@ def revoke(engine: Engine, key_id: str) -> None:
         raise UserError(f"there is no valid key {key_id!r}: `keys list` shows their ids")
 
 
+def is_valid(engine: Engine, key_id: str) -> bool:
+    """Whether a key may still be used."""
+    with database.reading(engine) as connection:
+        row = connection.execute(select(KEYS).where(KEYS.c.id == key_id)).one_or_none()
+    return row is not None and _is_valid(row)
+
+
 def authenticate(engine: Engine, text: str) -> Key | None:
     """The key that a client has sent, if it is valid now."""
     match = PATTERN.fullmatch(text)
@@ -102,11 +109,14 @@ def authenticate(engine: Engine, text: str) -> Key | None:
     with database.reading(engine) as connection:
         row = connection.execute(select(KEYS).where(KEYS.c.id == match[1])).one_or_none()
     is_same = hmac.compare_digest(row.digest if row else NO_DIGEST, _digest(match[2]))
-    if row is None or not is_same or row.revoked is not None:
-        return None
-    if row.expires is not None and row.expires <= time.time():
+    if row is None or not is_same or not _is_valid(row):
         return None
     return Key(row.id, row.tenant, Role(row.role))
+
+
+def _is_valid(row: Row[Any]) -> bool:
+    has_expired = row.expires is not None and row.expires <= time.time()
+    return row.revoked is None and not has_expired
 
 
 def _digest(secret: str) -> str:

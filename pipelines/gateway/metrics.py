@@ -107,6 +107,12 @@ class Metrics:
             ["guard", "action"],
             registry=self._registry,
         )
+        self._lines = Counter(
+            "gateway_batch_lines_total",
+            "Lines of batches by result (completed, failed, tried again)",
+            ["result"],
+            registry=self._registry,
+        )
         self._lookups = Counter(
             "gateway_cache_total",
             "Questions looked up among the answers that are kept, by result (hit, miss, bypass)",
@@ -134,6 +140,9 @@ class Metrics:
 
     def count_decision(self, guard: str, action: str) -> None:
         self._decisions.labels(guard, action).inc()
+
+    def count_line(self, result: str) -> None:
+        self._lines.labels(result).inc()
 
     def count_lookup(self, result: str) -> None:
         self._lookups.labels(result).inc()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -16,6 +16,8 @@ from pipelines.gateway import accounts, alert_channels, api_errors, database, pl
 from pipelines.gateway.accounts import Accounts, Order, Outcome, Tokens
 from pipelines.gateway.alerts import BudgetAlerts
 from pipelines.gateway.answer_cache import AnswerCache, Lookup
+from pipelines.gateway.batch_store import BatchStore
+from pipelines.gateway.file_store import FileStore
 from pipelines.gateway.guards import GuardedQuestion, GuardKeeper
 from pipelines.gateway.metrics import Metrics
 from pipelines.gateway.request_limits import RequestLimits
@@ -40,6 +42,7 @@ class Settings:
     export: ExportConfig
     prices: Prices
     redact: RedactConfig
+    places: int  # serve.max_requests_at_once
     open_runs: Callable[[], list[str]] = list  # names of the runs under way, for operators
 
 
@@ -61,6 +64,9 @@ class Gateway:
         self.alerts = BudgetAlerts(engine, self.config, self.accounts, channels)
         self.settlement = Settlement(engine, self.config, settings.prices, self.accounts)
         self.assistant = Assistant()
+        _check_places(self.config, settings.places)
+        self.files = FileStore(engine, self.config.batches)
+        self.batches = BatchStore(engine, self.config.batches)
 
     def reserve(self, num_new_tokens: int) -> int:
         """The most that an answer of so many tokens can cost; 0: as many as the release allows."""
@@ -82,8 +88,7 @@ class Gateway:
         """
         question = guarded_question.question
         estimate = self.estimate(question.text, question.max_new_tokens)
-        with self.limits.under_way(order.key):
-            await self.limits.count(order.key, estimate)
+        async with self.admit(order, estimate):
             await asyncio.to_thread(self.accounts.open, order)
             outcome = Outcome(Status.CANCELLED)
             try:
@@ -101,6 +106,19 @@ class Gateway:
             finally:
                 await self.book(order, outcome, estimate)
 
+    @asynccontextmanager
+    async def admit(self, order: Order, num_tokens: int) -> AsyncGenerator[None, None]:
+        """Count a request of so many tokens in the limits until the block ends.
+
+        A line of a batch does not count: it was started when there was room. Raises TooMany.
+        """
+        if order.is_batched:
+            yield
+            return
+        with self.limits.under_way(order.key):
+            await self.limits.count(order.key, num_tokens)
+            yield
+
     async def repeat(
         self, order: Order, guarded_question: GuardedQuestion, original: Answer
     ) -> AsyncIterator[Piece | Answer]:
@@ -108,8 +126,7 @@ class Gateway:
 
         Raises ApiError.
         """
-        with self.limits.under_way(order.key):
-            await self.limits.count(order.key, 0)
+        async with self.admit(order, 0):
             answer = await self.guards.check_answer(guarded_question, original)
             await asyncio.to_thread(
                 self.accounts.record_repeat, order, answer.release_id, original.request_id
@@ -142,6 +159,8 @@ class Gateway:
         )
         self.metrics.count_tokens(order.key.tenant, outcome.tokens)
         await asyncio.shield(booking)
+        if order.is_batched:
+            return
         num_tokens = outcome.tokens.prompt + outcome.tokens.new
         await self.limits.count_more_tokens(order.key, num_tokens - estimate)
 
@@ -154,6 +173,16 @@ class Gateway:
         tokens = Tokens(answer.num_prompt_tokens, answer.num_new_tokens)
         cost = accounts.price(self.settings.prices, tokens)
         return Outcome(Status.OK, answer.release_id, tokens, cost)
+
+
+def _check_places(config: GatewayConfig, places: int) -> None:
+    """Raises UserError if no line of a batch could ever start."""
+    free = config.batches.free_places
+    if free >= places:
+        raise UserError(
+            f"params.yaml: gateway.batches.free_places is {free}, so that batches would have none "
+            f"of the {places} places of serve.max_requests_at_once: make it smaller"
+        )
 
 
 def status_of(error: UserError) -> Status:

@@ -1,0 +1,22 @@
+"""The key of a request, which Front has checked, for the routes."""
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from pipelines.gateway.api_errors import Forbidden
+from pipelines.gateway.keys import Key, Role
+
+# Names the key in the API's description.
+KEY_SCHEME = [Depends(HTTPBearer(auto_error=False, description="a key: ak-..."))]
+
+
+def key_of(request: Request) -> Key:
+    key = request.state.key
+    assert isinstance(key, Key)
+    return key
+
+
+def check_operator(request: Request) -> None:
+    """Raises Forbidden."""
+    if not key_of(request).may(Role.OPERATOR):
+        raise Forbidden("this takes a key of role operator", code="role")
