@@ -35,6 +35,7 @@ class AliasReader:
                 return None
             description = stored_collections.read_description(client, entry.collection)
         except (WeaviateBaseError, httpx.HTTPError) as error:
+            self.close()  # the server may have started anew on another port
             raise Unreachable(f"Weaviate does not say what {alias} names: {error}") from error
         return f"{entry.collection}: {description}"
 
