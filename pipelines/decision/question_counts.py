@@ -3,12 +3,14 @@
 Before any model is trained: by the errors that so many questions will have (see power).
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 
 from pipelines.config.gate import GateConfig
 from pipelines.contracts.answers import RETRIEVAL
+from pipelines.decision import power
 from pipelines.decision.gate_settings import applies
 from pipelines.decision.power import EIGHT_OF_TEN, END
 from pipelines.decision.scoring import cluster_of
@@ -21,6 +23,8 @@ DISCORDANCE_OF_RETRIEVAL = 0.05
 # How alike the outcomes of two questions about the same topic or page are. With 4.4 questions in a
 # cluster, the variance of that difference is 1.24 times that of independent questions.
 LIKENESS = 0.07
+# A floor must let a model pass 8 times of 10 that makes a third of the errors that it allows.
+SHARE_OF_ERRORS = 1 / 3
 
 
 def warnings(config: GateConfig, golden: Sequence[Golden]) -> list[str]:
@@ -29,20 +33,30 @@ def warnings(config: GateConfig, golden: Sequence[Golden]) -> list[str]:
 
 
 def _floor_warnings(config: GateConfig, golden: Sequence[Golden]) -> Iterator[str]:
-    """Floors that no model would pass 8 times of 10, with the error of a model at the floor."""
+    """Floors that a model must exceed by far to pass 8 times of 10."""
     for metric, floor in config.floors.items():
         questions = [item for item in golden if applies(metric, item)]
         if not questions or not 0 < floor < 1:
             continue  # gate_settings says so
-        spread = floor * (1 - floor) * _inflation(questions)
-        level = floor + (END + EIGHT_OF_TEN) * math.sqrt(spread / len(questions))
-        if level > 1:
-            num = 1 + math.ceil(spread * ((END + EIGHT_OF_TEN) / (1 - floor)) ** 2)
+        inflation = _inflation(questions)
+        level = _level(floor, inflation, len(questions))
+        if _is_too_high(level, floor):
+            for num in itertools.count(len(questions)):
+                if not _is_too_high(_level(floor, inflation, num), floor):
+                    break
             yield (
                 f"params.yaml: gate.floors.{metric}: {floor:g} cannot be told with "
-                f"{len(questions)} golden questions: their interval is so wide that no model "
-                f"passes 8 times of 10. {num} would do, or a lower floor"
+                f"{len(questions)} golden questions: their interval is so wide that only a model "
+                f"of {level:.3f} or better passes 8 times of 10. {num} would do, or a lower floor"
             )
+
+
+def _level(floor: float, inflation: float, num: int) -> float:
+    return power.level_that_passes(floor, num / inflation)
+
+
+def _is_too_high(level: float, floor: float) -> bool:
+    return 1 - level < SHARE_OF_ERRORS * (1 - floor)
 
 
 def _margin_warnings(config: GateConfig, golden: Sequence[Golden]) -> Iterator[str]:

@@ -55,11 +55,35 @@ def golden(num_topics: int, num_wordings: int) -> list[Golden]:
 
 def test_the_verdict_says_what_its_rules_find_and_how_often_they_err() -> None:
     assert power.describe(CONFIG, scores(0.05)) == [
-        "exact_match, 300 questions: a model passes the floor 0.6 8 times of 10 at 0.67, and "
-        "1 time of 40 at 0.6",
+        "exact_match, 300 questions: a model passes the floor 0.6 8 times of 10 at 0.68, and "
+        "1 time of 37 at 0.6",
         "exact_match against the champion, 300 questions: a drop of 0.051 is found 8 times of 10, "
         "and a model that is as good, but as different topic by topic, is refused 1 time of 8",
     ]
+
+
+def test_a_metric_in_which_all_answers_are_alike_promises_nothing() -> None:
+    alike = Interval(value=1.0, low=1.0, high=1.0, num=300)
+    result = System(metrics={"exact_match": alike}, slices={})
+    [line, _] = power.describe(
+        CONFIG, scores(0.05).model_copy(update={"systems": {CANDIDATE: result}})
+    )
+    assert line.endswith("all are alike, so how often a model passes the floor 0.6 is open")
+
+
+@pytest.mark.parametrize(("floor", "num"), [(0.6, 300), (0.9, 400), (0.95, 800), (0.2, 400)])
+def test_the_promise_about_floors_holds_within_3_points_also_near_the_ends(
+    floor: float, num: int
+) -> None:
+    generator = np.random.default_rng(7)
+    for level, promise in (
+        (power.level_that_passes(floor, num), 0.8),
+        (floor, power.chance_at_floor(floor, num)),
+    ):
+        shares = generator.binomial(num, level, size=3000) / num
+        resampled = generator.binomial(num, shares, size=(1000, 3000)) / num
+        ends = np.percentile(resampled, 2.5, axis=0)
+        assert np.mean(ends >= floor) == pytest.approx(promise, abs=0.03)
 
 
 def test_a_difference_that_one_topic_makes_is_said_to_be_hard_to_judge() -> None:
@@ -86,10 +110,11 @@ def test_what_so_few_questions_cannot_tell_is_named_with_how_many_would_do() -> 
     assert question_counts.warnings(CONFIG, golden(math.ceil(num / 5), 5)) == []
 
 
-def test_a_floor_that_no_model_would_pass_often_is_named() -> None:
+def test_a_floor_that_only_a_far_better_model_passes_often_is_named() -> None:
     high = CONFIG.model_copy(update={"floors": {"hit_at_5": 0.9}, "champion_metrics": []})
     [floor] = question_counts.warnings(high, golden(20, 2))
     assert "gate.floors.hit_at_5: 0.9 cannot be told with 40 golden questions" in floor
+    assert "only a model of 0.982 or better passes 8 times of 10" in floor
     assert question_counts.warnings(high, golden(60, 2)) == []
 
 
