@@ -19,6 +19,7 @@ from pipelines.runs.names import run_name
 STATE = Path(__file__).resolve().parents[2] / ".state"
 TITLES = {
     "worst_answers.html": "answers, worst first",
+    "release.html": "what every decision about the release saw",
     "verdict.json": "the gate's verdict, rule by rule",
     "scores.json": "scores with intervals",
     "retrieval.json": "retrieval alone",

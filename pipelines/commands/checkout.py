@@ -27,7 +27,7 @@ from pipelines.runs import (
     stage_process,
     work_trees,
 )
-from pipelines.runs.names import BRIEF
+from pipelines.runs.names import BRIEF, PAGE
 from pipelines.runs.work_trees import Run
 
 RUN_RECORD = "data/reports/run.json"
@@ -164,7 +164,7 @@ def _brief(arguments: argparse.Namespace, checkout: Run) -> bool:
         data.fetch(folder, ["models/triton", "data/answers.parquet"])
         deviations = protection.deviations(checkout)
         text = approval_brief.write(folder, deviations)
-        work_trees.record(checkout, [BRIEF], "What is shown for approval")
+        work_trees.record(checkout, [BRIEF, PAGE], "What is shown for approval")
     print(text or "the exported candidate is the champion already: nothing to release")
     return text is not None
 

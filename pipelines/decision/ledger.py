@@ -14,6 +14,7 @@ import datetime
 import hashlib
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +28,7 @@ from pipelines.system import git
 
 BRANCH = "releases"
 FILE = "models/releases.jsonl"
+STEPS_FILE = "models/release_steps.json"  # what the steps of the last attempt to release saw
 REF = f"refs/heads/{BRANCH}"
 # Stages and commands write these, so the user's own commits may not have them yet. A release's
 # commit holds them whatever .gitignore says.
@@ -137,14 +139,18 @@ def find_release(release_id: str) -> Champion | None:
     return None
 
 
-def append(event: Event, *, whole_release: bool = False) -> str:
+def append(event: Event, *, whole_release: bool = False, steps: str | None = None) -> str:
     """Add a line; returns the commit.
 
-    `whole_release` puts the work tree's files of the release into that commit and tags it.
+    `whole_release` puts the work tree's files of the release into that commit and tags it; `steps`:
+    what its steps saw (contracts/release_steps.py), as a file of the commit.
     """
     for _ in range(ATTEMPTS):
         tip = _tip()
-        tree = _write_tree(_checked_text(tip) + _line(event), tip, whole_release)
+        contents = {FILE: _checked_text(tip) + _line(event)}
+        if steps is not None:
+            contents[STEPS_FILE] = steps
+        tree = _write_tree(contents, tip, whole_release)
         parents = [tip] if tip else []
         if whole_release:
             parents = [tip or _write_first_commit(event.who), *_head()]
@@ -160,8 +166,17 @@ def append(event: Event, *, whole_release: bool = False) -> str:
     )
 
 
-def _write_tree(text: str, tip: str | None, whole_release: bool) -> str:
-    """A Git tree with `text` as the ledger's file; returns its id."""
+def versions_of(path: str) -> Iterator[tuple[str, str]]:
+    """Commit and text of each version of a file on the branch, oldest first."""
+    tip = _tip()
+    for version in reversed(_versions(tip, path) if tip else []):
+        text = git.file_at(version.commit, path)
+        if text is not None:  # else this commit does not have the file
+            yield version.commit, text
+
+
+def _write_tree(contents: dict[str, str], tip: str | None, whole_release: bool) -> str:
+    """A Git tree with these texts by path; returns its id."""
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         if whole_release:
@@ -171,9 +186,10 @@ def _write_tree(text: str, tip: str | None, whole_release: bool) -> str:
             _git("add", "--force", "--", *results, environment=index)
         elif tip:
             _git("read-tree", tip, environment=index)
-        blob = _git("hash-object", "-w", "--stdin", stdin=text)
-        entry = f"100644,{blob},{FILE}"
-        _git("update-index", "--add", "--cacheinfo", entry, environment=index)
+        for path, text in contents.items():
+            blob = _git("hash-object", "-w", "--stdin", stdin=text)
+            entry = f"100644,{blob},{path}"
+            _git("update-index", "--add", "--cacheinfo", entry, environment=index)
         return _git("write-tree", environment=index)
 
 
@@ -183,7 +199,7 @@ def _write_first_commit(who: str) -> str:
     The branch's versions are found by following first parents. If a release were the first commit,
     that would lead into the history of the code, where a file of this name may have been as well.
     """
-    tree = _write_tree("", None, whole_release=False)
+    tree = _write_tree({FILE: ""}, None, whole_release=False)
     return _commit_tree(tree, [], "Begin the ledger of releases\n", who)
 
 
@@ -295,14 +311,14 @@ def _blob_id(content: bytes, id_length: int) -> str:
     return hashlib.new(algorithm, header + content, usedforsecurity=False).hexdigest()
 
 
-def _versions(tip: str) -> list[Version]:
-    """Every version of the file on the branch, newest first."""
+def _versions(tip: str, path: str = FILE) -> list[Version]:
+    """Every version of a file on the branch, newest first."""
     options = ("--first-parent", "-m", "--raw", "--no-abbrev", "--no-follow", "--format=%H")
-    log = _git("log", *options, tip, "--", FILE)
+    log = _git("log", *options, tip, "--", path)
     versions: list[Version] = []
     commit = ""
     for line in log.splitlines():
-        # `:100644 100644 <old blob> <new blob> M<tab>models/releases.jsonl`, after its commit.
+        # `:100644 100644 <old blob> <new blob> M<tab><path>`, after its commit.
         if line.startswith(":"):
             versions.append(Version(commit, line.split()[3]))
         elif line:

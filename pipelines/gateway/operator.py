@@ -36,7 +36,7 @@ def overview(gateway: Gateway, key: Key) -> dict[str, Any]:
         "costs": _costs,
         "budgets": _budgets,
         "drift": _drift,
-        "events": _events,
+        "events": lambda gateway: _events(gateway, key),
         "runs": lambda _gateway: gateway.settings.open_runs(),
     }
     content: dict[str, Any] = {name: _read(part, gateway) for name, part in parts.items()}
@@ -115,8 +115,11 @@ def _drift(gateway: Gateway) -> dict[str, Any] | None:
     return decision.model_dump(include={"when", "window", "outcome", "reaction", "reason"})
 
 
-def _events(_gateway: Gateway) -> list[dict[str, Any]]:
-    """The newest lines of the ledger."""
-    events = ledger.read()[-NUM_EVENTS:]
+def _events(gateway: Gateway, key: Key) -> list[dict[str, Any]]:
+    """The newest lines of the ledger, with the address of the release's page, if there is one."""
     names = {"when", "kind", "release_id", "who", "why"}
-    return [event.model_dump(mode="json", include=names) for event in reversed(events)]
+    lines: list[dict[str, Any]] = []
+    for event in reversed(ledger.read()[-NUM_EVENTS:]):
+        page = event.release_id and reports.link_to_release(gateway, key, event.release_id)
+        lines.append({**event.model_dump(mode="json", include=names), "page": page or None})
+    return lines

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi.responses import FileResponse
 from sqlalchemy import select
 
+from pipelines.decision import release_page
 from pipelines.gateway import database
 from pipelines.gateway.api_errors import NotFound
 from pipelines.gateway.database import KEYS
@@ -33,17 +34,29 @@ SUFFIXES = {".html", ".css", ".js", ".png", ".svg", ".ico", ".gif", ".woff", ".w
 def links(gateway: Gateway, key: Key) -> list[dict[str, Any]]:
     """Title, address and time of every page; of a folder its index."""
     folder = gateway.clone / FOLDER
-    ticket = _ticket(gateway, key.id, int(time.time()) + TICKET_SECONDS)
     pages = [*sorted(folder.glob("*.html")), *sorted(folder.glob("*/index.html"))]
     return [
         {
             "title": _title(page),
             "path": page.relative_to(folder).as_posix(),
-            "url": f"{PREFIX}/{ticket}/{page.relative_to(folder).as_posix()}",
+            "url": _address(gateway, key, page.relative_to(folder)),
             "time": page.stat().st_mtime,
         }
         for page in pages
     ]
+
+
+def link_to_release(gateway: Gateway, key: Key, release_id: str) -> str | None:
+    """The address of a release's page; None if this clone has not written it."""
+    page = release_page.FOLDER.relative_to(FOLDER) / f"{release_id}.html"
+    if not (gateway.clone / FOLDER / page).exists():
+        return None
+    return _address(gateway, key, page)
+
+
+def _address(gateway: Gateway, key: Key, page: Path) -> str:
+    ticket = _ticket(gateway, key.id, int(time.time()) + TICKET_SECONDS)
+    return f"{PREFIX}/{ticket}/{page.as_posix()}"
 
 
 def show(gateway: Gateway, ticket: str, path: str) -> FileResponse:

@@ -6,11 +6,12 @@ from pipelines import files
 from pipelines.config import params
 from pipelines.config.release import ReleaseConfig
 from pipelines.contracts.release import ReleaseRecord
-from pipelines.decision import champions, ledger
+from pipelines.decision import champions, ledger, release_page
 from pipelines.errors import Refusal
 from pipelines.runs import child_command, data, work_trees
 from pipelines.runs.approval_brief import is_new
 from pipelines.runs.inheritance import CHAMPION
+from pipelines.runs.names import PAGE
 from pipelines.runs.work_trees import Run
 from pipelines.system import git
 from pipelines.system.git import AS_PIPELINE
@@ -56,7 +57,11 @@ def release(run: Run) -> bool:
             )
         if live and not is_new(record, folder / live.folder):
             return False
-        _release(run, record, _approval_of(record.adapter))
+        approval_event = _approval_of(record.adapter)
+        try:
+            _release(run, record, approval_event)
+        finally:
+            _write_pages(run, record.release_id, live.release_id if live else None)
     _share(run)
     return True
 
@@ -78,6 +83,13 @@ def _release(run: Run, record: ReleaseRecord, approval: ledger.Event) -> None:
     if data.default_remote(run.folder):
         data.dvc(run.folder, "push", "--quiet", "models/champion.dvc")
     work_trees.record(run, CHAMPION, f"Release {record.release_id}")
+
+
+def _write_pages(run: Run, release_id: str, old: str | None) -> None:
+    """In this clone, whose gateway shows them, and among the run's reports."""
+    release_page.write(release_id, old)
+    release_page.write_to(run.folder / PAGE, release_id)
+    work_trees.record(run, [PAGE], f"What was seen of {release_id}")
 
 
 def _share(run: Run) -> None:

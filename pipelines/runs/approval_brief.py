@@ -13,8 +13,8 @@ from pipelines.contracts.champion import Champion
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.scores import CANDIDATE, Interval, Scores
 from pipelines.contracts.verdict import Verdict
-from pipelines.decision import champions
-from pipelines.runs.names import BRIEF
+from pipelines.decision import champions, release_page
+from pipelines.runs.names import BRIEF, PAGE
 from pipelines.runs.protection import Deviations
 from pipelines.serving import declarations
 
@@ -68,8 +68,10 @@ def write(folder: Path, deviations: Deviations) -> str | None:
         "",
         *_table_of_worst_answers(folder / "data/answers.parquet"),
         "",
-        "All answers are in `worst_answers.html` on the run's Reports page.",
+        "All answers are in `worst_answers.html` on the run's Reports page; `release.html` there "
+        "has every rule of the gate with its number, and later what proof and canary saw.",
     ]
+    release_page.write_candidate(folder / PAGE, record.release_id, verdict)
     text = "\n".join(lines)
     files.write_text(folder / BRIEF, text + "\n")
     return text

@@ -3,6 +3,7 @@
 import re
 
 BRIEF = "data/reports/approval_brief.md"  # what is shown for approval
+PAGE = "data/reports/release.html"  # what every decision about the candidate saw
 
 
 def run_name(dag: str, run_id: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.config.canary import CanaryConfig
+from pipelines.contracts.release_steps import Plot
 from pipelines.contracts.report import Check, Report
 from pipelines.serving import live_routes, live_server, recent_traffic
 from pipelines.serving.declarations import NOTHING
@@ -42,10 +43,14 @@ class Handover:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a switch or a step ended. `gaps`: what could not be told, for people."""
+    """How a switch or a step ended.
+
+    `gaps`: what could not be told, for people. `plots`: how the evidence grew, of a whole switch.
+    """
 
     report: Report
     gaps: list[str] = field(default_factory=list)
+    plots: list[Plot] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def switch(config: CanaryConfig, handover: Handover) -> Outcome:
     finally:
         if not report.passed:
             live_routes.write([(handover.old, 1.0)])
-    return Outcome(report, gaps)
+    return Outcome(report, gaps, comparison.curves.plots())
 
 
 def failure(name: str, observation: str, expectation: str, remedy: str) -> Report:

@@ -20,6 +20,7 @@ from pipelines.contracts.report import Check, Report
 from pipelines.runtime import routing
 from pipelines.serving import comparison_texts as texts
 from pipelines.serving import release_comparison as comparing
+from pipelines.serving.evidence_curves import EvidenceCurves, LogOdds
 from pipelines.serving.release_comparison import (
     ESSENTIAL,
     Comparison,
@@ -36,6 +37,7 @@ WORKED_ON = ("ok", "failed")
 NO_NAME = "default"  # the tenant of requests that name none
 # Around a change of the routes it is not known by which share a request was routed.
 SETTLING_SECONDS = 1.0
+FULL_LOAD = "failed requests while it answers everything"
 
 
 class Phase(NamedTuple):
@@ -78,11 +80,13 @@ class LiveComparison:
         self._num_by_tenant: Counter[str] = Counter()
         self._num_fresh = 0
         self.phases: list[Phase] = []
+        self.curves = EvidenceCurves(config)
 
     def begin(self, phase: Phase) -> None:
         """From now on the new release answers another share."""
         self.phases.append(phase)
         self._num_fresh = 0
+        self.curves.mark(len(self._counted), f"{phase.share:.0%}")
 
     @property
     def num_fresh(self) -> int:
@@ -178,7 +182,18 @@ class LiveComparison:
             comparison = self._comparisons[measure]
             if comparison.harmless.evidence.log_odds() < math.log(min_odds):
                 gaps.append(texts.describe_gap(comparison, min_odds))
+        self.curves.add(len(self._counted), self._log_odds())
         return Judgement(Report.of(checks), gaps)
+
+    def _log_odds(self) -> dict[str, LogOdds]:
+        log_odds: dict[str, LogOdds] = {}
+        for measure, comparison in self._comparisons.items():
+            worse = float(comparison.worse.evidence.log_odds())
+            harmless = float(comparison.harmless.evidence.log_odds())
+            log_odds[texts.NAMES[measure]] = LogOdds(worse, harmless)
+        if self.phases and self.phases[-1].share == 1:
+            log_odds[FULL_LOAD] = LogOdds(float(self._full_load.evidence.log_odds()))
+        return log_odds
 
     def _check(self, comparison: Comparison) -> Check:
         min_odds = comparing.odds_of_rollback(self._config)
@@ -198,7 +213,7 @@ class LiveComparison:
         tally = self._full_load.tally
         limit = float(self._failure_limit())
         return Check(
-            name="failed requests while it answers everything",
+            name=FULL_LOAD,
             passed=log_odds < math.log(min_odds),
             observed=f"{texts.share(tally)}; {texts.odds(log_odds)}",
             expected=f"at most {limit:.1%}, what both failed before and "

@@ -24,7 +24,14 @@ from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.report import Report
 from pipelines.contracts.scores import CANDIDATE
 from pipelines.contracts.verdict import Override
-from pipelines.decision import champions, ledger, release_files, signatures
+from pipelines.decision import (
+    champions,
+    ledger,
+    release_files,
+    release_page,
+    signatures,
+    step_results,
+)
 from pipelines.errors import Refusal, UserError
 from pipelines.questions import reading_set
 from pipelines.serving import (
@@ -36,6 +43,7 @@ from pipelines.serving import (
     locations,
     proof,
     shadow,
+    step_records,
 )
 from pipelines.serving.candidates import (
     EXPORT,
@@ -124,6 +132,7 @@ def release(
     old = champion.release_id if champion else None
     declarations.demand_new(config.expected, command_line, ledger.read())
     event = _event(candidate, author, declaration)
+    step_results.begin(candidate.release_id, candidate.verdict, event.when)
     with refusals_on_record(event):
         obey(candidate)
         check_export(candidate.record)
@@ -157,6 +166,7 @@ def _complete(
     champion = keep(candidate.record, event)
     _record(candidate, event, champion)
     settle(config.serve, live_server.find_running(), releases.new, releases.old)
+    _write_pages(releases.new, releases.old)
 
 
 def prove(config: ProofConfig, record: ReleaseRecord) -> None:
@@ -170,6 +180,8 @@ def prove(config: ProofConfig, record: ReleaseRecord) -> None:
         vectorstore.open_index(receipt, CHUNKS, VECTORS),
     ):
         result = proof.prove(EXPORT, record, answers, config, environment)
+    step = step_records.of_proof(result.report, config, len(answers))
+    step_results.add(record.release_id, step)
     _demand(result.report, "the proof on a fresh server", Step.PROOF)
     print(
         f"proof: {result.report.reason}; {result.same_answers} answers and "
@@ -200,6 +212,7 @@ def take_over(
     handover = canary.Handover(new, old, triton, locations.traffic_folder(), declaration)
     pairs = compare_answers(config, handover)
     outcome = canary.switch(config.canary, handover)
+    step_results.add(new, step_records.of_canary(outcome, config.canary))
     if not outcome.report.passed:
         live_server.unload(triton, new)
         _demand(outcome.report, "the release on live traffic", Step.CANARY, "rolled_back")
@@ -236,6 +249,8 @@ def _load(triton: Triton, releases: Releases) -> None:
             f"{canary.LOG} says why. If memory is short, lower serve.keep_loaded and restart "
             "`make serve`; then release again",
         )
+        outcome = canary.Outcome(report)
+        step_results.add(releases.new, step_records.of_canary(outcome, config.canary))
         _demand(report, "the release", Step.CANARY)
 
 
@@ -257,6 +272,7 @@ def compare_answers(config: Config, handover: canary.Handover) -> Takeover:
         raise
     outcome = result.outcome
     numbers = result.comparison.descriptions.describe()
+    step_results.add(handover.new, step_records.of_shadow(result, shadow_config))
     if not outcome.report.passed:
         live_server.unload(handover.triton, handover.new)
         _demand(outcome.report, f"the shadow ({numbers})", Step.SHADOW)
@@ -317,8 +333,16 @@ def refusals_on_record(event: ledger.Event) -> Iterator[None]:
         decision = {"kind": "refused", "step": Step.RELEASE.value, "why": str(refusal)}
         if isinstance(refusal, StepRefusal):
             decision |= {"kind": refusal.kind, "step": refusal.step.value}
-        ledger.append(event.model_copy(update=decision))
+        steps = step_results.text(str(event.release_id))
+        ledger.append(event.model_copy(update=decision), steps=steps)
+        _write_pages(event.release_id)
         raise
+
+
+def _write_pages(*release_ids: str | None) -> None:
+    """What was seen of the first one; the others' standing has changed."""
+    for path in release_page.write(*release_ids)[:1]:
+        print(f"what every decision saw: {path}")
 
 
 def _finish(config: Config, champion: Champion) -> Outcome:
@@ -327,6 +351,7 @@ def _finish(config: Config, champion: Champion) -> Outcome:
     champions.read_verified(CHAMPION)
     triton = live_server.find_running()
     settle(config.serve, triton, champion.release_id, None)
+    _write_pages(champion.release_id)
     return Outcome(champion.release_id, is_new=False, is_served=triton is not None)
 
 
@@ -335,7 +360,8 @@ def _record(candidate: Candidate, event: ledger.Event, champion: Champion) -> No
     for override in candidate.verdict.overrides:
         ledger.append(_override_event(event, override))
     release_event = event.model_copy(update={"champion": champion})
-    ledger.append(release_event, whole_release=True)
+    steps = step_results.text(candidate.release_id)
+    ledger.append(release_event, whole_release=True, steps=steps)
 
 
 def _event(candidate: Candidate, author: Author, declaration: Declaration) -> ledger.Event:

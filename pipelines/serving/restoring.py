@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pipelines import vectorstore
 from pipelines.config.serve import ServeConfig
 from pipelines.contracts.champion import Champion
-from pipelines.decision import ledger, release_files
+from pipelines.decision import ledger, release_files, release_page
 from pipelines.errors import UserError
 from pipelines.serving import experiment_record, live_routes, live_server, releasing
 from pipelines.serving.triton_connection import Triton
@@ -39,6 +39,7 @@ def roll_back(config: ServeConfig, release_id: str | None, author: releasing.Aut
     release_files.restore(target.release_id)
     ledger.append(_event(target, author))
     releasing.settle(config, triton, target.release_id, live.release_id)
+    release_page.write(target.release_id, live.release_id)
     return Outcome(target.release_id, live.release_id, is_served=triton is not None)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from pipelines.commands import releases
 from pipelines.decision import ledger
+from pipelines.errors import UserError
 
 RELEASE = ledger.Event(
     kind="released",
@@ -59,3 +60,23 @@ def test_what_the_shadow_has_shown_is_listed(
         "",
         "60 pairs; the same words in 95% of them",
     ]
+
+
+def test_the_listing_leads_to_the_pages_and_the_command_writes_them(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.append(RELEASE)
+    releases.run()
+    assert "releases --page` for all" in capsys.readouterr().out
+    releases.run(page="r-1")
+    assert capsys.readouterr().out == "data/reports/releases/r-1.html\n"
+    assert "a real model" in Path("data/reports/releases/r-1.html").read_text()
+    releases.run()
+    assert capsys.readouterr().out.endswith("or data/reports/releases/index.html\n")
+    releases.run(page="all")
+    assert capsys.readouterr().out == "data/reports/releases/r-1.html\n"
+
+
+def test_a_page_of_a_release_that_the_ledger_does_not_know_is_an_error(clone: Path) -> None:
+    with pytest.raises(UserError, match="the ledger knows no release r-9: .* lists them"):
+        releases.run(page="r-9")

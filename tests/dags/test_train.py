@@ -136,6 +136,10 @@ def test_who_triggered_the_run_cannot_approve_it_but_somebody_else_can(
     question = airflow.get(DECISIONS.format(run=first))
     assert "| exact_match |" in question["body"]
     assert "worst answers" in question["body"]
+    assert "`release.html`" in question["body"]
+    page = file_at(airflow.folder, branch_of("train", first), "data/reports/release.html")
+    assert "Gate: passed" in page
+    assert "Proof" not in page.replace("proof and canary follow", "")
 
     approve(airflow, first, why="mine", user="admin")
     airflow.wait("the second question", lambda: is_asking(airflow, first))
@@ -158,6 +162,11 @@ def test_who_triggered_the_run_cannot_approve_it_but_somebody_else_can(
     for event in (approval, release):
         assert (event["who"], event["why"]) == ("ada", "reads well")
     assert "data/reports/approval_brief.md" in approval["seen"]
+    in_run = file_at(airflow.folder, branch_of("train", first), "data/reports/release.html")
+    pages = airflow.folder / "data/reports/releases"
+    for page in (in_run, (pages / f"{release['release_id']}.html").read_text()):
+        assert "Proof: passed" in page
+        assert "reads well" in page
 
 
 def is_asking(airflow: Airflow, run: str) -> bool:

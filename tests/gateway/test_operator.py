@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from pipelines.config.gateway import Limits
-from pipelines.decision import ledger
+from pipelines.decision import ledger, release_page
 from pipelines.gateway import database, keys
 from pipelines.gateway.accounts import UNIT, Accounts, Order, Outcome, Tokens
 from pipelines.gateway.keys import Key, Role
@@ -58,6 +58,7 @@ def write_history(folder: Path) -> None:
             champion=None,
         )
     )
+    release_page.write("r-3f2a9c01b7de")
     reports = folder / "data/reports"
     (reports / "drift").mkdir(parents=True)
     (reports / "drift/verdict.json").write_text(json.dumps(DECISION))
@@ -135,7 +136,7 @@ def test_a_report_takes_a_ticket_that_ends_with_its_key(url: str, key: str) -> N
     links = {
         link["path"]: link["url"] for link in call(url, "/v1/operator", key=key).body["reports"]
     }
-    assert set(links) == {"corpus.html", "drift/index.html"}
+    assert set(links) == {"corpus.html", "drift/index.html", "releases/index.html"}
     report = call(url, links["corpus.html"])
     assert report.status == 200
     assert report.headers["content-security-policy"].startswith("sandbox allow-scripts")
@@ -164,6 +165,19 @@ def test_the_page_shows_release_traffic_cost_drift_and_releases(
     expect(page.locator("#budgets meter")).to_have_count(2)
     expect(page.locator("#events")).to_contain_text("reads the new manual")
     assert page.locator(".problem:visible").count() == 0
+    assert complaints == []
+
+
+@needs_browser
+def test_a_release_leads_to_what_every_decision_about_it_saw(
+    page: Page, complaints: list[str]
+) -> None:
+    with page.context.expect_page() as opened:
+        page.locator("#events").get_by_role("link", name="r-3f2a9c01b7de").click()
+    report = opened.value
+    expect(report.get_by_role("heading", name="Release r-3f2a9c01b7de")).to_be_visible()
+    report.get_by_role("link", name="All releases").click()
+    expect(report.get_by_role("link", name="r-3f2a9c01b7de")).to_be_visible()
     assert complaints == []
 
 

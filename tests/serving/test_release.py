@@ -27,7 +27,8 @@ from pipelines.config.release import ReleaseConfig
 from pipelines.config.serve import ServeConfig
 from pipelines.config.shadow import ShadowConfig
 from pipelines.contracts.answers import ANSWERS
-from pipelines.decision import ledger, release_files
+from pipelines.contracts.release_steps import StepResult
+from pipelines.decision import ledger, release_files, step_results
 from pipelines.errors import Refusal
 from pipelines.serving import (
     client,
@@ -39,7 +40,7 @@ from pipelines.serving import (
     shadow,
 )
 from pipelines.serving.canary import Handover
-from pipelines.serving.candidates import Step, StepRefusal
+from pipelines.serving.candidates import Candidate, Step, StepRefusal
 from pipelines.serving.client import Question
 from pipelines.serving.release_comparison import Declaration, Measure
 from pipelines.serving.triton_connection import Triton
@@ -74,6 +75,11 @@ def ledger_lines() -> list[tuple[str, str, str | None]]:
 def release_id_in(path: str) -> str:
     content: dict[str, Any] = json.loads(Path(path).read_text())
     return str(content.get("champion", content)["release_id"])
+
+
+def steps_of(release_id: str) -> dict[str, StepResult]:
+    """What the steps of the last attempt saw."""
+    return {step.step: step for step in step_results.attempts(release_id)[-1].steps}
 
 
 def wait_for_greetings(count: int) -> None:
@@ -142,6 +148,15 @@ def test_a_good_release_takes_over_step_by_step_while_every_request_is_answered(
     assert answers.releases[-1] == "r-two"
     assert live_server.loaded_releases(triton) == ["r-one", "r-two"]
     assert live_routes.read() == ([("r-two", 1.0)], None)
+    steps = steps_of("r-two")
+    assert list(steps) == ["gate", "infra validation", "canary"]
+    assert {step.passed for step in steps.values()} == {True}
+    [labels] = {tuple(mark.label for mark in plot.marks) for plot in steps["canary"].plots}
+    assert labels == ("50%", "100%")
+    page = Path("data/reports/releases/r-two.html")
+    assert f"what every decision saw: {page}" in output
+    assert page.read_text().count("<polyline") > 5
+    assert "Was live." in (page.parent / "r-one.html").read_text()
 
 
 def test_a_rollback_switches_model_prompt_and_knowledge_without_loading_anything(
@@ -294,10 +309,13 @@ def test_a_release_that_is_worse_on_live_traffic_is_rolled_back_by_itself(
     triton = served()
     settings = {"refusals": every_answer()} if refuses_all else {}
     candidate(release_id, guard, **settings)
+    step_results.begin(release_id, Candidate.read().verdict, ledger.now())
     with traffic() as answers, pytest.raises(StepRefusal, match=reason) as caught:
         # What `release` does after the proof.
         releasing.take_over(config(**NO_SHADOW), triton, release_id, "r-one")
     assert (caught.value.step, caught.value.kind) == (Step.CANARY, "rolled_back")
+    [plot] = [plot for plot in steps_of(release_id)["canary"].plots if plot.title == reason]
+    assert plot.curves[0].points[-1][1] >= plot.curves[0].threshold
     assert live_routes.read() == ([("r-one", 1.0)], None)
     assert release_id not in live_server.loaded_releases(triton)
     assert answers.releases[-1] == "r-one"
@@ -317,6 +335,8 @@ def test_a_release_that_failed_on_live_traffic_is_on_record_with_its_reason(
     assert ledger.read()[-1].expected_latency_ratio == 50.0
     assert ledger_lines()[-1] == ("rolled_back", "canary", "r-failing")
     assert "failed requests" in ledger.read()[-1].why
+    assert not steps_of("r-failing")["canary"].passed
+    assert "Canary: refused" in Path("data/reports/releases/r-failing.html").read_text()
 
 
 def test_a_release_that_its_shadow_stopped_is_on_record_with_its_numbers(

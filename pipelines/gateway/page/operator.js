@@ -112,7 +112,7 @@ const PARTS = {
     const rows = events.map((event) => [
       moment(event.when),
       event.kind.replace("_", " "),
-      event.release_id ?? "",
+      event.page ? reportLink(event.release_id, event.page) : (event.release_id ?? ""),
       event.who,
       event.why,
     ]);
@@ -155,15 +155,19 @@ function bar(className, x, y, step, height) {
   return result;
 }
 
+function reportLink(title, url) {
+  const link = node("a", title);
+  link.href = url;
+  link.target = "_blank";
+  link.rel = "noopener";
+  return link;
+}
+
 function reportLinks(reports) {
   if (!reports.length) return [node("p", "There are no reports yet: make run.", "quiet")];
   return reports.map(({ title, url, time }) => {
-    const link = node("a", title);
-    link.href = url;
-    link.target = "_blank";
-    link.rel = "noopener";
     const line = node("p", "", "note");
-    line.append(link, node("span", ` ${moment(time * 1000)} UTC`, "quiet"));
+    line.append(reportLink(title, url), node("span", ` ${moment(time * 1000)} UTC`, "quiet"));
     return line;
   });
 }
