@@ -1,6 +1,7 @@
 """release_steps.json: what each step of a release saw, and by what it decided.
 
-{"release_id": "r-9f1e", "candidate": "9f1e...", "begun": "2026-11-21T14:02:11+00:00", "steps":
+{"release_id": "r-9f1e", "candidate": "9f1e...", "begun": "2026-11-21T14:02:11.093145+00:00",
+ "steps":
  [{"step": "canary", "when": "2026-11-21T14:31:40+00:00", "passed": true,
    "reason": "all 6 checks passed", "checks": [{"name": "failed requests", ...}],
    "undecided": [], "error_rates": ["A release that is worse in nothing ... falls 1 time of 100"],

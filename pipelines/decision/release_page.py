@@ -24,9 +24,11 @@ MEANINGS = {
     "infra validation": ("Proof", "Does a fresh server answer as was evaluated?"),
     "shadow": ("Shadow", "Asked the same questions out of sight, is it worse than the old one?"),
     "canary": ("Canary", "With a growing share of the users, is it worse than the old one?"),
+    "experiment": ("A/B test", "With a share of the askers for days, is it better?"),
 }
 KINDS = {
     "approved": "approved",
+    "compared": "compared",
     "overridden": "override used",
     "refused": "refused",
     "released": "released",

@@ -5,6 +5,7 @@ knew. The line of the ledger that ends an attempt takes the file along, so it is
 has the branch.
 """
 
+import datetime
 from pathlib import Path
 
 from pipelines import files
@@ -17,13 +18,15 @@ from pipelines.system import paths
 GATE = "gate"
 
 
-def begin(release_id: str, verdict: Verdict, when: str) -> None:
+def begin(release_id: str, verdict: Verdict) -> None:
     """A new attempt, of which the gate has decided already."""
+    # To the microsecond, since it tells attempts apart.
+    begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     steps = ReleaseSteps(
         release_id=release_id,
         candidate=verdict.candidate,
-        begun=when,
-        steps=[of_gate(verdict, when)],
+        begun=begun,
+        steps=[of_gate(verdict, begun)],
     )
     files.write_json(_file(release_id), steps)
 

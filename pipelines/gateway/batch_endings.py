@@ -66,7 +66,7 @@ class BatchEndings:
                 lines = connection.execute(query.limit(LINES_AT_ONCE)).all()
                 for line in lines:
                     name = batch_results.custom_id(line.request)
-                    result = batch_results.expired(name, line.number)
+                    result = batch_results.expiry(name, line.number)
                     is_line = _is_not_asked(batch) & (BATCH_LINES.c.number == line.number)
                     change = update(BATCH_LINES).where(is_line)
                     change = change.values(status=LINE_FAILED, result=result, request="")

@@ -14,16 +14,16 @@ def custom_id(request: str) -> str:
     return name
 
 
-def answered(name: str, request_id: str, body: dict[str, Any]) -> str:
+def success(name: str, request_id: str, body: dict[str, Any]) -> str:
     return _write(name, request_id, _response(200, request_id, body), None)
 
 
-def refused(name: str, request_id: str, error: ApiError) -> str:
+def refusal(name: str, request_id: str, error: ApiError) -> str:
     response = _response(error.status, request_id, error.body())
     return _write(name, request_id, response, None)
 
 
-def expired(name: str, number: int) -> str:
+def expiry(name: str, number: int) -> str:
     error = {"code": EXPIRED, "message": "the batch's time was over before this line's turn came"}
     return _write(name, f"none-{number}", None, error)
 

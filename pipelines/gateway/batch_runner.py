@@ -185,10 +185,10 @@ class BatchRunner:
                 seconds = RETRY_SECONDS * 2**claim.num_tries
                 await self._put_back(claim, seconds, has_failed=True)
             else:
-                result = batch_results.refused(name, claim.request_id, error)
+                result = batch_results.refusal(name, claim.request_id, error)
                 await self._finish(claim, LINE_FAILED, result)
         else:
-            result = batch_results.answered(name, claim.request_id, body)
+            result = batch_results.success(name, claim.request_id, body)
             await self._finish(claim, LINE_COMPLETED, result)
 
     async def _ask(self, claim: Claim) -> dict[str, Any]:

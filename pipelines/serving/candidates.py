@@ -24,6 +24,7 @@ class Step(StrEnum):
     PROOF = "infra validation"
     SHADOW = "shadow"
     CANARY = "canary"
+    EXPERIMENT = "experiment"
     GATE = "gate"
 
 

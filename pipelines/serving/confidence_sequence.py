@@ -44,13 +44,13 @@ class ConfidenceSequence:
         return cls(confidence, evidence, evidence, interval)
 
     def after(self, value: Numbers, assignment: Assignment) -> "ConfidenceSequence":
-        """With the value (0 to 1) of one more asker, whose release was drawn."""
+        """With the value (0 to 1) of one more asker, whose release a draw has chosen."""
         column = np.asarray(value)[..., None]
-        drawn = Assignment(*(np.asarray(part)[..., None] for part in assignment))
-        mirrored = Assignment(1 - drawn.is_new, 1 - drawn.share, drawn.weight)
-        above = update(self.above, Claim(1, MARGINS), column, drawn)
+        pick = Assignment(*(np.asarray(part)[..., None] for part in assignment))
+        swap = Assignment(1 - pick.is_new, 1 - pick.share, pick.weight)
+        above = update(self.above, Claim(1, MARGINS), column, pick)
         # That new minus old is below a margin is that old minus new is above its negative.
-        below = update(self.below, Claim(1, -MARGINS), column, mirrored)
+        below = update(self.below, Claim(1, -MARGINS), column, swap)
         return replace(self, above=above, below=below, interval=self._narrow(above, below))
 
     def _narrow(self, above: Evidence, below: Evidence) -> Interval:

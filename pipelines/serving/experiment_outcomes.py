@@ -39,7 +39,7 @@ class Asker(NamedTuple):
     feedback: list[Row]
 
 
-class Known(NamedTuple):
+class Reading(NamedTuple):
     """A value and since when it is known."""
 
     time: float
@@ -53,10 +53,10 @@ def collect(
     read = _READERS[experiment.config.metric]
     outcomes: list[Outcome] = []
     for position, asker in _askers(experiment, rows, feedback).items():
-        known = read(asker, experiment.config.repeat_seconds)
-        if known is not None and known.time <= now:
+        reading = read(asker, experiment.config.repeat_seconds)
+        if reading is not None and reading.time <= now:
             is_new = routing.pick(experiment.shares, position) == experiment.new
-            outcomes.append(Outcome(known.time, is_new, known.value))
+            outcomes.append(Outcome(reading.time, is_new, reading.value))
     return sorted(outcomes)
 
 
@@ -77,40 +77,40 @@ def _askers(experiment: Experiment, rows: list[Row], feedback: list[Row]) -> Map
     return askers
 
 
-def _read_thumb(asker: Asker, _seconds: float) -> Known | None:
+def _read_thumb(asker: Asker, _seconds: float) -> Reading | None:
     for row in asker.feedback:
         if row["thumb"] is not None:
-            return Known(_time(row), float(row["thumb"] < 0))
+            return Reading(_time(row), float(row["thumb"] < 0))
     return None
 
 
-def _read_correction(asker: Asker, _seconds: float) -> Known | None:
+def _read_correction(asker: Asker, _seconds: float) -> Reading | None:
     if not asker.feedback:
         return None
     first = asker.feedback[0]
-    return Known(_time(first), float(first["correction"] is not None))
+    return Reading(_time(first), float(first["correction"] is not None))
 
 
-def _read_refusal(asker: Asker, _seconds: float) -> Known | None:
+def _read_refusal(asker: Asker, _seconds: float) -> Reading | None:
     first = asker.requests[0]
-    return Known(_time(first), float(first["refused"]))
+    return Reading(_time(first), float(first["refused"]))
 
 
-def _read_groundedness(asker: Asker, _seconds: float) -> Known | None:
+def _read_groundedness(asker: Asker, _seconds: float) -> Reading | None:
     for row in asker.requests:
         if row["groundedness"] is not None:
-            return Known(_time(row), 1.0 - row["groundedness"])
+            return Reading(_time(row), 1.0 - row["groundedness"])
     return None
 
 
-def _read_repeat(asker: Asker, seconds: float) -> Known | None:
+def _read_repeat(asker: Asker, seconds: float) -> Reading | None:
     """Known when the time is over, so that those who repeat are not counted before the others."""
-    first, *others = asker.requests
+    first, *later_rows = asker.requests
     end = _time(first) + seconds
     is_repeated = False
-    for row in others:
+    for row in later_rows:
         is_repeated |= _time(row) <= end and _is_same_question(first, row)
-    return Known(end, float(is_repeated))
+    return Reading(end, float(is_repeated))
 
 
 def _is_same_question(first: Row, second: Row) -> bool:
@@ -122,7 +122,7 @@ def _time(row: Row) -> float:
     return float(row["time"].timestamp())
 
 
-_READERS: dict[str, Callable[[Asker, float], Known | None]] = {
+_READERS: dict[str, Callable[[Asker, float], Reading | None]] = {
     "thumbs": _read_thumb,
     "corrections": _read_correction,
     "refusals": _read_refusal,

@@ -9,8 +9,13 @@ from pipelines.serving import experiment_outcomes
 from pipelines.serving.experiment_findings import Findings, Point
 
 PAGE = Path("data/reports/experiment.html")
-WIDTH, HEIGHT = 760, 260
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 26  # margins
+# Of the picture and its margins, in pixels.
+WIDTH = 760
+HEIGHT = 260
+X_MIN = 44
+X_MAX = 748
+Y_MIN = 10
+Y_MAX = 234
 
 
 class Picture(NamedTuple):
@@ -50,8 +55,8 @@ def draw(course: list[Point]) -> Picture:
 
 
 def _x(number: int, num_askers: int) -> float:
-    return round(LEFT + (WIDTH - LEFT - RIGHT) * number / max(1, num_askers), 1)
+    return round(X_MIN + (X_MAX - X_MIN) * number / max(1, num_askers), 1)
 
 
 def _y(difference: float) -> float:
-    return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - difference) / 2, 1)
+    return round(Y_MIN + (Y_MAX - Y_MIN) * (1 - difference) / 2, 1)

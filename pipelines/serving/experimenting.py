@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipelines import files, vectorstore
 from pipelines.config.experiment import ExperimentConfig
 from pipelines.contracts.receipt import Receipt
-from pipelines.decision import ledger
+from pipelines.decision import ledger, release_page, step_results
 from pipelines.errors import Refusal, UserError
 from pipelines.serving import (
     candidates,
@@ -16,6 +16,7 @@ from pipelines.serving import (
     live_routes,
     live_server,
     releasing,
+    step_records,
 )
 from pipelines.serving.candidates import EXPORT, Candidate
 from pipelines.serving.experiment_findings import Findings
@@ -58,11 +59,6 @@ def start(
         )
     declaration = declarations.merge(config.release.expected, command_line)
     declarations.check(config.release.canary.limits, declaration)
-    candidates.obey(candidate)
-    candidates.check_export(candidate.record)
-    releasing.prove(config.release.proof, candidate.record)
-    releases = releasing.Releases(candidate.release_id, champion.release_id)
-    pairs = releasing.load_beside(config.release, triton, releases, declaration)
     experiment = Experiment(
         new=candidate.release_id,
         candidate=candidate.record.adapter,
@@ -75,6 +71,14 @@ def start(
         who=author.who,
         why=author.why,
     )
+    step_results.begin(candidate.release_id, candidate.verdict)
+    with releasing.refusals_on_record(_event(experiment, author, START, author.why)):
+        candidates.obey(candidate)
+        candidates.check_export(candidate.record)
+        releasing.prove(config.release.proof, candidate.record)
+        releases = releasing.Releases(candidate.release_id, champion.release_id)
+        pairs = releasing.load_beside(config.release, triton, releases, declaration)
+    experiment = experiment.model_copy(update={"start": time.time()})
     text = f"{experiment.config.share:.0%} of the askers, by {experiment.config.metric}"
     ledger.append(_event(experiment, author, START, f"{author.why} ({text})", pairs.shadow))
     experiment_record.write(experiment)
@@ -96,8 +100,11 @@ def stop(config: Config, author: releasing.Author, keep: str) -> Findings:
     if keep == "old":
         _give_back(experiment, triton)
     if not _is_stop_on_record(experiment):
+        step_results.add(experiment.new, step_records.of_experiment(findings, keep))
         text = f"{author.why} (the {keep} release stays; {findings.describe()})"
-        ledger.append(_event(experiment, author, STOP, text))
+        steps = step_results.text(experiment.new)
+        ledger.append(_event(experiment, author, STOP, text), steps=steps)
+        release_page.write(experiment.new, experiment.old)
     if keep == "new":
         releasing.complete(config.release, Candidate.read(), author, experiment.declaration)
     experiment_record.remove()

@@ -132,7 +132,7 @@ def release(
     old = champion.release_id if champion else None
     declarations.demand_new(config.expected, command_line, ledger.read())
     event = _event(candidate, author, declaration)
-    step_results.begin(candidate.release_id, candidate.verdict, event.when)
+    step_results.begin(candidate.release_id, candidate.verdict)
     with refusals_on_record(event):
         obey(candidate)
         check_export(candidate.record)
@@ -205,7 +205,7 @@ def take_over(
 
     On a refusal the old release has everything back and the new one is gone.
     """
-    _load(triton, Releases(new, old))
+    _load(config, triton, Releases(new, old))
     if old is None:
         live_routes.write([(new, 1.0)], canary_pid=os.getpid())
         return Takeover()
@@ -227,13 +227,13 @@ def load_beside(
     On a refusal the new release is gone.
     """
     assert releases.old is not None, "there is a live release"
-    _load(triton, releases)
+    _load(config, triton, releases)
     traffic = locations.traffic_folder()
     handover = canary.Handover(releases.new, releases.old, triton, traffic, declaration)
     return compare_answers(config, handover)
 
 
-def _load(triton: Triton, releases: Releases) -> None:
+def _load(config: Config, triton: Triton, releases: Releases) -> None:
     """Install and load the exported release. Raises StepRefusal with the server's message."""
     live_server.install(EXPORT, releases.new)
     receipt = files.read_json(INDEX, Receipt)

@@ -1,14 +1,21 @@
-"""What proof and canary put on record about a release: their checks and how often they err."""
+"""What the steps of a release put on record: their checks, their curves, how often they err."""
+
+import math
 
 from scipy.stats import binom
 
 from pipelines.config.canary import CanaryConfig
 from pipelines.config.proof import ProofConfig
-from pipelines.contracts.release_steps import StepResult
+from pipelines.contracts.release_steps import Curve, Plot, StepResult
 from pipelines.contracts.report import CheckCode, Report
 from pipelines.decision import ledger
+from pipelines.serving import comparison_texts as texts
+from pipelines.serving import paired_judgement, shadow
+from pipelines.serving import release_comparison as comparing
 from pipelines.serving.canary import Outcome
 from pipelines.serving.candidates import Step
+from pipelines.serving.experiment_findings import Findings
+from pipelines.serving.paired_comparison import PairedComparison
 
 DIFFERENT_SHARE = 0.05  # of answers, in the example of what the proof overlooks
 
@@ -46,16 +53,78 @@ def of_canary(outcome: Outcome, config: CanaryConfig) -> StepResult:
     )
 
 
+def of_shadow(result: shadow.Shadow, config: shadow.Config) -> StepResult:
+    report = result.outcome.report
+    numbers = result.comparison.descriptions.describe()
+    return StepResult(
+        step=Step.SHADOW,
+        when=ledger.now(),
+        passed=report.passed,
+        reason=f"{report.reason}; {numbers}",
+        checks=report.checks,
+        undecided=result.outcome.gaps,
+        error_rates=[
+            "A release that is worse in nothing by more than is tolerated is stopped with a chance "
+            f"of at most {config.shadow.false_refusal_rate:.2%}, over all comparisons and however "
+            "often one looks (shadow.false_refusal_rate).",
+            "What the pairs do not find is left to the canary.",
+        ],
+        plots=_plots_of_pairs(result.comparison, config),
+    )
+
+
+def of_experiment(findings: Findings, keep: str) -> StepResult:
+    """`keep`: the release that a person chose, `old` or `new`."""
+    config = findings.experiment.config
+    return StepResult(
+        step=Step.EXPERIMENT,
+        when=ledger.now(),
+        passed=keep == "new",
+        reason=f"a person keeps the {keep} release; {findings.describe()}",
+        checks=findings.guard_rails.checks,
+        error_rates=[
+            "The true difference ever leaves the interval with a chance of at most "
+            f"{1 - config.confidence:.2%}, however often one looks (experiment.confidence)."
+        ],
+    )
+
+
+def _plots_of_pairs(comparison: PairedComparison, config: shadow.Config) -> list[Plot]:
+    """Each measure's evidence over the pairs; none before the first."""
+    min_worse = math.log10(paired_judgement.odds_of_refusal(config.shadow))
+    min_harmless = math.log10(comparing.odds_of_harmlessness(config.canary))
+    plots: list[Plot] = []
+    for measure, looks in comparison.looks.items():
+        worse = [(float(look.num_pairs), _log10(look.worse)) for look in looks]
+        harmless = [(float(look.num_pairs), _log10(look.harmless)) for look in looks]
+        curves = [
+            Curve(label="it is worse", is_against=True, threshold=min_worse, points=worse),
+            Curve(
+                label="the harm that must be found is not there",
+                is_against=False,
+                threshold=min_harmless,
+                points=harmless,
+            ),
+        ]
+        if looks:
+            plots.append(Plot(title=texts.NAMES[measure], x_label="pairs", curves=curves))
+    return plots
+
+
+def _log10(log_odds: float) -> float:
+    return round(log_odds / math.log(10), 3)
+
+
 def _error_rates_of_proof(report: Report, num_questions: int, min_same: float) -> list[str]:
     """Nothing is left to chance but which questions are asked."""
     codes = [check.code for check in report.checks]
     if CheckCode.SAME_ANSWERS not in codes:
         return []  # nothing was answered
     max_different = int(num_questions * (1 - min_same) + 1e-9)
-    overlooked = float(binom.cdf(max_different, num_questions, DIFFERENT_SHARE))
+    miss_chance = float(binom.cdf(max_different, num_questions, DIFFERENT_SHARE))
     return [
         "The same release gives the same answers, so it is refused only if the server or the index "
         f"is another. A release that answers {DIFFERENT_SHARE:.0%} of all questions differently "
-        f"passes with a chance of {overlooked:.2%}, since {num_questions} were asked "
+        f"passes with a chance of {miss_chance:.2%}, since {num_questions} were asked "
         "(proof.num_questions)."
     ]

@@ -86,7 +86,7 @@ def text_of(page: str) -> str:
 def test_the_page_has_what_gate_and_canary_saw_with_thresholds_and_error_rates(
     clone: Path,
 ) -> None:
-    step_results.begin("r-1", VERDICT, WHEN)
+    step_results.begin("r-1", VERDICT)
     step_results.add("r-1", CANARY)
     ledger.append(REFUSAL, steps=step_results.text("r-1"))
     [path] = release_page.write("r-1")
@@ -108,7 +108,7 @@ def test_the_page_has_what_gate_and_canary_saw_with_thresholds_and_error_rates(
 def test_a_clone_without_the_working_files_writes_the_same_page_from_the_ledger(
     clone: Path,
 ) -> None:
-    step_results.begin("r-1", VERDICT, WHEN)
+    step_results.begin("r-1", VERDICT)
     ledger.append(RELEASE, steps=step_results.text("r-1"))
     [path] = release_page.write("r-1")
     page = path.read_text()
@@ -123,30 +123,30 @@ def test_a_clone_without_the_working_files_writes_the_same_page_from_the_ledger(
 def test_every_attempt_is_kept_and_a_later_commit_cannot_change_an_earlier_one(
     clone: Path,
 ) -> None:
-    step_results.begin("r-1", VERDICT, WHEN)
+    step_results.begin("r-1", VERDICT)
     step_results.add("r-1", CANARY)
     first = step_results.text("r-1")
     ledger.append(REFUSAL, steps=first)
     ledger.append(REFUSAL, steps=first.replace("9 times", "8 times"))
-    later = "2026-11-22T14:02:11+00:00"
-    step_results.begin("r-1", VERDICT, later)
+    step_results.begin("r-1", VERDICT)
     ledger.append(RELEASE, steps=step_results.text("r-1"))
     attempts = step_results.attempts("r-1")
-    assert [attempt.begun for attempt in attempts] == [WHEN, later]
+    assert [len(attempt.steps) for attempt in attempts] == [2, 1]
     assert attempts[0].steps[-1] == CANARY
     text = text_of(release_page.write("r-1")[0].read_text())
-    assert text.index("Attempt of 2026-11-22") < text.index("Attempt of 2026-11-21")
+    assert text.count("Attempt of") == 2
+    assert text.index("Canary: refused") > text.rindex("Attempt of"), "the newest comes first"
 
 
 def test_an_attempt_that_was_killed_leaves_what_it_knew(clone: Path) -> None:
-    step_results.begin("r-1", VERDICT, WHEN)
+    step_results.begin("r-1", VERDICT)
     step_results.add("r-1", CANARY)
     assert [len(attempt.steps) for attempt in step_results.attempts("r-1")] == [2]
     assert "Canary: refused" in text_of(release_page.write("r-1")[0].read_text())
 
 
 def test_a_step_that_the_page_does_not_know_is_shown_under_its_own_name(clone: Path) -> None:
-    step_results.begin("r-1", VERDICT, WHEN)
+    step_results.begin("r-1", VERDICT)
     step_results.add("r-1", CANARY.model_copy(update={"step": "experiment"}))
     assert "Experiment: refused" in text_of(release_page.write("r-1")[0].read_text())
 
@@ -225,3 +225,13 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         subprocess.run(["git", *words], check=True)
     return tmp_path
+
+
+def test_an_attempt_right_after_another_is_kept_beside_it(clone: Path) -> None:
+    """Also within the second to which the ledger's times are exact; a release has all files."""
+    step_results.begin("r-1", VERDICT)
+    ledger.append(REFUSAL, steps=step_results.text("r-1"))
+    step_results.begin("r-1", VERDICT)
+    step_results.add("r-1", CANARY)
+    ledger.append(RELEASE, whole_release=True, steps=step_results.text("r-1"))
+    assert [len(attempt.steps) for attempt in step_results.attempts("r-1")] == [1, 2]

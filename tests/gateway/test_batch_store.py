@@ -64,7 +64,7 @@ def end(store: BatchStore, claim: Claim | None, status: str = LINE_COMPLETED) ->
     """Store the result of a line; its custom_id."""
     assert claim is not None
     name = batch_results.custom_id(claim.request)
-    assert store.finish(claim, status, batch_results.answered(name, claim.request_id, {}))
+    assert store.finish(claim, status, batch_results.success(name, claim.request_id, {}))
     return name
 
 

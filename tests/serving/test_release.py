@@ -248,6 +248,7 @@ def test_too_few_logged_questions_are_completed_by_a_share_of_those_that_users_a
 def test_users_who_never_pause_leave_the_shadow_nothing_and_the_release_goes_on(
     served: Callable[[], Triton],
 ) -> None:
+    step_results.begin("r-two", Candidate.read().verdict)
     with traffic() as answers:
         time.sleep(2)
         pairs = releasing.compare_answers(config(max_seconds=4.0), hand_over(served(), "r-two"))
@@ -280,10 +281,15 @@ def test_a_worse_release_is_stopped_by_its_shadow_before_a_user_meets_it(
     triton = served()
     settings = {"refusals": every_answer()} if refuses_all else {}
     candidate(release_id, guard, **settings)
+    step_results.begin(release_id, Candidate.read().verdict)
     start = time.time()
     with pytest.raises(StepRefusal, match=reason) as caught:
         releasing.take_over(config(max_seconds=300.0), triton, release_id, "r-one")
     assert (caught.value.step, caught.value.kind) == (Step.SHADOW, "refused")
+    result = steps_of(release_id)["shadow"]
+    assert not result.passed
+    [plot] = [plot for plot in result.plots if plot.title == reason]
+    assert plot.curves[0].points[-1][1] >= plot.curves[0].threshold
     assert "on the same" in str(caught.value)
     assert "e.g. " in str(caught.value)
     assert logged_requests(start) == []
@@ -309,7 +315,7 @@ def test_a_release_that_is_worse_on_live_traffic_is_rolled_back_by_itself(
     triton = served()
     settings = {"refusals": every_answer()} if refuses_all else {}
     candidate(release_id, guard, **settings)
-    step_results.begin(release_id, Candidate.read().verdict, ledger.now())
+    step_results.begin(release_id, Candidate.read().verdict)
     with traffic() as answers, pytest.raises(StepRefusal, match=reason) as caught:
         # What `release` does after the proof.
         releasing.take_over(config(**NO_SHADOW), triton, release_id, "r-one")
