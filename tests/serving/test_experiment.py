@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pipelines.commands import experiment, release, releases, rollback
-from pipelines.decision import ledger
+from pipelines.decision import ledger, step_results
 from pipelines.errors import Refusal, UserError
 from pipelines.serving import (
     client,
@@ -113,6 +113,9 @@ def test_a_person_keeps_the_old_release(served: Callable[[], Triton]) -> None:
     event = ledger.read()[-1]
     assert (event.kind, event.step) == ("compared", "experiment stop")
     assert "the old release stays; undecided in refusals" in event.why
+    [attempt] = step_results.attempts("r-two")
+    assert [step.step for step in attempt.steps] == ["gate", "infra validation", "experiment"]
+    assert "A/B test: refused" in Path("data/reports/releases/r-two.html").read_text()
     assert experiment_record.read() is None
 
 
