@@ -33,6 +33,13 @@ class Experiment(BaseModel):
     why: str
     # Why the live server gave everything back to the old release; empty as long as it did not.
     harm: str = ""
+    # A person is stopping it: the live server leaves the routes alone.
+    is_stopping: bool = False
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether both releases are to answer."""
+        return not self.harm and not self.is_stopping
 
     @property
     def shares(self) -> live_routes.Shares:

@@ -33,7 +33,7 @@ class ExperimentWatch:
             return
         previous, self._last_look = self._last_look, time.time()
         experiment = records.read()
-        if experiment is None or experiment.harm:
+        if experiment is None or not experiment.is_under_way:
             self._experiment = None
             return
         if experiment != self._experiment:

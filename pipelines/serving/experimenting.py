@@ -96,9 +96,7 @@ def stop(config: Config, author: releasing.Author, keep: str) -> Findings:
     if keep == "new":
         _demand_harmless(findings)
         _demand_export(experiment)
-    triton = live_server.find_running()
-    if keep == "old":
-        _give_back(experiment, triton)
+    experiment_record.write(experiment.model_copy(update={"is_stopping": True}))
     if not _is_stop_on_record(experiment):
         step_results.add(experiment.new, step_records.of_experiment(findings, keep))
         text = f"{author.why} (the {keep} release stays; {findings.describe()})"
@@ -107,12 +105,15 @@ def stop(config: Config, author: releasing.Author, keep: str) -> Findings:
         release_page.write(experiment.new, experiment.old)
     if keep == "new":
         releasing.complete(config.release, Candidate.read(), author, experiment.declaration)
+    else:
+        _give_back(experiment)
     experiment_record.remove()
     return findings
 
 
-def _give_back(experiment: Experiment, triton: Triton | None) -> None:
+def _give_back(experiment: Experiment) -> None:
     """The old release answers everything."""
+    triton = live_server.find_running()
     if triton is None:
         return
     live_routes.write([(experiment.old, 1.0)])
@@ -151,7 +152,7 @@ def restore(triton: Triton) -> None:
     If the new one cannot, the old one answers everything and the record says why.
     """
     experiment = experiment_record.read()
-    if experiment is None or experiment.harm:
+    if experiment is None or not experiment.is_under_way:
         return
     try:
         if vectorstore.alias_state(live_server.alias(experiment.new)).current is None:

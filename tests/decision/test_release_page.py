@@ -147,8 +147,8 @@ def test_an_attempt_that_was_killed_leaves_what_it_knew(clone: Path) -> None:
 
 def test_a_step_that_the_page_does_not_know_is_shown_under_its_own_name(clone: Path) -> None:
     step_results.begin("r-1", VERDICT)
-    step_results.add("r-1", CANARY.model_copy(update={"step": "experiment"}))
-    assert "Experiment: refused" in text_of(release_page.write("r-1")[0].read_text())
+    step_results.add("r-1", CANARY.model_copy(update={"step": "trial"}))
+    assert "Trial: refused" in text_of(release_page.write("r-1")[0].read_text())
 
 
 def test_of_a_release_from_before_steps_were_kept_the_verdict_of_its_commit_is_shown(
