@@ -80,7 +80,8 @@ def read() -> Recording | None:
     rows = [row for row in files.read(RUN, ANSWERS) if row["system"] == CANDIDATE]
     names = pd.Series([scoring.cluster_of(row) for row in rows])
     clusters = [np.asarray(numbers) for numbers in names.groupby(names).indices.values()]
-    return Recording(pd.DataFrame(rows, columns=[*METRICS, *SLICES]), clusters)
+    answers = pd.DataFrame(rows, columns=[*METRICS, *SLICES])
+    return Recording(answers.astype(dict.fromkeys(SLICES, "category")), clusters)
 
 
 def answer(
@@ -136,13 +137,13 @@ def interval(golden: GoldenSet, values: Numbers, *, is_clustered: bool, seed: in
     return scoring.interval(values[present].tolist(), Bootstrap(NUM_RESAMPLES, seed), names)
 
 
-def slices(rows: pd.DataFrame) -> dict[str, Interval]:
-    """Exact match by slice. The gate looks at their means and numbers alone."""
+def slices(rows: pd.DataFrame, min_questions: int) -> dict[str, Interval]:
+    """Exact match by slice, of which the gate looks at means and numbers, if they are large."""
     intervals: dict[str, Interval] = {}
     for dimension in SLICES:
-        groups = rows["exact_match"].groupby(rows[dimension])
-        for name, mean, count in zip(groups.indices, groups.mean(), groups.count(), strict=True):
-            if count:
-                value = Interval(value=mean, low=mean, high=mean, num=count)
-                intervals[f"{dimension}:{name}"] = value
+        groups = rows["exact_match"].groupby(rows[dimension], observed=True)
+        table = groups.agg(["mean", "count"])
+        for name, mean, count in table[table["count"] >= min_questions].itertuples():
+            interval = Interval(value=mean, low=mean, high=mean, num=count)
+            intervals[f"{dimension}:{name}"] = interval
     return intervals

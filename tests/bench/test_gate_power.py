@@ -65,8 +65,8 @@ def judge(
     metrics = list(dict.fromkeys([*compared(), "exact_match"]))
     candidate = gate_candidates.answer(golden, case, metrics, generator)
     slices = {
-        CANDIDATE: gate_candidates.slices(candidate),
-        CHAMPION: gate_candidates.slices(golden.champion),
+        CANDIDATE: gate_candidates.slices(candidate, config.min_slice_questions),
+        CHAMPION: gate_candidates.slices(golden.champion, config.min_slice_questions),
     }
     outcomes: list[dict[str, bool]] = []
     for is_clustered in (True, False):
