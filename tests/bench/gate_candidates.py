@@ -140,10 +140,14 @@ def interval(golden: GoldenSet, values: Numbers, *, is_clustered: bool, seed: in
 def slices(rows: pd.DataFrame, min_questions: int) -> dict[str, Interval]:
     """Exact match by slice, of which the gate looks at means and numbers, if they are large."""
     intervals: dict[str, Interval] = {}
+    values = rows["exact_match"].to_numpy(dtype=float)
     for dimension in SLICES:
-        groups = rows["exact_match"].groupby(rows[dimension], observed=True)
-        table = groups.agg(["mean", "count"])
-        for name, mean, count in table[table["count"] >= min_questions].itertuples():
-            interval = Interval(value=mean, low=mean, high=mean, num=count)
-            intervals[f"{dimension}:{name}"] = interval
+        codes = rows[dimension].cat.codes.to_numpy()
+        counted = (codes >= 0) & ~np.isnan(values)
+        counts = np.bincount(codes[counted])
+        sums = np.bincount(codes[counted], weights=values[counted])
+        for code in np.flatnonzero(counts >= min_questions):
+            mean = sums[code] / counts[code]
+            interval = Interval(value=mean, low=mean, high=mean, num=counts[code])
+            intervals[f"{dimension}:{rows[dimension].cat.categories[code]}"] = interval
     return intervals
