@@ -172,7 +172,8 @@ def base(builder: Builder) -> str:
     lines = ["FROM scratch", "ADD debian /", f"ENV PATH={SYSTEM_PATH}"]
     if CERTIFICATES.exists():  # this machine may trust a certificate of its own
         shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
-        lines.append(f"ENV SSL_CERT_FILE={CERTIFICATES} PIP_CERT={CERTIFICATES}")
+        names = ("SSL_CERT_FILE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
+        lines += [f"ENV {name}={CERTIFICATES}" for name in names]
     file = builder.folder / "Base"
     file.write_text("\n".join(lines) + "\n")
     image = builder.build("base", file, context=builder.folder)
