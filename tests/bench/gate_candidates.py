@@ -146,8 +146,8 @@ def slices(rows: pd.DataFrame, min_questions: int) -> dict[str, Interval]:
         counted = (codes >= 0) & ~np.isnan(values)
         counts = np.bincount(codes[counted])
         sums = np.bincount(codes[counted], weights=values[counted])
-        for code in np.flatnonzero(counts >= min_questions):
-            mean = sums[code] / counts[code]
-            interval = Interval(value=mean, low=mean, high=mean, num=counts[code])
+        for code in np.flatnonzero(counts >= min_questions).tolist():
+            mean = float(sums[code] / counts[code])
+            interval = Interval(value=mean, low=mean, high=mean, num=int(counts[code]))
             intervals[f"{dimension}:{rows[dimension].cat.categories[code]}"] = interval
     return intervals
