@@ -149,7 +149,7 @@ def test_a_good_release_takes_over_step_by_step_while_every_request_is_answered(
     assert live_server.loaded_releases(triton) == ["r-one", "r-two"]
     assert live_routes.read() == ([("r-two", 1.0)], None)
     steps = steps_of("r-two")
-    assert list(steps) == ["gate", "infra validation", "canary"]
+    assert list(steps) == ["gate", "infra validation", "shadow", "canary"]
     assert {step.passed for step in steps.values()} == {True}
     [labels] = {tuple(mark.label for mark in plot.marks) for plot in steps["canary"].plots}
     assert labels == ("50%", "100%")
