@@ -22,7 +22,7 @@ def run() -> None:
         gateway=values.section(GatewayConfig),
         export=values.section(ExportConfig),
         prices=serve.prices,
-        places=serve.max_requests_at_once,
+        max_requests_at_once=serve.max_requests_at_once,
         open_runs=retention.open_runs,
         redact=values.section(RedactConfig),
     )

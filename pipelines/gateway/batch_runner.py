@@ -160,8 +160,8 @@ class BatchRunner:
             await asyncio.sleep(LOOK_SECONDS)
             return False
         here = len(self._tasks) + self._gateway.limits.num_under_way()
-        places = self._gateway.settings.places - self._config.free_places
-        return max(here, elsewhere) < places
+        limit = self._gateway.settings.max_requests_at_once - self._config.free_places
+        return max(here, elsewhere) < limit
 
     async def _work(self, claim: Claim) -> None:
         """Answer a line and store its result, or put the line back."""

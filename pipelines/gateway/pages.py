@@ -19,17 +19,17 @@ class Page:
 
     def apply(self, query: Select[Any], table: Table, after: Row[Any] | None) -> Select[Any]:
         """The query for the page's rows, and for one more, which says that the list goes on."""
-        created = table.c.created
+        time = table.c.created
         row_id = table.c.id
         if self.order == "desc":
-            query = query.order_by(created.desc(), row_id.desc())
+            query = query.order_by(time.desc(), row_id.desc())
         else:
-            query = query.order_by(created, row_id)
+            query = query.order_by(time, row_id)
         if after is not None:
             is_down = self.order == "desc"
-            is_beyond = created < after.created if is_down else created > after.created
+            is_beyond = time < after.created if is_down else time > after.created
             is_next = row_id < after.id if is_down else row_id > after.id
-            query = query.where(or_(is_beyond, and_(created == after.created, is_next)))
+            query = query.where(or_(is_beyond, and_(time == after.created, is_next)))
         return query.limit(self.limit + 1)
 
     def body(self, items: list[Item]) -> Item:

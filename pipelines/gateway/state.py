@@ -42,7 +42,7 @@ class Settings:
     export: ExportConfig
     prices: Prices
     redact: RedactConfig
-    places: int  # serve.max_requests_at_once
+    max_requests_at_once: int  # of serve
     open_runs: Callable[[], list[str]] = list  # names of the runs under way, for operators
 
 
@@ -64,7 +64,7 @@ class Gateway:
         self.alerts = BudgetAlerts(engine, self.config, self.accounts, channels)
         self.settlement = Settlement(engine, self.config, settings.prices, self.accounts)
         self.assistant = Assistant()
-        _check_places(self.config, settings.places)
+        _check_room(self.config, settings.max_requests_at_once)
         self.files = FileStore(engine, self.config.batches)
         self.batches = BatchStore(engine, self.config.batches)
 
@@ -175,13 +175,13 @@ class Gateway:
         return Outcome(Status.OK, answer.release_id, tokens, cost)
 
 
-def _check_places(config: GatewayConfig, places: int) -> None:
+def _check_room(config: GatewayConfig, limit: int) -> None:
     """Raises UserError if no line of a batch could ever start."""
     free = config.batches.free_places
-    if free >= places:
+    if free >= limit:
         raise UserError(
             f"params.yaml: gateway.batches.free_places is {free}, so that batches would have none "
-            f"of the {places} places of serve.max_requests_at_once: make it smaller"
+            f"of the {limit} places of serve.max_requests_at_once: make it smaller"
         )
 
 

@@ -127,8 +127,10 @@ def test_the_same_question_gets_the_same_answer_again_and_costs_nothing(
     assert repeat.original_id == first.request_id
     assert metric(url, operator, 'gateway_cache_total{result="hit"}') == hits + 1
     assert metric(url, operator, "gateway_cache_entries") >= 1
-    logged = {row["request_id"] for row in recent_traffic.requests(locations.traffic_folder(), 0)}
-    assert again.request_id not in logged
+    logged_ids = {
+        row["request_id"] for row in recent_traffic.requests(locations.traffic_folder(), 0)
+    }
+    assert again.request_id not in logged_ids
 
 
 def test_another_question_or_setting_is_another_answer(shop: Client) -> None:
@@ -221,13 +223,13 @@ def test_what_was_refused_is_not_kept(shop: Client, url: str, new_key: Callable[
 def test_an_asker_of_the_new_release_never_gets_the_old_ones_answer(
     two_releases: None, shop: Client
 ) -> None:
-    answered: set[str] = set()
+    releases: set[str] = set()
     for _ in range(2):
         for number in range(12):
             reply = shop.ask(QUESTION, user=f"asker {number}")
-            assert reply.cache == ("hit" if reply.release_id in answered else "miss")
-            answered.add(reply.release_id)
-    assert answered == {"r-one", "r-two"}
+            assert reply.cache == ("hit" if reply.release_id in releases else "miss")
+            releases.add(reply.release_id)
+    assert releases == {"r-one", "r-two"}
     for number in range(12):
         user = f"asker {number}"
         new_question = f"{QUESTIONS[1]} {number}"

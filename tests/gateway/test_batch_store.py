@@ -229,7 +229,7 @@ def test_what_a_batch_has_not_asked_in_time_is_in_its_errors(
 def test_no_tenant_sees_what_is_another_ones(store: BatchStore, files: FileStore, ada: Key) -> None:
     batch_id = begin(store, ada, "a")
     file_id = files.create(ada, "in.jsonl", io.BytesIO(b"x")).id
-    for refused in (
+    for call in (
         lambda: store.find("bank", batch_id),
         lambda: store.cancel("bank", batch_id),
         lambda: files.find("bank", file_id),
@@ -240,7 +240,7 @@ def test_no_tenant_sees_what_is_another_ones(store: BatchStore, files: FileStore
         lambda: store.find("shop", "\0"),
     ):
         with pytest.raises(NotFound):
-            refused()
+            call()
     assert store.read_page("bank", Page(10)) == files.read_page("bank", None, Page(10)) == []
 
 
@@ -258,8 +258,8 @@ def test_a_tenant_has_no_more_open_batches_and_files_than_allowed(
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        accepted = list(pool.map(is_accepted, range(24)))
-    assert accepted[::2].count(True) == accepted[1::2].count(True) == 3
+        outcomes = list(pool.map(is_accepted, range(24)))
+    assert outcomes[::2].count(True) == outcomes[1::2].count(True) == 3
 
 
 def test_a_long_file_is_stored_in_parts_and_read_back(

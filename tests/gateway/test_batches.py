@@ -183,7 +183,7 @@ def test_no_tenant_reads_what_is_another_ones(
     batch_id = begin(client, [chat_line("a")])
     batch = wait_for_end(client, batch_id)
     stranger = connect(url, new_key("bank", Role.OPERATOR))
-    for refused in (
+    for call in (
         lambda: stranger.batches.retrieve(batch_id),
         lambda: stranger.batches.cancel(batch_id),
         lambda: stranger.files.content(batch.output_file_id),
@@ -194,7 +194,7 @@ def test_no_tenant_reads_what_is_another_ones(
         ),
     ):
         with pytest.raises(openai.NotFoundError):
-            refused()
+            call()
     assert batch_id not in [item.id for item in stranger.batches.list()]
     assert batch.input_file_id not in [item.id for item in stranger.files.list()]
 
@@ -233,8 +233,8 @@ def upload_slowly(url: str, key: str, length: str, seconds: float) -> bytes:
         connection.sendall((head + form).encode())
         deadline = time.monotonic() + seconds
         connection.settimeout(0.2)
-        received = b""
-        while time.monotonic() < deadline and b"}}" not in received:
+        response = b""
+        while time.monotonic() < deadline and b"}}" not in response:
             try:
                 connection.sendall(b"x" * 100)
                 piece = connection.recv(65536)
@@ -244,16 +244,16 @@ def upload_slowly(url: str, key: str, length: str, seconds: float) -> bytes:
                 break
             if not piece:
                 break
-            received += piece
-    return received
+            response += piece
+    return response
 
 
 def test_a_file_that_does_not_arrive_in_time_is_refused(
     client: OpenAI, url: str, new_key: Callable[..., str]
 ) -> None:
-    received = upload_slowly(url, new_key(), "Content-Length: 90000", 10.0)
-    assert received.startswith(b"HTTP/1.1 408")
-    assert b"gateway.batches.upload_seconds" in received
+    response = upload_slowly(url, new_key(), "Content-Length: 90000", 10.0)
+    assert response.startswith(b"HTTP/1.1 408")
+    assert b"gateway.batches.upload_seconds" in response
     stranger = upload_slowly(url, "ak-guess", "Content-Length: 90000", 10.0)
     assert stranger.startswith(b"HTTP/1.1 401")
     upload_slowly(url, new_key(), "Content-Length: 90000", 0.5)  # leaves in the middle
