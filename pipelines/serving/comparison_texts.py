@@ -52,7 +52,12 @@ def odds(log_odds: float) -> str:
     """How strong the evidence is; below 1 to 1 it speaks for the release."""
     if log_odds > MAX_LOG_ODDS:
         return "evidence that it is worse: more than a million to 1"
-    return f"evidence that it is worse: {math.exp(log_odds):.2g} to 1"
+    return f"evidence that it is worse: {number(math.exp(log_odds))} to 1"
+
+
+def number(evidence: float) -> str:
+    """Odds as people write them: 0.31, 7.9, 790."""
+    return f"{evidence:.2g}" if evidence < 10 else f"{evidence:,.0f}"
 
 
 def describe(comparison: Tallies, log_odds: float) -> str:
@@ -78,7 +83,7 @@ def describe_gap(comparison: Comparison, min_odds: float) -> str:
     return (
         f"{NAMES[measure]}: {harm} is not ruled out (canary.limits.{measure}.find) after "
         f"{int(comparison.new.num)} values of the new release and {int(comparison.old.num)} of the "
-        f"old one, evidence {evidence:.2g} of {min_odds:.0f} to 1"
+        f"old one, evidence {number(evidence)} of {min_odds:.0f} to 1"
     )
 
 

@@ -63,5 +63,5 @@ def _describe_gap(bets: PairedBets, min_odds: float) -> str:
     evidence = math.exp(min(float(bets.harmless.log_odds()), texts.MAX_LOG_ODDS))
     return (
         f"{texts.NAMES[bets.measure]}: {harm} is not ruled out (canary.limits.{bets.measure}.find) "
-        f"after {int(bets.new.num)} pairs, evidence {evidence:.2g} of {min_odds:.0f} to 1"
+        f"after {int(bets.new.num)} pairs, evidence {texts.number(evidence)} of {min_odds:.0f} to 1"
     )

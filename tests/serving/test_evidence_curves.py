@@ -2,6 +2,9 @@
 
 import itertools
 import math
+import re
+
+import pytest
 
 from pipelines.serving import step_records
 from pipelines.serving.canary import Outcome
@@ -41,7 +44,8 @@ def test_the_last_point_is_the_evidence_of_the_last_look_and_marks_are_the_share
     assert [mark.label for mark in step.plots[0].marks] == [f"{ROUTES[-1][1]:.0%}"]
     observed = step.checks[0].observed
     last = 10 ** step.plots[0].curves[0].points[-1][1]
-    assert f"{last:.2g} to 1" in observed
+    [words] = re.findall(r"worse: ([\d.,]+) to 1", observed)
+    assert float(words.replace(",", "")) == pytest.approx(last, rel=0.05)
     assert f"at most {CONFIG.false_rollback_rate:.2%}" in step.error_rates[0]
 
 
