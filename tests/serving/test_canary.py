@@ -169,7 +169,7 @@ def test_a_server_that_is_gone_and_routes_that_others_changed_end_a_switch_with_
     assert "`make serve` starts it again" in text
 
     monkeypatch.setattr(live_server, "loaded_releases", lambda _: ["r-old"])
-    assert "has unloaded it" in refusal(canary.switch(CONFIG, hand_over(clone)))
+    assert "has unloaded r-new" in refusal(canary.switch(CONFIG, hand_over(clone)))
 
     def change_routes(_: Triton) -> list[str]:
         live_routes.write([("r-old", 1.0)])
