@@ -10,12 +10,7 @@ The release in models/triton answers `experiment.share` of the askers; each stay
 import argparse
 
 from pipelines.config import params
-from pipelines.config.canary import CanaryConfig
 from pipelines.config.experiment import ExperimentConfig
-from pipelines.config.proof import ProofConfig
-from pipelines.config.release import ReleaseConfig
-from pipelines.config.serve import ServeConfig
-from pipelines.config.shadow import ShadowConfig
 from pipelines.serving import (
     experiment_findings,
     experiment_page,
@@ -81,14 +76,7 @@ def _start(arguments: argparse.Namespace) -> None:
 
 def _config() -> experimenting.Config:
     values = params.load()
-    release = releasing.Config(
-        proof=values.section(ProofConfig),
-        shadow=values.section(ShadowConfig),
-        canary=values.section(CanaryConfig),
-        serve=values.section(ServeConfig),
-        expected=values.section(ReleaseConfig).expected,
-    )
-    return experimenting.Config(values.section(ExperimentConfig), release)
+    return experimenting.Config(values.section(ExperimentConfig), releasing.Config.of(values))
 
 
 def _print(findings: Findings) -> None:

@@ -3,11 +3,6 @@
 import argparse
 
 from pipelines.config import params
-from pipelines.config.canary import CanaryConfig
-from pipelines.config.proof import ProofConfig
-from pipelines.config.release import ReleaseConfig
-from pipelines.config.serve import ServeConfig
-from pipelines.config.shadow import ShadowConfig
 from pipelines.decision import ledger
 from pipelines.serving import releasing
 from pipelines.serving.release_comparison import Declaration
@@ -41,14 +36,7 @@ def run(
 ) -> None:
     """Raises Refusal with the reason; the old release then keeps answering."""
     author = releasing.Author(who, why)
-    values = params.load()
-    config = releasing.Config(
-        proof=values.section(ProofConfig),
-        shadow=values.section(ShadowConfig),
-        canary=values.section(CanaryConfig),
-        serve=values.section(ServeConfig),
-        expected=values.section(ReleaseConfig).expected,
-    )
+    config = releasing.Config.of(params.load())
     declaration = Declaration(expect_latency_ratio, expect_refused_increase)
     outcome = releasing.release(config, author, command_line=declaration)
     if not outcome.is_new:

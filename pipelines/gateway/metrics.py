@@ -74,11 +74,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._registry.register(_Budgets(balances))
         self._registry.register(_Drift(clone / DECISION))
-        self._requests = Counter(
-            "gateway_requests_total",
-            "Requests by route and status",
-            ["route", "status"],
-            registry=self._registry,
+        self._requests = self._counter(
+            "gateway_requests_total", "Requests by route and status", "route", "status"
         )
         self._seconds = Histogram(
             "gateway_seconds",
@@ -87,37 +84,29 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        self._tokens = Counter(
-            "gateway_tokens_total",
-            "Tokens by tenant and kind (prompt, new)",
-            ["tenant", "kind"],
-            registry=self._registry,
+        self._tokens = self._counter(
+            "gateway_tokens_total", "Tokens by tenant and kind (prompt, new)", "tenant", "kind"
         )
-        self._refusals = Counter(
-            "gateway_limited_total",
-            "Requests refused with status 429, by limit",
-            ["limit"],
-            registry=self._registry,
+        self._refusals = self._counter(
+            "gateway_limited_total", "Requests refused with status 429, by limit", "limit"
         )
         for limit in ("key", "tenant"):
             self._refusals.labels(f"{limit}.monthly_budget")  # 0, so that the first one is a rise
-        self._decisions = Counter(
+        self._decisions = self._counter(
             "gateway_guard_total",
             "What guards noticed, by guard and action (flag, block)",
-            ["guard", "action"],
-            registry=self._registry,
+            "guard",
+            "action",
         )
-        self._lines = Counter(
+        self._lines = self._counter(
             "gateway_batch_lines_total",
             "Lines of batches by result (completed, failed, tried again)",
-            ["result"],
-            registry=self._registry,
+            "result",
         )
-        self._lookups = Counter(
+        self._lookups = self._counter(
             "gateway_cache_total",
             "Questions looked up among the answers that are kept, by result (hit, miss, bypass)",
-            ["result"],
-            registry=self._registry,
+            "result",
         )
         self._kept_answers = Gauge(
             "gateway_cache_entries", "Answers that are kept", registry=self._registry
@@ -126,6 +115,9 @@ class Metrics:
             "gateway_under_way", "Requests that are worked on", registry=self._registry
         )
         under_way.set_function(num_under_way)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()

@@ -33,13 +33,14 @@ class Experiment(BaseModel):
     why: str
     # Why the live server gave everything back to the old release; empty as long as it did not.
     harm: str = ""
-    # A person is stopping it: the live server leaves the routes alone.
-    is_stopping: bool = False
+    # The release that a person keeps, `old` or `new`, while it is stopped: the live server leaves
+    # the routes alone.
+    keep: str = ""
 
     @property
     def is_under_way(self) -> bool:
         """Whether both releases are to answer."""
-        return not self.harm and not self.is_stopping
+        return not self.harm and not self.keep
 
     @property
     def shares(self) -> live_routes.Shares:

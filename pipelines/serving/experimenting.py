@@ -96,8 +96,9 @@ def stop(config: Config, author: releasing.Author, keep: str) -> Findings:
     if keep == "new":
         _demand_harmless(findings)
         _demand_export(experiment)
-    experiment_record.write(experiment.model_copy(update={"is_stopping": True}))
-    if not _is_stop_on_record(experiment):
+    experiment_record.write(experiment.model_copy(update={"keep": keep}))
+    is_again = experiment.keep == keep  # the same decision, after a kill
+    if not is_again or not _is_stop_on_record(experiment):
         step_results.add(experiment.new, step_records.of_experiment(findings, keep))
         text = f"{author.why} (the {keep} release stays; {findings.describe()})"
         steps = step_results.text(experiment.new)

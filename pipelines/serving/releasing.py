@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines import files, vectorstore
 from pipelines.config.canary import CanaryConfig
+from pipelines.config.params import Params
 from pipelines.config.proof import ProofConfig
-from pipelines.config.release import ExpectedConfig
+from pipelines.config.release import ExpectedConfig, ReleaseConfig
 from pipelines.config.serve import ServeConfig
 from pipelines.config.shadow import ShadowConfig
 from pipelines.contracts.answers import ANSWERS
@@ -75,6 +76,16 @@ class Config:
     canary: CanaryConfig
     serve: ServeConfig
     expected: ExpectedConfig  # of the section `release`
+
+    @classmethod
+    def of(cls, values: Params) -> "Config":
+        return cls(
+            proof=values.section(ProofConfig),
+            shadow=values.section(ShadowConfig),
+            canary=values.section(CanaryConfig),
+            serve=values.section(ServeConfig),
+            expected=values.section(ReleaseConfig).expected,
+        )
 
 
 class Releases(NamedTuple):

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,6 @@ import pytest
 from pipelines import files
 from pipelines.commands import decide, release, rollback
 from pipelines.config import params
-from pipelines.config.canary import CanaryConfig
-from pipelines.config.proof import ProofConfig
-from pipelines.config.release import ReleaseConfig
-from pipelines.config.serve import ServeConfig
-from pipelines.config.shadow import ShadowConfig
 from pipelines.contracts.answers import ANSWERS
 from pipelines.contracts.release_steps import StepResult
 from pipelines.decision import ledger, release_files, step_results
@@ -174,14 +170,8 @@ def test_a_rollback_switches_model_prompt_and_knowledge_without_loading_anything
 
 def config(**shadow: Any) -> releasing.Config:
     """By the clone's params.yaml, but for these keys of the section `shadow`."""
-    values = params.load()
-    return releasing.Config(
-        proof=values.section(ProofConfig),
-        shadow=values.section(ShadowConfig).model_copy(update=shadow),
-        canary=values.section(CanaryConfig),
-        serve=values.section(ServeConfig),
-        expected=values.section(ReleaseConfig).expected,
-    )
+    sections = releasing.Config.of(params.load())
+    return replace(sections, shadow=sections.shadow.model_copy(update=shadow))
 
 
 NO_SHADOW = {"replay": 0, "share": 0.0}
