@@ -24,6 +24,13 @@ class Look(NamedTuple):
     log_odds: dict[str, LogOdds]
 
 
+class Thresholds(NamedTuple):
+    """The odds from which a comparison decides."""
+
+    worse: float
+    harmless: float
+
+
 class EvidenceCurves:
     """The looks at a comparison, thinned out so that their number stays bounded."""
 
@@ -53,31 +60,43 @@ class EvidenceCurves:
         if self._last is None:
             return []
         looks = [*self._looks, self._last]
-        return [self._plot(name, looks) for name in self._last.log_odds]
+        thresholds = Thresholds(
+            comparing.odds_of_rollback(self._config), comparing.odds_of_harmlessness(self._config)
+        )
+        plots: list[Plot] = []
+        for name in self._last.log_odds:
+            seen = [(look.num, look.log_odds[name]) for look in looks if name in look.log_odds]
+            plot = draw(name, "requests", seen, thresholds)
+            plots.append(plot.model_copy(update={"marks": self._marks}))
+        return plots
 
-    def _plot(self, name: str, looks: list[Look]) -> Plot:
-        worse: list[tuple[float, float]] = []
-        harmless: list[tuple[float, float]] = []
-        for look in looks:
-            log_odds = look.log_odds.get(name)
-            if log_odds is None:
-                continue
-            worse.append(_point(look.num, log_odds.worse))
-            if log_odds.harmless is not None:
-                harmless.append(_point(look.num, log_odds.harmless))
-        min_worse = math.log10(comparing.odds_of_rollback(self._config))
-        min_harmless = math.log10(comparing.odds_of_harmlessness(self._config))
-        curves = [
-            Curve(label="it is worse", is_against=True, threshold=min_worse, points=worse),
-            Curve(
-                label="the harm that must be found is not there",
-                is_against=False,
-                threshold=min_harmless,
-                points=harmless,
-            ),
-        ]
-        curves = [curve for curve in curves if curve.points]
-        return Plot(title=name, x_label="requests", marks=self._marks, curves=curves)
+
+def draw(
+    title: str, x_label: str, looks: list[tuple[int, LogOdds]], thresholds: Thresholds
+) -> Plot:
+    """The evidence of one comparison over what was counted by then."""
+    worse: list[tuple[float, float]] = []
+    harmless: list[tuple[float, float]] = []
+    for num, log_odds in looks:
+        worse.append(_point(num, log_odds.worse))
+        if log_odds.harmless is not None:
+            harmless.append(_point(num, log_odds.harmless))
+    curves = [
+        Curve(
+            label="it is worse",
+            is_against=True,
+            threshold=math.log10(thresholds.worse),
+            points=worse,
+        ),
+        Curve(
+            label="the harm that must be found is not there",
+            is_against=False,
+            threshold=math.log10(thresholds.harmless),
+            points=harmless,
+        ),
+    ]
+    curves = [curve for curve in curves if curve.points]
+    return Plot(title=title, x_label=x_label, curves=curves)
 
 
 def _point(num: int, log_odds: float) -> tuple[float, float]:

@@ -1,19 +1,18 @@
 """What the steps of a release put on record: their checks, their curves, how often they err."""
 
-import math
-
 from scipy.stats import binom
 
 from pipelines.config.canary import CanaryConfig
 from pipelines.config.proof import ProofConfig
-from pipelines.contracts.release_steps import Curve, Plot, StepResult
+from pipelines.contracts.release_steps import Plot, StepResult
 from pipelines.contracts.report import CheckCode, Report
 from pipelines.decision import ledger
 from pipelines.serving import comparison_texts as texts
-from pipelines.serving import paired_judgement, shadow
+from pipelines.serving import evidence_curves, paired_judgement, shadow
 from pipelines.serving import release_comparison as comparing
 from pipelines.serving.canary import Outcome
 from pipelines.serving.candidates import Step
+from pipelines.serving.evidence_curves import LogOdds, Thresholds
 from pipelines.serving.experiment_findings import Findings
 from pipelines.serving.paired_comparison import PairedComparison
 
@@ -91,28 +90,16 @@ def of_experiment(findings: Findings, keep: str) -> StepResult:
 
 def _plots_of_pairs(comparison: PairedComparison, config: shadow.Config) -> list[Plot]:
     """Each measure's evidence over the pairs; none before the first."""
-    min_worse = math.log10(paired_judgement.odds_of_refusal(config.shadow))
-    min_harmless = math.log10(comparing.odds_of_harmlessness(config.canary))
+    thresholds = Thresholds(
+        paired_judgement.odds_of_refusal(config.shadow),
+        comparing.odds_of_harmlessness(config.canary),
+    )
     plots: list[Plot] = []
     for measure, looks in comparison.looks.items():
-        worse = [(float(look.num_pairs), _log10(look.worse)) for look in looks]
-        harmless = [(float(look.num_pairs), _log10(look.harmless)) for look in looks]
-        curves = [
-            Curve(label="it is worse", is_against=True, threshold=min_worse, points=worse),
-            Curve(
-                label="the harm that must be found is not there",
-                is_against=False,
-                threshold=min_harmless,
-                points=harmless,
-            ),
-        ]
-        if looks:
-            plots.append(Plot(title=texts.NAMES[measure], x_label="pairs", curves=curves))
+        seen = [(look.num_pairs, LogOdds(look.worse, look.harmless)) for look in looks]
+        if seen:
+            plots.append(evidence_curves.draw(texts.NAMES[measure], "pairs", seen, thresholds))
     return plots
-
-
-def _log10(log_odds: float) -> float:
-    return round(log_odds / math.log(10), 3)
 
 
 def _error_rates_of_proof(report: Report, num_questions: int, min_same: float) -> list[str]:
