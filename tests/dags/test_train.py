@@ -182,15 +182,30 @@ def approve(airflow: Airflow, run: str, why: str, user: str) -> None:
     assert status == 200, answer
 
 
-def test_two_runs_at_once_do_not_disturb_each_other(airflow: Airflow, first: str) -> None:
+@pytest.fixture(scope="module")
+def later(airflow: Airflow, first: str) -> dict[str, tuple[str, str]]:
+    """Four more runs, at once: name -> DAG and id. All have ended."""
+    airflow.unpause("refresh")
     same = airflow.trigger("train", {"finetune.seed": 9, "release.approval": "auto"})
     failing = airflow.trigger("train", {"validate.min_median_characters": 1_000_000})
-
+    good = airflow.trigger("refresh", {})
+    bad = airflow.trigger("refresh", {"gate.floors": {"hit_at_1": 1.0}})
     assert airflow.final_state("train", failing) == "failed"
     assert airflow.final_state("train", same) == "success"
+    assert airflow.final_state("refresh", good) == "success"
+    assert airflow.final_state("refresh", bad) == "failed"
+    return {
+        "same": ("train", same),
+        "failing": ("train", failing),
+        "good": ("refresh", good),
+        "bad": ("refresh", bad),
+    }
 
-    check_the_failure(airflow, failing)
-    states = airflow.states("train", same)
+
+def test_runs_at_once_do_not_disturb_each_other(
+    airflow: Airflow, later: dict[str, tuple[str, str]]
+) -> None:
+    states = airflow.states(*later["same"])
     # The champion is new: what is compared with it is measured again, the rest is as it was.
     measured_again = {"validate", "evaluate", "gate", "export", "chunk", "survey", "base"}
     assert {stage for stage in graph.read() if states[stage] == "success"} <= measured_again
@@ -199,34 +214,24 @@ def test_two_runs_at_once_do_not_disturb_each_other(airflow: Airflow, first: str
         assert states[name] == "skipped"
     for name in ("ingest", "embed", "index", "examples", "finetune"):
         assert states[name] == "skipped"
-    assert branch_of("train", same) != branch_of("train", failing)
+    branches = {branch_of(*run) for run in later.values()}
+    assert len(branches) == len(later)
 
 
-def check_the_failure(airflow: Airflow, run: str) -> None:
-    """The run stopped before the bad documents did harm: a refusal, and no retry."""
-    tasks = airflow.tasks("train", run)
+def test_documents_that_fail_validation_end_the_run_before_they_do_harm(
+    airflow: Airflow, later: dict[str, tuple[str, str]]
+) -> None:
+    dag, run = later["failing"]
+    tasks = airflow.tasks(dag, run)
     failures = [name for name, task in tasks.items() if task["state"] == "failed"]
     assert set(failures) <= {"chunk", "base"}
     for name in ("embed", "finetune", "export", "release"):
         assert tasks[name]["state"] == "upstream_failed"
     for name in failures:
-        log = airflow.log("train", run, name)
+        log = airflow.log(dag, run, name)
         is_refusal = "refused: the validation of the documents did not pass" in log
         assert is_refusal or "length in characters" in log
         assert tasks[name]["try_number"] == 1
-
-
-@pytest.fixture(scope="module")
-def later(airflow: Airflow, first: str) -> dict[str, tuple[str, str]]:
-    """Three more runs, at once: name -> DAG and id. All have ended."""
-    airflow.unpause("refresh")
-    same = airflow.trigger("train", {"finetune.seed": 9, "release.approval": "auto"})
-    good = airflow.trigger("refresh", {})
-    bad = airflow.trigger("refresh", {"gate.floors": {"hit_at_1": 1.0}})
-    assert airflow.final_state("train", same) == "success"
-    assert airflow.final_state("refresh", good) == "success"
-    assert airflow.final_state("refresh", bad) == "failed"
-    return {"unchanged": ("train", same), "good": ("refresh", good), "bad": ("refresh", bad)}
 
 
 def test_refresh_moves_the_live_releases_knowledge_when_retrieval_is_good_enough(
@@ -241,13 +246,21 @@ def test_refresh_moves_the_live_releases_knowledge_when_retrieval_is_good_enough
     assert retrieval["report"]["passed"] is False
 
 
+@pytest.mark.slow
 def test_a_run_over_unchanged_results_skips_every_stage(
     airflow: Airflow, later: dict[str, tuple[str, str]]
 ) -> None:
-    states = airflow.states(*later["unchanged"])
+    unchanged = airflow.trigger("train", {"finetune.seed": 9, "release.approval": "auto"})
+    assert airflow.final_state("train", unchanged) == "success"
+    states = airflow.states("train", unchanged)
 
     assert {states[stage] for stage in graph.read()} == {"skipped"}
-    assert "skipped (cached)" in airflow.log(*later["unchanged"], "finetune")
+    assert "skipped (cached)" in airflow.log("train", unchanged, "finetune")
+
+
+def test_only_the_last_checkouts_are_kept(
+    airflow: Airflow, later: dict[str, tuple[str, str]]
+) -> None:
     checkouts = list((airflow.folder / ".state/runs").glob("*/.git"))
     assert len(checkouts) == 1  # airflow.keep_checkouts
 

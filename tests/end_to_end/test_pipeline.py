@@ -71,15 +71,13 @@ SMALL = {
     "proof.min_same_citations": 0.8,
 }
 FOREIGN_VARIABLES = ("WEAVIATE_", "PYTHON", "DVC_", "GIT_")
-STAGES_TO_KILL = [
-    "ingest",
+# Stages that take seconds; a kill is the same to all of them, so the others are slow tests.
+QUICK_STAGES_TO_KILL = ["ingest", "validate", "embed", "index"]
+SLOW_STAGES_TO_KILL = [
     "redact",
-    "validate",
     "chunk",
-    "embed",
     "guard",
     "survey",
-    "index",
     "base",
     "examples",
     "calibrate",
@@ -335,7 +333,13 @@ def stop_stage(folder: Path, stage: str, number: signal.Signals, delay: float) -
     return process.returncode, message
 
 
-@pytest.mark.parametrize("stage", STAGES_TO_KILL)
+@pytest.mark.parametrize(
+    "stage",
+    [
+        *QUICK_STAGES_TO_KILL,
+        *(pytest.param(stage, marks=pytest.mark.slow) for stage in SLOW_STAGES_TO_KILL),
+    ],
+)
 def test_a_stage_that_is_stopped_leaves_the_old_results_and_the_same_command_finishes(
     stage: str, workspace: Path
 ) -> None:
@@ -389,6 +393,7 @@ def test_push_and_pull_by_a_folder_remote_bring_everything_back(
     assert [files.digest(out) for out in outs] == before
 
 
+@pytest.mark.slow
 def test_a_release_becomes_the_champion_with_which_the_next_candidate_is_compared(
     workspace: Path,
 ) -> None:
@@ -429,6 +434,7 @@ def test_documents_that_fail_validation_stop_the_run_before_chunk(workspace: Pat
     change(workspace, {"validate.min_median_characters": 100})
 
 
+@pytest.mark.slow
 def test_fine_tuning_killed_in_the_middle_continues_from_its_checkpoint(workspace: Path) -> None:
     change(workspace, {"finetune.seed": 11})
     dvc(workspace, "repro", "examples", "base")
@@ -455,6 +461,7 @@ def test_fine_tuning_killed_in_the_middle_continues_from_its_checkpoint(workspac
     assert not list(checkpoints.glob("*/checkpoint-*"))
 
 
+@pytest.mark.slow
 def test_two_runs_from_nothing_give_the_same_digests(workspace: Path, tmp_path: Path) -> None:
     second_workspace = make_workspace(tmp_path / "again")
     call = dvc(second_workspace, "repro", "gate", "guard")

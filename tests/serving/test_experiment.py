@@ -94,6 +94,7 @@ def wait_for_rows(num_rows: int) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_kill_of_the_server(served: Callable[[], Triton]) -> None:
     kill_server(served())
     deadline = time.monotonic() + 600
@@ -119,6 +120,7 @@ def test_a_person_keeps_the_old_release(served: Callable[[], Triton]) -> None:
     assert experiment_record.read() is None
 
 
+@pytest.mark.slow
 def test_a_release_that_does_harm_loses_its_askers_by_itself(
     served: Callable[[], Triton],
     candidate: Callable[..., str],

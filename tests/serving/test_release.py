@@ -185,6 +185,7 @@ def logged_requests(since: float) -> list[dict[str, Any]]:
     return recent_traffic.requests(locations.traffic_folder(), since)
 
 
+@pytest.mark.slow
 def test_a_replay_compares_both_releases_on_logged_questions_out_of_sight(
     served: Callable[[], Triton], candidate: Callable[..., str]
 ) -> None:
@@ -208,6 +209,7 @@ def test_a_replay_compares_both_releases_on_logged_questions_out_of_sight(
     assert shadow.answers_file().stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_too_few_logged_questions_are_completed_by_a_share_of_those_that_users_ask(
     served: Callable[[], Triton],
 ) -> None:
@@ -235,6 +237,7 @@ def test_too_few_logged_questions_are_completed_by_a_share_of_those_that_users_a
     assert {json.loads(line)["question"] for line in lines} <= set(asked)
 
 
+@pytest.mark.slow
 def test_users_who_never_pause_leave_the_shadow_nothing_and_the_release_goes_on(
     served: Callable[[], Triton],
 ) -> None:
@@ -253,6 +256,7 @@ def every_answer() -> list[str]:
     return evaluated + [client.ask(question).text for question in questions()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("release_id", "guard", "refuses_all", "reason"),
     [
@@ -287,6 +291,7 @@ def test_a_worse_release_is_stopped_by_its_shadow_before_a_user_meets_it(
     assert live_routes.read() == ([("r-one", 1.0)], None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("release_id", "guard", "refuses_all", "reason"),
     [
