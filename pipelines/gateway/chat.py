@@ -123,7 +123,7 @@ async def _open(
     question = guarded_question.question
     lookup = await gateway.cache.find(question)
     if lookup.answer is None:
-        parts = gateway.ask(order, guarded_question, lookup)
+        parts = gateway.ask(order, guarded_question, lookup, is_streamed=bool(body.stream))
     else:
         parts = gateway.repeat(order, guarded_question, lookup.answer)
     if body.stops():

@@ -193,6 +193,11 @@ def connect() -> Engine:
     return engine
 
 
+def default_folder() -> Path:
+    """Where the database is a file."""
+    return paths.state_folder() / "gateway"
+
+
 def reading(engine: Engine) -> Connection:
     """A connection that only reads, to be closed by `with`."""
     return engine.connect().execution_options(only_reads=True)
@@ -237,7 +242,7 @@ def insert_if_new(connection: Connection, table: Table, row: dict[str, object]) 
 
 def _create_file() -> Engine:
     """The default database, in a folder that its owner alone can enter."""
-    folder = paths.state_folder() / "gateway"
+    folder = default_folder()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     path = folder / "gateway.sqlite"

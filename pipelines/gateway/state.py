@@ -79,9 +79,9 @@ class Gateway:
         return len(text) // CHARACTERS_A_TOKEN + 1 + longest
 
     async def ask(
-        self, order: Order, guarded_question: GuardedQuestion, lookup: Lookup
+        self, order: Order, guarded_question: GuardedQuestion, lookup: Lookup, *, is_streamed: bool
     ) -> AsyncIterator[Piece | Answer]:
-        """Pieces of the answer, then the whole, within limits and budget.
+        """Pieces of the answer if it is streamed, then the whole, within limits and budget.
 
         Raises ApiError. However it ends, the request is booked: an answer and an error at their
         cost, a request whose client left at all that was set aside for it.
@@ -92,7 +92,8 @@ class Gateway:
             await asyncio.to_thread(self.accounts.open, order)
             outcome = Outcome(Status.CANCELLED)
             try:
-                async with aclosing(self._stream(guarded_question, lookup)) as parts:
+                parts = self._guarded_parts(guarded_question, lookup, is_streamed=is_streamed)
+                async with aclosing(parts):
                     async for part in parts:
                         if isinstance(part, Answer):
                             outcome = self._outcome(part)
@@ -135,11 +136,13 @@ class Gateway:
                 yield Piece(answer.text, answer.release_id)
             yield answer
 
-    async def _stream(
-        self, guarded_question: GuardedQuestion, lookup: Lookup
+    async def _guarded_parts(
+        self, guarded_question: GuardedQuestion, lookup: Lookup, *, is_streamed: bool
     ) -> AsyncGenerator[Piece | Answer, None]:
         """What of the assistant's answer may leave."""
-        parts = self.assistant.stream(guarded_question.question)
+        # Pieces that nobody reads would cost a third of the gateway's time.
+        has_pieces = is_streamed and not guarded_question.holds_answer
+        parts = self.assistant.stream(guarded_question.question, has_pieces=has_pieces)
         async with aclosing(parts):  # type: ignore[type-var]
             async for part in parts:
                 if isinstance(part, Answer):
@@ -149,7 +152,7 @@ class Gateway:
                     if not answer.is_blocked:
                         await self.cache.keep(guarded_question.question, lookup, part)
                     yield answer
-                elif not guarded_question.holds_answer:
+                else:
                     yield part
 
     async def book(self, order: Order, outcome: Outcome, estimate: int) -> None:

@@ -47,24 +47,30 @@ class Assistant:
     def __init__(self) -> None:
         self._clients: dict[str, InferenceServerClient] = {}
 
-    async def stream(self, question: Question) -> AsyncIterator[Piece | Answer]:
-        """Pieces as they come, then the whole Answer. Closing it cancels the request.
+    async def stream(
+        self, question: Question, *, has_pieces: bool = True
+    ) -> AsyncIterator[Piece | Answer]:
+        """Pieces as they come if they are wanted, then the whole Answer.
+
+        Closing it cancels the request.
 
         Raises AskError with the server's message, and UserError if no server is known.
         """
         import grpc
 
         seconds = question.timeout_seconds + SLACK_SECONDS
-        call = self._client().stream_infer(_requests(question), seconds, WITH_CODES)
+        requests = _requests(question, has_pieces=has_pieces)
+        call = self._client().stream_infer(requests, seconds, WITH_CODES)
         try:
             async for result, error in call:
                 if error is not None:
                     raise AskError(str(error))
-                outputs = client.plain_outputs(result)
-                if outputs["piece"]:
-                    yield Piece(str(outputs["piece"]), str(outputs["release_id"]))
-                if outputs["final"]:
-                    yield client.read_answer(outputs)
+                piece = client.plain_outputs(result, client.PIECE_OUTPUTS)
+                # An answer that is not streamed is one piece, besides.
+                if has_pieces and piece["piece"]:
+                    yield Piece(str(piece["piece"]), str(piece["release_id"]))
+                if piece["final"]:
+                    yield client.read_answer(client.plain_outputs(result))
                     return
             raise AskError("the server ended without an answer")
         except grpc.aio.AioRpcError as error:
@@ -122,6 +128,7 @@ def live_release() -> str:
     return max(shares, key=lambda route: route[1])[0]
 
 
-async def _requests(question: Question) -> AsyncIterator[dict[str, Any]]:
+async def _requests(question: Question, *, has_pieces: bool) -> AsyncIterator[dict[str, Any]]:
     """The one request of a stream."""
-    yield {"model_name": MODEL, "inputs": client.grpc_inputs(question)}
+    inputs = client.grpc_inputs(question, is_streamed=has_pieces)
+    yield {"model_name": MODEL, "inputs": inputs}

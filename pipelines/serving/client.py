@@ -41,6 +41,7 @@ OUTPUTS = (
     *("piece", "answer", "request_id", "release_id", "citations", "guard_flags"),
     *("refused", "num_prompt_tokens", "num_new_tokens", "final"),
 )
+PIECE_OUTPUTS = ("piece", "release_id", "final")  # all that is read of a piece
 INPUT_TYPES = {
     "question": "BYTES",
     "tenant": "BYTES",
@@ -301,9 +302,9 @@ def _next_outputs(
     return plain_outputs(result)
 
 
-def plain_outputs(result: Any) -> dict[str, Any]:
+def plain_outputs(result: Any, names: tuple[str, ...] = OUTPUTS) -> dict[str, Any]:
     """The outputs of a response by name."""
-    return {name: _plain_value(result, name) for name in OUTPUTS}
+    return {name: _plain_value(result, name) for name in names}
 
 
 def _plain_value(result: Any, name: str) -> Any:

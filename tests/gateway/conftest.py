@@ -26,9 +26,10 @@ from pipelines.config.serve import ServeConfig
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.gateway import database, keys, process
 from pipelines.gateway.keys import Role
-from pipelines.serving import live_routes, live_server
+from pipelines.serving import live_routes, live_server, locations
 from pipelines.system import processes
-from pipelines.vectorstore import build_index, point_alias
+from pipelines.vectorstore import build_index, hold_server, point_alias
+from tests.conftest import FOREIGN_VARIABLES, enter_new_clone
 from tests.gateway import browsers, proxies
 from tests.gateway.proxies import Certificate
 from tests.serving.conftest import ROOT, export, models
@@ -104,25 +105,48 @@ def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]", log: Path) -
     raise AssertionError(f"no gateway within 180 s: {log.read_text()}")
 
 
+@pytest.fixture(scope="session")
+def live_clone(
+    tmp_path_factory: pytest.TempPathFactory, models: Path, export: Callable[..., ReleaseRecord]
+) -> Iterator[Path]:
+    """A clone with a live server: r-one answers, r-two is installed and not loaded.
+
+    Its start takes most of the time of a module's tests, so all modules share it.
+    """
+    folder = tmp_path_factory.mktemp("live") / "clone"
+    start = Path.cwd()
+    with enter_new_clone(folder), hold_server():
+        write_params()
+        config = params.load().section(ServeConfig).model_copy(update={"max_waiting": MAX_WAITING})
+        chunks, vectors = models / "chunks.parquet", models / "vectors.parquet"
+        receipt = build_index(chunks, vectors, keep=3, sample=4, hybrid_alpha=0.7)
+        for release_id in RELEASES:
+            export(Path(release_id), receipt, release_id)
+            live_server.install(Path(release_id), release_id)
+            point_alias(live_server.alias(release_id), receipt.collection)
+            shutil.rmtree(release_id)
+        with (
+            vectorstore.server_address() as environment,
+            live_server.hold(config, ["r-one"], environment),
+        ):
+            os.chdir(start)
+            yield folder
+            os.chdir(folder)
+
+
 @pytest.fixture(scope="module")
-def assistant(serving: Path, models: Path, export: Callable[..., ReleaseRecord]) -> Iterator[Path]:
-    """A clone with a live server: r-one answers, r-two is installed and not loaded."""
-    write_params()
-    config = params.load().section(ServeConfig).model_copy(update={"max_waiting": MAX_WAITING})
-    receipt = build_index(
-        models / "chunks.parquet", models / "vectors.parquet", keep=3, sample=4, hybrid_alpha=0.7
-    )
-    for release_id in RELEASES:
-        export(Path(release_id), receipt, release_id)
-        live_server.install(Path(release_id), release_id)
-        point_alias(live_server.alias(release_id), receipt.collection)
-        shutil.rmtree(release_id)
-    with (
-        vectorstore.server_address() as environment,
-        live_server.hold(config, ["r-one"], environment),
-    ):
+def assistant(live_clone: Path) -> Iterator[Path]:
+    """The shared clone as the current folder, with a new database and a new traffic log."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in FOREIGN_VARIABLES:
+            patch.delenv(name, raising=False)
+        patch.chdir(live_clone)
+        write_params()
         live_routes.write([("r-one", 1.0)])
-        yield serving
+        shutil.rmtree(database.default_folder(), ignore_errors=True)
+        for path in locations.traffic_folder().rglob("*.parquet"):
+            path.unlink()
+        yield live_clone
 
 
 @pytest.fixture
@@ -130,7 +154,8 @@ def two_releases(assistant: Path) -> Iterator[None]:
     """Each answers half of the askers."""
     triton = live_server.find_running()
     assert triton is not None
-    live_server.load(triton, "r-two")
+    if "r-two" not in live_server.loaded_releases(triton):
+        live_server.load(triton, "r-two")
     live_routes.write([("r-one", 0.5), ("r-two", 0.5)])
     yield
     live_routes.write([("r-one", 1.0)])

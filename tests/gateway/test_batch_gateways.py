@@ -155,7 +155,7 @@ def test_free_places_must_leave_one() -> None:
     assert "gateway.batches.free_places is 64" in process.stderr
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database_url(
     request: pytest.FixtureRequest, assistant: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
