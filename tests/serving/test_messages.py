@@ -18,6 +18,7 @@ from pipelines.serving.triton_connection import Triton
 from pipelines.vectorstore import build_index, point_alias, remove_alias, server_address
 from tests.serving.conftest import SERVE, change_settings
 
+pytestmark = pytest.mark.slow
 MESSAGE = re.compile(r"[a-z'] [a-z]")  # two words
 PLACEHOLDER = "lorem ipsum"
 ENDLESS = 2000  # tokens of the longest answer, which does not end by itself

@@ -120,14 +120,15 @@ def test_a_sound_export_passes_every_check(sound: Sound) -> None:
     ("damage", "check", "observation"),
     [
         (forget_module, "the repository loads", "cannot import name 'generation'"),
-        (truncate, "the repository loads", "generator"),
-        (reshape, "the repository loads", "generator"),
+        pytest.param(truncate, "the repository loads", "generator", marks=pytest.mark.slow),
+        pytest.param(reshape, "the repository loads", "generator", marks=pytest.mark.slow),
         (make_infinite, "answers equal evaluate's", "0 of 8"),
-        (swap_tokens, "answers equal evaluate's", "of 8"),
-        (
+        pytest.param(swap_tokens, "answers equal evaluate's", "of 8", marks=pytest.mark.slow),
+        pytest.param(
             change_version,
             "exactly this version is loaded",
             "assistant 2, embedder 2, generator 2",
+            marks=pytest.mark.slow,
         ),
         pytest.param(change_prompt, "answers equal evaluate's", "of 8", marks=pytest.mark.slow),
         pytest.param(
