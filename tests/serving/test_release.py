@@ -340,6 +340,7 @@ def test_a_release_that_failed_on_live_traffic_is_on_record_with_its_reason(
     assert "Canary: refused" in Path("data/reports/releases/r-failing.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_release_that_its_shadow_stopped_is_on_record_with_its_numbers(
     served: Callable[[], Triton], candidate: Callable[..., str]
 ) -> None:
