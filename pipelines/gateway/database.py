@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    func,
     insert,
     select,
 )
@@ -35,6 +36,7 @@ from pipelines.system import paths
 VARIABLE = "GATEWAY_DATABASE_URL"
 SECRET_BYTES = 32
 BUSY_SECONDS = 30
+TABLES_LOCK = 8100  # any number that nobody else locks in this database
 METADATA = MetaData()
 
 KEYS = Table(
@@ -185,7 +187,7 @@ def connect() -> Engine:
     url = os.environ.get(VARIABLE)
     try:
         engine = create_engine(url, pool_pre_ping=True) if url else _create_file()
-        METADATA.create_all(engine)
+        _create_tables(engine)
     except (ArgumentError, ImportError) as error:
         raise UserError(f"{VARIABLE} is not a URL that SQLAlchemy can use: {error}") from error
     except OperationalError as error:
@@ -238,6 +240,17 @@ def insert_if_new(connection: Connection, table: Table, row: dict[str, object]) 
     except IntegrityError:
         return False
     return True
+
+
+def _create_tables(engine: Engine) -> None:
+    """Make the tables that are missing; gateways that start at the same time take turns.
+
+    SQLite's transactions that write do so anyway.
+    """
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
+        METADATA.create_all(connection)
 
 
 def _create_file() -> Engine:
