@@ -1,8 +1,11 @@
 """Run the gateway alone: the front door to an assistant that is served already.
 
 `python -m pipelines serve` runs it beside Weaviate and Triton. Alone it asks this clone's live
-server, or the one that ASSISTANT_URL names.
+server, or the one that ASSISTANT_URL names. The containers of Compose and Kubernetes run it so.
 """
+
+import argparse
+from typing import Any
 
 from pipelines.config import params
 from pipelines.config.export import ExportConfig
@@ -14,12 +17,22 @@ from pipelines.gateway.state import Settings
 from pipelines.runs import retention
 
 
-def run() -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        help="address on which it listens, instead of gateway.host; 0.0.0.0 in a container",
+    )
+    parser.add_argument(
+        "--port", type=int, help="port on which it listens, instead of gateway.port"
+    )
+
+
+def run(host: str | None, port: int | None) -> None:
     """Listen until Ctrl-C or SIGTERM."""
     values = params.load()
     serve = values.section(ServeConfig)
     settings = Settings(
-        gateway=values.section(GatewayConfig),
+        gateway=_with_address(values.section(GatewayConfig), host, port),
         export=values.section(ExportConfig),
         prices=serve.prices,
         max_requests_at_once=serve.max_requests_at_once,
@@ -27,3 +40,13 @@ def run() -> None:
         redact=values.section(RedactConfig),
     )
     server.serve(settings)
+
+
+def _with_address(config: GatewayConfig, host: str | None, port: int | None) -> GatewayConfig:
+    """The settings with what the command line says of the address."""
+    changes: dict[str, Any] = {}
+    if host is not None:
+        changes["host"] = host
+    if port is not None:
+        changes["port"] = port
+    return GatewayConfig.model_validate({**config.model_dump(by_alias=True), **changes})

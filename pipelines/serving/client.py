@@ -5,8 +5,8 @@
     give_feedback(answer.request_id, who="ada", thumb=1)
 
 The server is this clone's live one (`make serve`), or the one that ASSISTANT_URL names
-(http://host:port; ASSISTANT_GRPC_PORT for streams). With ASSISTANT_KEY it names a gateway instead
-(gateway_client.py).
+(http://host:port; ASSISTANT_GRPC_PORT for streams, ASSISTANT_METRICS_PORT for its metrics). With
+ASSISTANT_KEY it names a gateway instead (gateway_client.py).
 """
 
 import datetime
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MODEL = "assistant"
 DEFAULT_TENANT = "default"
+MAX_PORT = 65535
 SLACK_SECONDS = 5.0  # the server ends a request itself; only then does the client give up
 OUTPUTS = (
     *("piece", "answer", "request_id", "release_id", "citations", "guard_flags"),
@@ -265,8 +266,17 @@ def _external_server(url: str) -> Triton:
     parts = urlparse(url)
     if parts.scheme != "http" or not parts.hostname or not parts.port:
         raise UserError(f"ASSISTANT_URL: {url!r} is not a valid URL; use http://host:8000")
-    grpc_port = int(os.environ.get("ASSISTANT_GRPC_PORT", "8001"))
-    return Triton(parts.port, grpc_port, 0, Path(os.devnull), None, parts.hostname)
+    grpc_port = _port("ASSISTANT_GRPC_PORT", 8001)
+    metrics_port = _port("ASSISTANT_METRICS_PORT", 8002)
+    return Triton(parts.port, grpc_port, metrics_port, Path(os.devnull), None, parts.hostname)
+
+
+def _port(variable: str, default: int) -> int:
+    """The port in a variable of the environment. Raises UserError if there is none in it."""
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or not 0 < int(text) <= MAX_PORT:
+        raise UserError(f"{variable}: {text!r} is not a port: use a number such as {default}")
+    return int(text)
 
 
 def _with_options(question: str | Question) -> Question:
