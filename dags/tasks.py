@@ -60,7 +60,8 @@ def trigger_form(values: Params, sections: list[str]) -> dict[str, Param]:
             type="string",
             minLength=1,
             title="revision",
-            description="commit, branch or tag of the clone that the run works on",
+            description="commit, branch or tag that the run works on, of a branch that "
+            "airflow.branches names",
             section="code",
         )
     }

@@ -1,6 +1,7 @@
 """`airflow` of params.yaml: schedules, retries, queues and notifications. No stage reads it."""
 
 import re
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
@@ -50,6 +51,11 @@ class AirflowConfig(Section):
         description="names in Airflow of those who may loosen a protected value (gate, proof, "
         "canary, release, redact and the like) when they start a run; for everybody else that "
         "takes a change of params.yaml in Git",
+    )
+    branches: list[Annotated[str, Field(min_length=1)]] = Field(
+        json_schema_extra=MORE,
+        description="branches whose commits a run may work on, beside the protected branch itself; "
+        "* stands for any characters. What counts is the protected branch's value",
     )
     git_remote: str | None = Field(
         description="Git remote by which several machines share the branches of runs; "

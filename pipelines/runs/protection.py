@@ -6,7 +6,6 @@ run was not, be it by the trigger form or by a branch of somebody's own.
 """
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +15,12 @@ from pipelines.config import params, protection
 from pipelines.config.airflow import AirflowConfig
 from pipelines.config.params import Params
 from pipelines.config.protection import Difference
-from pipelines.errors import Refusal, UserError, invalid_yaml
-from pipelines.runs import work_trees
+from pipelines.errors import Refusal, invalid_yaml
+from pipelines.runs import revisions
+from pipelines.runs.revisions import PARAMS
 from pipelines.runs.work_trees import Run
 from pipelines.system import git
 
-PARAMS = "params.yaml"
 GATE_OVERRIDES = "data/overrides.yaml"
 # What decides how a candidate is made and judged, beside the values. Results are not among it.
 CODE = (
@@ -44,8 +43,8 @@ def require(run: Run, values: Params, who: str) -> None:
     `who`: who started the run, by Airflow's name. Those whom `airflow.approvers` of the protected
     branch names may loosen. The caller has entered the run.
     """
-    commit = _protected_commit(run)
-    branch_values = _params_at(commit)
+    commit = revisions.protected_commit(run.remote)
+    branch_values = revisions.params_at(commit)
     if who in branch_values.section(AirflowConfig).approvers:
         return
     problems: list[str] = []
@@ -64,33 +63,12 @@ def require(run: Run, values: Params, who: str) -> None:
 
 def deviations(run: Run) -> Deviations:
     """In what the run differs from the protected branch. The caller has entered the run."""
-    commit = _protected_commit(run)
-    values = protection.differences(_params_at(commit), params.load(run.folder / PARAMS))
+    commit = revisions.protected_commit(run.remote)
+    values = protection.differences(revisions.params_at(commit), params.load(run.folder / PARAMS))
     values.sort(key=lambda difference: not difference.is_looser)
     span = f"{commit}...{run.ref}"  # since both were the same
     code = git.output("diff", "--name-only", span, "--", *CODE).splitlines()
     return Deviations(commit, values, code)
-
-
-def _protected_commit(run: Run) -> str:
-    return work_trees.resolve("HEAD", run.remote)
-
-
-def _params_at(commit: str) -> Params:
-    text = git.file_at(commit, PARAMS)
-    if text is None:
-        raise UserError(
-            f"{PARAMS} is missing at {commit[:12]} of the protected branch, so a run's values "
-            "cannot be held against it: commit the file there"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / PARAMS
-        path.write_text(text, encoding="utf-8")
-        try:
-            return params.load(path)
-        except UserError as error:
-            problem = str(error).replace(str(path), f"{PARAMS} at {commit[:12]}")
-            raise UserError(f"the protected branch is at fault: {problem}") from error
 
 
 def _explain(difference: Difference) -> str:

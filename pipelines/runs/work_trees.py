@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
-from pipelines.runs import data, sharing
+from pipelines.runs import data, revisions, sharing
 from pipelines.runs.names import run_name
 from pipelines.system import git, locks, paths
 from pipelines.system.git import AS_PIPELINE
@@ -57,34 +57,20 @@ def end_mark(name: str) -> Path:
 
 
 def start(run: Run, revision: str) -> None:
-    """Make branch and work tree at `revision`; a branch that exists already is continued."""
+    """Make branch and work tree at `revision`; a branch that exists already is continued.
+
+    Raises Refusal if the code there was not reviewed.
+    """
     with locks.exclusive(lock_file("all")):
         if run.remote:
             git.call("fetch", "--quiet", run.remote, f"+{run.branch}:{run.branch}")
-        if not git.commit_of(run.ref):
-            git.output("branch", "--no-track", run.branch, resolve(revision, run.remote))
+        commit = git.commit_of(run.ref)
+        if commit is None:
+            commit = revisions.resolve_reviewed(revision, run.remote)
+            git.output("branch", "--no-track", run.branch, commit)
+        elif run.remote:
+            revisions.require_reviewed_code(run.branch, commit, run.remote)
         _add_work_tree(run)
-
-
-def resolve(revision: str, remote: str | None) -> str:
-    """The commit that a person means by `revision`.
-
-    If machines share a remote, its branches and its HEAD come first: this clone belongs to one
-    worker of many.
-    """
-    names = [revision]
-    if remote:
-        git.call("fetch", "--quiet", "--tags", remote)
-        names.insert(0, f"refs/remotes/{remote}/{revision}")
-    for name in names:
-        commit = git.commit_of(name)
-        if commit:
-            return commit
-    owner = f"the Git remote {remote}" if remote else "this clone"
-    raise UserError(
-        f"revision: {revision!r} is not a commit, branch or tag of {owner}: "
-        "see `git log --oneline --all`"
-    )
 
 
 @contextmanager
@@ -97,18 +83,21 @@ def enter(run: Run) -> Iterator[Path]:
     with locks.exclusive(lock_file("all")):
         if run.remote and not run.folder.exists():
             git.output("fetch", "--quiet", run.remote, f"+{run.branch}:{run.branch}")
-        if not git.commit_of(run.ref):
+        commit = git.commit_of(run.ref)
+        if commit is None:
             raise UserError(
                 f"there is no branch {run.branch}. The run's first task, `checkout`, makes it: "
                 "clear that task to begin again"
             )
+        if run.remote and not run.folder.exists():
+            revisions.require_reviewed_code(run.branch, commit, run.remote)
         _add_work_tree(run)
     hold = locks.exclusive if run.remote else locks.shared
     with hold(lock_file(run.name)):
         if run.remote:
             # A task that was killed may have left changes; nobody else is in here.
             git.output("reset", "--quiet", "--hard", folder=run.folder)
-            sharing.synchronise(run.folder, run.remote, run.branch)
+            _synchronise(run, run.remote)
         yield run.folder
 
 
@@ -125,7 +114,14 @@ def record(run: Run, files: list[str], message: str) -> None:
                 commit = ("commit", "--quiet", "--message", message)
                 git.output(*AS_PIPELINE, *commit, folder=run.folder)
         if run.remote:
-            sharing.synchronise(run.folder, run.remote, run.branch)
+            _synchronise(run, run.remote)
+
+
+def _synchronise(run: Run, remote: str) -> None:
+    """Merge and push the run's branch. Raises Refusal if somebody has pushed code to it."""
+    sharing.synchronise(run.folder, remote, run.branch)
+    commit = git.output("rev-parse", "HEAD", folder=run.folder)
+    revisions.require_reviewed_code(run.branch, commit, remote)
 
 
 def _changed_files(folder: Path, files: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 import redis
 import yaml
 
-from pipelines.config.gateway import Limits
+from pipelines.config.gateway import Allowance, Limits
 from pipelines.gateway import database
 from pipelines.gateway.api_errors import TooMany
 from pipelines.gateway.keys import Key, Role
@@ -67,8 +67,9 @@ def test_the_gateways_user_of_redis_counts_requests_and_reaches_no_queue(
 ) -> None:
     password = PASSWORDS["GATEWAY_REDIS_PASSWORD"]
     monkeypatch.setenv("GATEWAY_LIMITS_URL", f"redis://gateway:{password}@127.0.0.1:{port}/0")
-    allowance = {**GENEROUS, "requests_per_minute": 2, "tokens_per_minute": 1000}
-    limits = Limits(failed_keys_per_minute=2, key=allowance, tenant=GENEROUS)
+    unlimited = Allowance.model_validate(GENEROUS)
+    allowance = unlimited.model_copy(update={"requests_per_minute": 2, "tokens_per_minute": 1000})
+    limits = Limits(failed_keys_per_minute=2, key=allowance, tenant=unlimited)
 
     async def ask(times: int) -> None:
         gateway = RequestLimits(limits)
@@ -94,7 +95,7 @@ def test_the_gateways_user_of_redis_counts_requests_and_reaches_no_queue(
         ("EVAL", f"return redis.call('lpush', '{queue}', 'a task')", 0),
     ):
         with pytest.raises(redis.exceptions.ResponseError, match="permission|can't access"):
-            gateway.execute_command(*words)
+            gateway.execute_command(*words)  # type: ignore[no-untyped-call]
     airflow = redis.Redis(port=port, password=PASSWORDS["REDIS_PASSWORD"])
     assert airflow.lpush(queue, "a task") == 1
     with pytest.raises(redis.exceptions.AuthenticationError):

@@ -113,6 +113,8 @@ def test_a_branch_of_somebodys_own_is_held_against_the_protected_one(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = git(workspace, "branch", "--show-current").strip()
+    change(workspace, {"airflow.branches": ["eve*"]})
+    git(workspace, "commit", "-qam", "eve's branches may be run")
     git(workspace, "checkout", "-qb", "eves")
     change(workspace, {"gate.min_gain_over_base": 0.0})
     excuse = {"candidate": "0" * 12, "rules": ["floor exact_match"]}

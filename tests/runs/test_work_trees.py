@@ -61,7 +61,14 @@ def machines(tmp_path: Path) -> Machines:
     remote = str(tmp_path / "shared.git")
     first.mkdir()
     make_workspace(first)
-    change(first, {"airflow.git_remote": "shared", "airflow.keep_checkouts": 0})
+    change(
+        first,
+        {
+            "airflow.git_remote": "shared",
+            "airflow.branches": ["main-*", "newest", "personal"],
+            "airflow.keep_checkouts": 0,
+        },
+    )
     with (first / ".dvc/config").open("a") as config:
         config.write(f"    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'store'}\n")
     git(first, "commit", "-qam", "shared")
