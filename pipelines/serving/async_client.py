@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tritonclient.grpc.aio import InferenceServerClient
 
 EMBED_SECONDS = 30.0
+EMBEDDER = "embedder"
 # Errors with gRPC's status code, not as a text alone.
 WITH_CODES = {"triton_grpc_error": "true"}
 
@@ -90,9 +91,10 @@ class Assistant:
         rows = np.array([[text.encode()] for text in texts], dtype=np.object_)
         tensor = InferInput("text", [len(texts), 1], "BYTES")
         tensor.set_data_from_numpy(rows)
-        model = f"embedder-{live_release()}"
         try:
-            result = await self._client().infer(model, [tensor], client_timeout=EMBED_SECONDS)
+            result = await self._client().infer(
+                embedding_model(), [tensor], client_timeout=EMBED_SECONDS
+            )
         except InferenceServerException as error:
             code = (error.status() or "").removeprefix("StatusCode.")
             raise AskError(error.message() or str(error), from_grpc(code)) from error
@@ -118,6 +120,11 @@ class Assistant:
         if address not in self._clients:
             self._clients[address] = InferenceServerClient(address)
         return self._clients[address]
+
+
+def embedding_model() -> str:
+    """The model that makes vectors; a Triton elsewhere serves one release, as in its container."""
+    return EMBEDDER if client.is_external() else f"{EMBEDDER}-{live_release()}"
 
 
 def live_release() -> str:

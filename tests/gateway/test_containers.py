@@ -24,6 +24,7 @@ from sqlalchemy import make_url
 from pipelines import files, vectorstore
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.traffic import FEEDBACK
+from pipelines.errors import UserError
 from pipelines.serving import triton_installation
 from pipelines.serving.triton_connection import CONTROL_APIS, Triton
 from pipelines.system import processes
@@ -210,6 +211,8 @@ def test_the_gateway_of_the_compose_file_answers(
         assert answer.status == 200, answer.body
         assert answer.body["choices"][0]["message"]["content"]
         assert answer.headers["x-release-id"] == "r-one"
+        vector = call(machine.url, "/v1/embeddings", {"model": "embedder", "input": "Who?"}, key)
+        assert len(vector.body["data"][0]["embedding"]) == 384
         check_feedback(machine, key, answer.headers["x-request-id"], serving)
         metrics = call(machine.url, "/metrics/assistant", key=make_key(machine, "operator"))
         assert b"nv_inference_request_success" in metrics.body
@@ -242,6 +245,8 @@ def check_that_nobody_controls(triton: Triton) -> None:
     for method, path in calls.values():
         status, body = triton._call(method, path, {} if method == "POST" else None)
         assert status == 403, (path, body)
+    with pytest.raises(UserError, match="restricted"):
+        triton.unload("assistant")  # by gRPC
 
 
 def check_that_its_user_opens_no_other_database(machine: Machine, administrator: str) -> None:
