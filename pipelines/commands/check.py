@@ -21,6 +21,7 @@ from pipelines.config.examples import ExamplesConfig
 from pipelines.config.export import ExportConfig
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.gate import GateConfig
+from pipelines.config.gateway import GatewayConfig
 from pipelines.config.generation import GenerationConfig
 from pipelines.config.ingest import IngestConfig
 from pipelines.config.params import Params
@@ -132,6 +133,7 @@ def _results_by_params(values: Params, questions: Questions) -> list[Result]:
         _engine(values),
         _training_questions(values, questions),
         _gate(values, questions),
+        _token_issuer(values.section(GatewayConfig)),
     ]
 
 
@@ -347,6 +349,16 @@ def _gate(values: Params, questions: Questions) -> Result:
     problems += _attempt(find_unknown, problems) or []
     summary = f"params.yaml: gate: {len(golden)} golden questions are enough for it"
     return Result(problems, summary, warnings=question_counts.warnings(config, golden))
+
+
+def _token_issuer(config: GatewayConfig) -> Result:
+    """The section's own mistakes are those of params.yaml, which is read first."""
+    if config.oidc is None:
+        return Result([], "")
+    issuer = config.oidc.issuer
+    gap = f"whether {issuer} answers: the gateway asks it when the first token comes"
+    summary = f"params.yaml: gateway.oidc: tokens of {issuer} for {config.oidc.audience}"
+    return Result([], summary, gap)
 
 
 def _golden_in_use(values: Params, questions: Questions, problems: list[str]) -> list[Golden]:

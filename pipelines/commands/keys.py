@@ -3,6 +3,9 @@
 python -m pipelines keys create --tenant shop --role asker --expires 2027-06-30
 python -m pipelines keys list
 python -m pipelines keys revoke ID
+
+Who uses tokens of the issuer that gateway.oidc names is listed too, and can be revoked; `restore`
+takes that back.
 """
 
 import argparse
@@ -13,6 +16,7 @@ from pipelines.gateway import database, keys
 from pipelines.gateway.keys import Role
 
 NO_TIME = "-"
+NO_OWNER = "-"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     create.add_argument("--expires", metavar="DATE", help="first day (UTC) on which it is invalid")
     actions.add_parser("list", help="show all keys, without their secrets")
-    revoke = actions.add_parser("revoke", help="end a key at once")
+    revoke = actions.add_parser("revoke", help="end a key, or all tokens of an owner, at once")
     revoke.add_argument("id", help="as `keys list` shows it; the part of a key after ak-")
+    restore = actions.add_parser("restore", help="admit a revoked owner of tokens again")
+    restore.add_argument("id", help="as `keys list` shows it")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,6 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
         case "revoke":
             keys.revoke(database.connect(), arguments.id)
             print(f"{arguments.id} is revoked")
+        case "restore":
+            keys.restore(database.connect(), arguments.id)
+            print(f"{arguments.id} is admitted again")
     return 0
 
 
@@ -49,10 +58,14 @@ def _create(tenant: str, role: Role, expires: str | None) -> None:
 
 
 def _print_all() -> None:
-    print(f"{'id':14}{'tenant':20}{'role':10}{'created':18}{'expires':18}revoked")
+    """Of a token's owner: tenant, role and times of the newest token, and who it is."""
+    columns = f"{'id':18}{'tenant':20}{'role':10}{'created':18}{'expires':18}"
+    print(f"{columns}{'revoked':18}owner of tokens")
     for key in keys.read_all(database.connect()):
         times = [_format_time(moment) for moment in (key.created, key.expires, key.revoked)]
-        print(f"{key.id:14}{key.tenant:20}{key.role:10}{times[0]:18}{times[1]:18}{times[2]}")
+        columns = f"{key.id:18}{key.tenant:20}{key.role:10}{times[0]:18}{times[1]:18}"
+        owner = f"{key.subject} of {key.issuer}" if key.subject else NO_OWNER
+        print(f"{columns}{times[2]:18}{owner}")
 
 
 def _parse_date(text: str | None) -> float | None:

@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipelines.config.protection import OPENING
 from pipelines.config.section import Section
+from pipelines.config.token_issuer import TokenIssuer
 
 Action = Literal["off", "flag", "block"]
 Guard = Literal[
@@ -29,7 +31,7 @@ class Limits(Section):
     """What is refused with status 429."""
 
     failed_keys_per_minute: int = Field(
-        ge=1, description="wrong keys from one address that are answered with status 401"
+        ge=1, description="wrong keys or tokens from one address that are told why they are refused"
     )
     key: Allowance = Field(description="of each key")
     tenant: Allowance = Field(description="of all keys of a tenant together")
@@ -121,6 +123,10 @@ class GatewayConfig(Section):
     tls_key: str | None = Field(description="file with its private key, without a password, PEM")
     trusted_proxies: list[str] = Field(
         description="addresses of proxies whose X-Forwarded-For names the client's address"
+    )
+    oidc: TokenIssuer | None = Field(
+        json_schema_extra=OPENING,
+        description="whose tokens are accepted beside keys (OpenID Connect); null: nobody's",
     )
     max_body_bytes: int = Field(ge=1024, description="a longer request is refused unread")
     max_messages: int = Field(ge=1, description="messages of the longest conversation")

@@ -204,7 +204,7 @@ def _keys_at(location: Location) -> list[str]:
         child = (
             option["items"] if isinstance(part, int) else option.get("properties", {}).get(part, {})
         )
-        variants = child.get("oneOf", [child])
+        variants = child.get("oneOf") or child.get("anyOf") or [child]  # anyOf: it may be null
         options = [_resolve(variant, definitions) for variant in variants]
     names: set[str] = set()
     for option in options:

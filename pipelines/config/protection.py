@@ -6,11 +6,14 @@ which change is looser (`pipelines.config.section`), and whoever starts a run ma
 
 from typing import Any, NamedTuple
 
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from pipelines.config.params import Params, section_models
 from pipelines.config.section import ANY_CHANGE, FEWER, HIGHER, LOOSER, LOWER, MORE, Section
 
+# The rule of a value that lets somebody in: only null, which lets nobody in, is stricter.
+OPENING: JsonDict = {LOOSER: "any value"}
 Rule = Any  # a JSON value: the name of a rule, or the values of a choice, the strictest first
 Values = dict[str, Any]
 
@@ -50,6 +53,8 @@ def is_looser(rule: Rule, before: Any, after: Any) -> bool:
     """Whether `after` allows what `before` does not."""
     if before == after:
         return False
+    if rule == OPENING[LOOSER]:
+        return after is not None
     if isinstance(before, dict):
         for name, value in before.items():
             if name not in after or is_looser(rule, value, after[name]):

@@ -27,8 +27,8 @@ class ErrorBody(BaseModel):
 # Which statuses an answer of the API may have instead of 200.
 DESCRIPTIONS: dict[int | str, str] = {
     400: "a parameter is wrong or cannot be honoured",
-    401: "no valid key",
-    403: "the key's role does not allow it",
+    401: "no valid key or token",
+    403: "the role does not allow it, or a token's claims name no tenant or role",
     404: "there is no such model, request, file, batch or address",
     405: "no such method",
     408: "the request did not arrive in time",
@@ -36,7 +36,7 @@ DESCRIPTIONS: dict[int | str, str] = {
     413: "the request is too long",
     429: "a limit is reached; `code` names it, Retry-After says when to try again",
     500: "a mistake of the gateway's",
-    503: "the assistant did not answer",
+    503: "the assistant did not answer, or the issuer of tokens cannot be asked for its keys",
     "default": "any other error",  # without it FastAPI would describe its own status 422
 }
 
@@ -98,14 +98,14 @@ class AlreadyThere(ApiError):
 
 
 class WrongKey(ApiError):
-    """No key, or none that is valid."""
+    """No key or token, or none that is valid."""
 
     kind = "authentication_error"
     status = 401
 
 
 class Forbidden(ApiError):
-    """The key's role does not allow it."""
+    """The role does not allow it, or there is none."""
 
     kind = "permission_error"
     status = 403

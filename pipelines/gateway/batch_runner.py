@@ -24,6 +24,7 @@ from pipelines.gateway import (
     chat,
     embeddings,
     keys,
+    token_owners,
 )
 from pipelines.gateway.api_errors import ApiError, Broken, Overload, TooMany, Unavailable
 from pipelines.gateway.batch_endings import BatchEndings
@@ -132,8 +133,13 @@ class BatchRunner:
 
     def _check_key(self, batch: Any) -> None:
         """Cancel a batch whose key is valid no more."""
-        if not keys.is_valid(self._gateway.engine, batch.key_id):
+        if not keys.is_valid(self._gateway.engine, batch.key_id, batch.tenant):
             message = "the key of this batch was revoked or has expired"
+            if token_owners.is_owner(batch.key_id):
+                message = (
+                    "whoever began this batch has no valid token of its tenant any more: the last "
+                    "that the gateway was shown has expired, names another tenant, or is revoked"
+                )
             self._store.stop(batch.id, Problem("key_ended", message))
 
     # --- lines ---

@@ -39,16 +39,24 @@ BUSY_SECONDS = 30
 TABLES_LOCK = 8100  # any number that nobody else locks in this database
 METADATA = MetaData()
 
+# Also has the owners of tokens, whose row says what their newest token said; see token_owners.py.
 KEYS = Table(
     "gateway_keys",
     METADATA,
     Column("id", String(16), primary_key=True),
-    Column("digest", String(64), nullable=False),  # SHA-256 of the secret part
+    Column("digest", String(64), nullable=False),  # SHA-256 of the secret part; empty: no key
     Column("tenant", String(64), nullable=False),
     Column("role", String(16), nullable=False),
     Column("created", Float, nullable=False),
     Column("expires", Float),
     Column("revoked", Float),
+)
+TOKEN_OWNERS = Table(
+    "gateway_token_owners",
+    METADATA,
+    Column("id", String(16), primary_key=True),  # as in gateway_keys
+    Column("issuer", Text, nullable=False),
+    Column("subject", String(255), nullable=False),
 )
 REQUESTS = Table(
     "gateway_requests",

@@ -1,4 +1,4 @@
-"""What every request passes first: bounds of size and time, the key, the headers of the answer.
+"""What every request passes first: bounds of size and time, its key or token, the answer's headers.
 
 It stands before FastAPI, which would read a whole body before it looks for a key.
 """
@@ -11,15 +11,16 @@ import uuid
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.config.gateway import Batches
-from pipelines.gateway import keys
 from pipelines.gateway.api_errors import (
     ApiError,
+    Forbidden,
     InvalidRequest,
     TooLarge,
     TooMany,
     TooSlow,
     WrongKey,
 )
+from pipelines.gateway.credentials import Credentials
 from pipelines.gateway.file_store import too_large
 from pipelines.gateway.keys import Key
 from pipelines.gateway.state import Gateway
@@ -60,6 +61,7 @@ class Front:
     def __init__(self, app: ASGIApp, gateway: Gateway):
         self._app = app
         self._gateway = gateway
+        self._credentials = Credentials(gateway.engine, gateway.config.oidc)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -94,25 +96,18 @@ class Front:
         await self._app(scope, Replay(body, receive), send)
 
     async def _authenticate(self, scope: Scope) -> Key:
-        """The key of a request. Raises WrongKey, or TooMany after too many wrong ones.
+        """The key of a request. Raises ApiError; TooMany after too many wrong keys or tokens.
 
-        A valid key always passes, whatever others at its address have tried.
+        What is valid always passes, whatever others at its address have tried.
         """
-        text = _header(scope, b"authorization")
-        scheme, _, value = text.partition(" ")
-        key = None
-        if scheme.lower() == "bearer":
-            key = await asyncio.to_thread(keys.authenticate, self._gateway.engine, value.strip())
-        if key is None:
+        scheme, _, value = _header(scope, b"authorization").partition(" ")
+        text = value.strip() if scheme.lower() == "bearer" else ""
+        try:
+            return await self._credentials.check(text)
+        except (WrongKey, Forbidden):
             address = scope["client"][0] if scope["client"] else "unknown"
             await self._gateway.limits.count_failure(address)
-            raise WrongKey(
-                "no valid key: send the header `Authorization: Bearer ak-...` "
-                "(`python -m pipelines keys create` makes one)",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-        return key
+            raise
 
     def _upload(self, scope: Scope, receive: Receive) -> Receive:
         """What a file arrives by. Raises TooLarge if it says itself that it is too long."""

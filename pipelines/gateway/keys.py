@@ -18,9 +18,10 @@ from sqlalchemy import Engine, Row, func, insert, select, update
 
 from pipelines.errors import UserError
 from pipelines.gateway import database
-from pipelines.gateway.database import KEYS
+from pipelines.gateway.database import KEYS, TOKEN_OWNERS
 
-PATTERN = re.compile(r"ak-([0-9a-f]{12})-([A-Za-z0-9_-]{43})")
+PREFIX = "ak-"
+PATTERN = re.compile(PREFIX + r"([0-9a-f]{12})-([A-Za-z0-9_-]{43})")
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ID_BYTES = 6
 SECRET_BYTES = 32
@@ -70,23 +71,28 @@ def create(engine: Engine, tenant: str, role: Role, expires: float | None = None
     }
     with engine.begin() as connection:
         connection.execute(insert(KEYS).values(row))
-    return f"ak-{key_id}-{secret}"
+    return f"{PREFIX}{key_id}-{secret}"
 
 
 def count(engine: Engine) -> int:
-    """Keys that were ever created."""
+    """Keys that were ever created, and owners of tokens."""
     with database.reading(engine) as connection:
         return int(connection.scalar(select(func.count()).select_from(KEYS)) or 0)
 
 
 def read_all(engine: Engine) -> Sequence[Row[Any]]:
-    """Every key's columns, oldest first."""
+    """Every key's columns, oldest first; of a token's owner also `issuer` and `subject`."""
+    owner = TOKEN_OWNERS.c
+    query = select(KEYS, owner.issuer, owner.subject).outerjoin(TOKEN_OWNERS, owner.id == KEYS.c.id)
     with database.reading(engine) as connection:
-        return connection.execute(select(KEYS).order_by(KEYS.c.created)).all()
+        return connection.execute(query.order_by(KEYS.c.created)).all()
 
 
 def revoke(engine: Engine, key_id: str) -> None:
-    """End a key at once. Raises UserError if there is no valid key of this id."""
+    """End a key at once, or all tokens of an owner, those to come too.
+
+    Raises UserError if there is none of this id that is not revoked.
+    """
     is_meant = (KEYS.c.id == key_id) & KEYS.c.revoked.is_(None)
     with engine.begin() as connection:
         change = connection.execute(update(KEYS).where(is_meant).values(revoked=time.time()))
@@ -94,11 +100,30 @@ def revoke(engine: Engine, key_id: str) -> None:
         raise UserError(f"there is no valid key {key_id!r}: `keys list` shows their ids")
 
 
-def is_valid(engine: Engine, key_id: str) -> bool:
-    """Whether a key may still be used."""
+def restore(engine: Engine, key_id: str) -> None:
+    """Admit a token's owner again. Raises UserError if no owner of this id is revoked.
+
+    A key stays revoked: make a new one.
+    """
+    is_owner = KEYS.c.id.in_(select(TOKEN_OWNERS.c.id))
+    is_meant = (KEYS.c.id == key_id) & KEYS.c.revoked.is_not(None) & is_owner
+    with engine.begin() as connection:
+        change = connection.execute(update(KEYS).where(is_meant).values(revoked=None))
+    if change.rowcount == 0:
+        raise UserError(
+            f"there is no revoked owner of tokens {key_id!r}: `keys list` shows their ids; "
+            "a revoked key stays so"
+        )
+
+
+def is_valid(engine: Engine, key_id: str, tenant: str) -> bool:
+    """Whether a key may still be used, for this tenant.
+
+    Of a token's owner: whether their newest token has not expired and names this tenant.
+    """
     with database.reading(engine) as connection:
         row = connection.execute(select(KEYS).where(KEYS.c.id == key_id)).one_or_none()
-    return row is not None and _is_valid(row)
+    return row is not None and row.tenant == tenant and _is_valid(row)
 
 
 def authenticate(engine: Engine, text: str) -> Key | None:

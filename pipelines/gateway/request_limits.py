@@ -34,13 +34,13 @@ class RequestLimits:
         self._under_way: Counter[str] = Counter()
 
     async def count_failure(self, address: str) -> None:
-        """Count a wrong key. Raises TooMany if too many came from its address."""
+        """Count a wrong key or token. Raises TooMany if too many came from its address."""
         most = self._limits.failed_keys_per_minute
         limit = RateLimitItemPerMinute(most, namespace=NAMESPACE)
         if not await self._window.hit(limit, "address", address):
-            raise await self._error(
-                limit, ("address", address), "failed_keys_per_minute", "wrong keys a minute"
-            )
+            what = "wrong keys or tokens a minute"
+            names = ("address", address)
+            raise await self._error(limit, names, "failed_keys_per_minute", what)
 
     async def count(self, key: Key, num_tokens: int) -> None:
         """Count a request and its tokens. Raises TooMany; a refused request counts too."""

@@ -17,6 +17,7 @@ from pipelines.commands import check
 from pipelines.contracts.base_receipt import BaseReceipt
 from pipelines.errors import UserError
 from pipelines.training import base_model
+from tests.gateway import issuers
 
 ROOT = Path(__file__).parents[2]
 FILES = ("params.yaml", "dvc.yaml", "data/overrides.yaml", "models/champion.json")
@@ -178,6 +179,21 @@ def test_the_rest_is_checked_although_params_yaml_is_not_good(
     assert problems[1].startswith("data/golden/doctor.jsonl:1: kind: Input should be 'faq'")
     assert len(problems) == 2
     assert "not checked before params.yaml is good" in capsys.readouterr().out
+
+
+def test_the_issuer_of_tokens_is_named_and_not_asked(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    issuer = "https://login.example.com"
+    section = issuers.settings(issuer)
+    edit_params(lambda values: values["gateway"].update(oidc=section))
+    check.run()
+    lines = capsys.readouterr().out.splitlines()
+    assert f"params.yaml: gateway.oidc: tokens of {issuer} for assistant" in lines
+    assert any(line.startswith(f"not checked: whether {issuer} answers") for line in lines)
+    edit_params(lambda values: values["gateway"]["oidc"].update(issuer="http://login.example.com"))
+    with pytest.raises(UserError, match="gateway.oidc.issuer: must begin with https"):
+        check.run()
 
 
 def test_lengths_are_checked_with_the_tokenizer_of_the_base_model_that_is_here(copy: Path) -> None:

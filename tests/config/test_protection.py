@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pipelines.config import form, params, protection
+from pipelines.config.protection import OPENING
 from pipelines.config.section import (
     ANY_CHANGE,
     FEWER,
@@ -20,7 +21,18 @@ from pipelines.runs import overrides
 ROOT = Path(__file__).parents[2]
 # All of these protect somebody; `ingest` has values of other kinds as well.
 PROTECTED = ("gate", "proof", "canary", "release", "redact", "validate")
-NAMED_RULES = {str(rule[LOOSER]) for rule in (LOWER, HIGHER, FEWER, MORE, ANY_CHANGE)}
+ISSUER = {
+    "issuer": "https://login.example.com",
+    "audience": "assistant",
+    "tenant_claim": ["team"],
+    "role_claim": None,
+    "roles": {},
+    "default_role": "asker",
+    "algorithms": None,
+    "leeway_seconds": 30,
+    "keys_seconds": 600.0,
+}
+NAMED_RULES = {str(rule[LOOSER]) for rule in (LOWER, HIGHER, FEWER, MORE, ANY_CHANGE, OPENING)}
 
 
 def fields_below(key: str, model: type[Section]) -> Iterator[tuple[str, Any]]:
@@ -65,6 +77,7 @@ def test_every_rule_is_known_and_orders_all_values_of_its_choice() -> None:
         (FEWER, ["a", "b"], ["a"]),
         (MORE, ["a"], ["a", "b"]),
         (ANY_CHANGE, "model", None),
+        (OPENING, None, {"issuer": "https://login.example.com"}),
         (in_order("human", "auto"), "human", "auto"),
         (in_order("mask", "keep"), {"EMAIL_ADDRESS": "mask"}, {"EMAIL_ADDRESS": "keep"}),
         (in_order("mask", "keep"), {"EMAIL_ADDRESS": "mask"}, {}),
@@ -81,6 +94,29 @@ def test_one_direction_is_looser_and_the_opposite_is_not(
 def test_a_list_of_other_steps_is_looser_either_way() -> None:
     for steps in ([0.5, 1.0], [0.01, 0.05, 1.0]):
         assert protection.is_looser(ANY_CHANGE[LOOSER], [0.05, 1.0], steps)
+
+
+def test_whatever_changes_about_who_is_let_in_is_looser() -> None:
+    before = {"issuer": "https://login.example.com", "roles": {"a": "asker"}}
+    for after in (
+        {**before, "issuer": "https://login.example.org"},
+        {**before, "roles": {"a": "asker", "b": "operator"}},
+        {**before, "roles": {}},
+    ):
+        assert protection.is_looser(OPENING[LOOSER], before, after)
+
+
+def test_a_run_cannot_name_an_issuer_of_its_own(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    changed_file = tmp_path / "params.yaml"
+    changed_file.write_text(text)
+    overrides.apply(changed_file, {"gateway.oidc": ISSUER})
+    before = params.load(ROOT / "params.yaml")
+    after = params.load(changed_file)
+    (difference,) = protection.differences(before, after)
+    assert (difference.key, difference.is_looser) == ("gateway.oidc", True)
+    (difference,) = protection.differences(after, before)
+    assert not difference.is_looser
 
 
 def test_differences_name_every_changed_value_and_those_that_are_looser(tmp_path: Path) -> None:
