@@ -82,17 +82,20 @@ class IssuerKeys:
                 keys = await self._download()
         except TimeoutError:
             self._problem = f"no answer within {FETCH_SECONDS:g} s"
+            self._log(self._problem)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             self._problem = f"it was not reached ({type(error).__name__})"
-            print(f"token issuer {self._config.issuer}: {error}", flush=True)
+            self._log(f"{self._problem}: {error}")  # the rest is not for everybody's eyes
         except UnfitDocument as error:
             self._problem = str(error)
+            self._log(self._problem)
         else:
             self._keys = keys
             self._keys_time = time.monotonic()
             self._problem = None
-            return
-        print(f"token issuer {self._config.issuer}: {self._problem}", flush=True)
+
+    def _log(self, problem: str) -> None:
+        print(f"token issuer {self._config.issuer}: {problem}", flush=True)
 
     async def _download(self) -> list[Key]:
         """Raises UnfitDocument, or an error of httpx."""

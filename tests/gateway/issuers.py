@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from joserfc import jwt
-from joserfc.jwk import ECKey, Key, KeySet, RSAKey
+from joserfc.jwk import ECKey, Key, KeySet, OKPKey, RSAKey
 
 from pipelines.gateway.issuer_keys import DISCOVERY
 from tests.gateway.proxies import Certificate
@@ -66,6 +66,8 @@ def new_key(name: str, kind: str = "RSA") -> Key:
     parameters: Any = {"kid": name, "use": "sig"}
     if kind == "RSA":
         return RSAKey.generate_key(2048, parameters)
+    if kind == "Ed25519":
+        return OKPKey.generate_key(kind, parameters)
     return ECKey.generate_key(kind, parameters)
 
 

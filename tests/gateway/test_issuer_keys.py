@@ -9,7 +9,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import KeySet, RSAKey
 from joserfc.util import json_b64encode
 
-from pipelines.config.token_issuer import TokenIssuer
+from pipelines.config.token_issuer import Algorithm, TokenIssuer
 from pipelines.gateway import issuer_keys
 from pipelines.gateway.api_errors import ApiError, Forbidden, Unavailable, WrongKey
 from pipelines.gateway.issuer_keys import DISCOVERY
@@ -306,6 +306,25 @@ def test_a_clock_that_differs_by_less_than_the_leeway_does_no_harm(issuer: Issue
     strict = reader_of(issuer, leeway_seconds=10)
     assert "expired" in str(error_of(strict, late))
     assert isinstance(error_of(strict, early), WrongKey)
+
+
+KINDS = {
+    "R": "RSA",
+    "P": "RSA",
+    "ES256": "P-256",
+    "ES384": "P-384",
+    "ES512": "P-521",
+    "Ed": "Ed25519",
+}
+
+
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
+def test_every_algorithm_of_the_list_is_understood(issuer: Issuer, algorithm: str) -> None:
+    (kind,) = [kind for start, kind in KINDS.items() if algorithm.startswith(start)]
+    issuer.keys = [new_key(kind, kind)]
+    token = sign(issuer.claims(), issuer.keys[0], alg=algorithm)
+    assert subject_of(reader_of(issuer, algorithms=[algorithm]), token) == "ada"
 
 
 def test_the_algorithms_are_those_that_the_section_names(issuer: Issuer) -> None:

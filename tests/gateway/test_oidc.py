@@ -4,6 +4,7 @@ import argparse
 import base64
 import hmac
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from joserfc import jwe
 from joserfc.jwk import Key, RSAKey
 from openai import OpenAI
@@ -18,15 +20,17 @@ from sqlalchemy import Engine
 
 from pipelines.commands import keys as keys_command
 from pipelines.config import params
+from pipelines.config.token_issuer import TokenIssuer
 from pipelines.errors import UserError
 from pipelines.gateway import database, keys, token_owners
 from pipelines.gateway.api_errors import WrongKey
 from pipelines.gateway.database import KEYS
 from pipelines.gateway.keys import Role
-from pipelines.gateway.tokens import Token
+from pipelines.gateway.tokens import DEFAULT_ALGORITHMS, Token
 from tests.conftest import enter_new_clone
 from tests.gateway.conftest import run_gateway, write_params
 from tests.gateway.issuers import HOUR, JWKS, Issuer, new_key, run_issuer, settings, sign
+from tests.gateway.proxies import HANDBOOK
 from tests.gateway.test_accounts import engine, postgres
 from tests.gateway.test_batches import chat_line
 from tests.gateway.test_front import BODY, CHAT, allow, call
@@ -445,6 +449,14 @@ def test_a_mistake_in_the_section_is_named(
     with pytest.raises(UserError) as caught:
         params.load()
     assert problem in str(caught.value)
+
+
+def test_the_handbooks_section_is_good() -> None:
+    (section,) = re.findall(
+        r"```yaml\n(# params.yaml\ngateway:\n  oidc:.*?)```", HANDBOOK.read_text(), re.DOTALL
+    )
+    config = TokenIssuer.model_validate(yaml.safe_load(section)["gateway"]["oidc"])
+    assert tuple(config.algorithms or DEFAULT_ALGORITHMS) == ("RS256", "PS256", "ES256")
 
 
 def test_a_section_without_a_key_of_its_own_is_incomplete(clone: Path) -> None:
