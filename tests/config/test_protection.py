@@ -21,7 +21,7 @@ from pipelines.runs import overrides
 ROOT = Path(__file__).parents[2]
 # All of these protect somebody; `ingest` has values of other kinds as well.
 PROTECTED = ("gate", "proof", "canary", "release", "redact", "validate")
-ISSUER = {
+ISSUER: dict[str, Any] = {
     "issuer": "https://login.example.com",
     "audience": "assistant",
     "tenant_claim": ["team"],

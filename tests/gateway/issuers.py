@@ -13,6 +13,7 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, KeySet, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
 
 from pipelines.gateway.issuer_keys import DISCOVERY
 from tests.gateway.proxies import Certificate
@@ -67,7 +68,7 @@ def new_key(name: str, kind: str = "RSA") -> Key:
     if kind == "RSA":
         return RSAKey.generate_key(2048, parameters)
     if kind == "Ed25519":
-        return OKPKey.generate_key(kind, parameters)
+        return OKPKey.generate_key("Ed25519", parameters)
     return ECKey.generate_key(kind, parameters)
 
 
@@ -76,7 +77,7 @@ def sign(claims: dict[str, Any], key: Key, **header: Any) -> str:
     algorithm = "RS256" if isinstance(key, RSAKey) else "ES256"
     fields = {"alg": algorithm, "kid": key.kid, **header}
     fields = {name: value for name, value in fields.items() if value is not None}
-    registry = jwt.JWSRegistry(algorithms=[fields["alg"]], strict_check_header=False)
+    registry = JWSRegistry(algorithms=[fields["alg"]], strict_check_header=False)
     return jwt.encode(fields, claims, key, registry=registry)
 
 

@@ -16,7 +16,7 @@ import yaml
 from joserfc import jwe
 from joserfc.jwk import Key, RSAKey
 from openai import OpenAI
-from sqlalchemy import Engine
+from sqlalchemy import Engine, String
 
 from pipelines.commands import keys as keys_command
 from pipelines.config import params
@@ -282,8 +282,10 @@ def test_an_owner_has_an_id_of_their_own_that_is_no_keys() -> None:
     pairs += [("https://other.example.com", "ada"), ("https://login.example.com", "Ada")]
     ids = {token_owners.owner_id(*pair) for pair in pairs}
     assert len({ada, *ids}) == 5
+    column = KEYS.c.id.type
+    assert isinstance(column, String)
     for key_id in ids:
-        assert len(key_id) == KEYS.c.id.type.length
+        assert len(key_id) == column.length
         assert token_owners.is_owner(key_id)
         assert key_id.isalnum()  # it stands in tickets and tables
         assert keys.PATTERN.fullmatch(f"ak-{key_id}-{'x' * 43}") is None
@@ -310,8 +312,8 @@ def test_an_owner_counts_as_a_key_that_ends_with_the_newest_token(engine: Engine
 def test_many_first_requests_of_an_owner_make_one_row(engine: Engine) -> None:
     tokens = [of("ada", issue_time=time.time() - number) for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda token: token_owners.admit(engine, token), tokens))
-    assert len({key.id for key in found}) == 1
+        owners = list(pool.map(lambda token: token_owners.admit(engine, token), tokens))
+    assert len({key.id for key in owners}) == 1
     (row,) = keys.read_all(engine)
     assert row.created == pytest.approx(tokens[0].issue_time, abs=1e-3)
 
