@@ -5,6 +5,8 @@ serving.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # The newest instructions that torch's matrix products may use on a CPU. With AMX they add up in an
@@ -24,6 +26,21 @@ def fix_instructions() -> None:
     """Let torch compute the same bits whatever the batch. Call it before its first product."""
     for name, value in INSTRUCTIONS.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def all_instructions() -> Iterator[None]:
+    """Let a library that is loaded in this block use every instruction of the CPU.
+
+    OpenVINO has a oneDNN of its own, which reads the same variables when its plugin is loaded.
+    """
+    limits = {name: value for name, value in INSTRUCTIONS.items() if os.environ.get(name) == value}
+    for name in limits:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(limits)
 
 
 def of(model: Any, texts: list[str], precision: str) -> Any:
