@@ -57,8 +57,11 @@ def _fields_below(field: Field, definitions: Schema) -> list[Field]:
 def _simplify(schema: Schema) -> Schema:
     """The schema without references.
 
-    A list of sections keeps its type alone: the run's first task checks it by the model.
+    A section that may be null, and a list of sections, keep their type alone: the run's first task
+    checks them by the model.
     """
+    if "$ref" in schema:
+        return {"type": "object"}
     if "anyOf" in schema:
         options = [_simplify(option) for option in schema["anyOf"]]
         combination: Schema = {}

@@ -145,3 +145,11 @@ def test_the_trigger_form_says_which_values_are_protected() -> None:
     texts = {field.key: field.help for field in form.fields(values, ["release", "finetune"])}
     assert form.PROTECTED in texts["release.approval"]
     assert form.PROTECTED not in texts["finetune.seed"]
+
+
+def test_every_section_has_fields_also_one_with_a_section_that_may_be_null() -> None:
+    values = params.load(ROOT / "params.yaml")
+    fields = form.fields(values, values.names())
+    schemas = {field.key: field.schema for field in fields}
+    assert schemas["gateway.oidc"] == {"type": ["null", "object"]}
+    assert all("type" in schema or "enum" in schema for schema in schemas.values())
