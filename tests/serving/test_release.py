@@ -354,6 +354,7 @@ def test_a_release_that_its_shadow_stopped_is_on_record_with_its_numbers(
     assert "pairs" in event.why
 
 
+@pytest.mark.slow
 def test_a_release_that_is_killed_in_the_middle_leaves_everything_to_the_old_one(
     served: Callable[[], Triton], candidate: Callable[..., str]
 ) -> None:
