@@ -23,6 +23,7 @@ from pipelines.gateway.metrics import Metrics
 from pipelines.serving import live_routes, live_server, locations, recent_traffic
 from pipelines.vectorstore import alias_state, build_index, point_alias, withhold_alias
 from tests.gateway.conftest import gateway_config, run_gateway
+from tests.gateway.servers import wait_for_room_in_minute
 from tests.gateway.test_guards import FLAG
 from tests.gateway.test_openai import messages, record_of
 from tests.serving.conftest import QUESTIONS
@@ -321,6 +322,7 @@ def test_a_hit_counts_as_a_request_and_not_as_tokens(
     limits = {"failed_keys_per_minute": 3, "key": key, "tenant": key}
     with run_gateway(cache=CACHE, limits=limits) as url:
         client = Client(url, new_key(f"shop-{time.monotonic_ns()}"))
+        wait_for_room_in_minute()
         assert [client.cache_of(QUESTION) for _ in range(4)] == ["miss", "hit", "hit", "hit"]
         with pytest.raises(openai.RateLimitError, match="requests a minute"):
             client.ask(QUESTION)

@@ -19,7 +19,7 @@ from pipelines.gateway import database, front, keys
 from pipelines.gateway.keys import Role
 from tests.conftest import enter_new_clone
 from tests.gateway.conftest import GENEROUS, run_gateway, write_params
-from tests.gateway.servers import REDIS, run_redis
+from tests.gateway.servers import REDIS, run_redis, wait_for_room_in_minute
 from tests.serving.conftest import ROOT
 
 CHAT = "/v1/chat/completions"
@@ -224,6 +224,7 @@ def test_pages_may_load_nothing_from_elsewhere(url: str) -> None:
 
 def test_many_wrong_keys_are_refused_and_a_valid_one_is_not(clone: Path) -> None:
     with run_gateway(limits=allow()) as address:
+        wait_for_room_in_minute()
         answers = [call(address, "/v1/models", key=f"ak-guess-{number}") for number in range(5)]
         assert [answer.status for answer in answers] == [401, 401, 401, 429, 429]
         assert answers[-1].code == "failed_keys_per_minute"
@@ -245,6 +246,7 @@ def test_a_limit_is_named_with_when_to_try_again(
 ) -> None:
     with run_gateway(limits=allow(**allowance)) as address:
         key = create_key(tenant=f"tenant-{time.monotonic_ns()}")
+        wait_for_room_in_minute()
         answers = [call(address, CHAT, BODY, key) for _ in statuses]
         assert [answer.status for answer in answers] == statuses
         assert answers[-1].code == code
@@ -261,6 +263,7 @@ def test_gateways_with_one_redis_share_their_limits(
         limits = allow(requests_per_minute=2)
         with run_gateway(limits=limits) as first, run_gateway(limits=limits) as second:
             key = create_key()
+            wait_for_room_in_minute()
             statuses = [call(address, CHAT, BODY, key).status for address in (first, second, first)]
     assert statuses == [503, 503, 429]
 

@@ -31,6 +31,7 @@ from tests.conftest import enter_new_clone
 from tests.gateway.conftest import run_gateway, write_params
 from tests.gateway.issuers import HOUR, JWKS, Issuer, new_key, run_issuer, settings, sign
 from tests.gateway.proxies import HANDBOOK
+from tests.gateway.servers import wait_for_room_in_minute
 from tests.gateway.test_accounts import engine, postgres
 from tests.gateway.test_batches import chat_line
 from tests.gateway.test_front import BODY, CHAT, allow, call
@@ -234,6 +235,7 @@ def test_failed_tokens_count_as_failed_keys_and_valid_ones_pass(
     with run_gateway(limits=allow(), oidc=settings(issuer.url)) as address:
         expired = issuer.token(exp=NOW - 1)
         guesses = ["ak-guess", expired, issuer.token(team=None), expired, "ak-guess"]
+        wait_for_room_in_minute()
         answers = [call(address, MODELS, key=guess) for guess in guesses]
         assert [answer.status for answer in answers] == [401, 401, 403, 429, 429]
         assert answers[-1].code == "failed_keys_per_minute"
