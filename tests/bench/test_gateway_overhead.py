@@ -7,7 +7,8 @@ The model is tiny, so the gateway's share is as large as it can be.
 
 Seen on 2 cores with bf16: 58 to 64 ms alone and 117 to 120 ms with the gateway; at 16 clients 15.5
 requests/s, 21 ms of the gateway's processor time a request without guards (16 % of the machine) and
-29 ms with all of them on `flag` (23 %). The goal, 5 ms and 5 %, is missed, mostly not by guards.
+29 ms with all of them on `flag` (23 %), when the gateway still had every answer streamed. The goal,
+5 ms and 5 %, was missed, mostly not by guards.
 """
 
 import json
