@@ -7,11 +7,14 @@ server, or the one that ASSISTANT_URL names. The containers of Compose and Kuber
 import argparse
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipelines.config import params
 from pipelines.config.export import ExportConfig
 from pipelines.config.gateway import GatewayConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.config.serve import ServeConfig
+from pipelines.errors import UserError
 from pipelines.gateway import server
 from pipelines.gateway.state import Settings
 from pipelines.runs import retention
@@ -43,10 +46,17 @@ def run(host: str | None, port: int | None) -> None:
 
 
 def _with_address(config: GatewayConfig, host: str | None, port: int | None) -> GatewayConfig:
-    """The settings with what the command line says of the address."""
+    """The settings with what the command line says of the address. Raises UserError."""
     changes: dict[str, Any] = {}
     if host is not None:
         changes["host"] = host
     if port is not None:
         changes["port"] = port
-    return GatewayConfig.model_validate({**config.model_dump(by_alias=True), **changes})
+    try:
+        return GatewayConfig.model_validate({**config.model_dump(by_alias=True), **changes})
+    except ValidationError as error:
+        problems: list[str] = []
+        for problem in error.errors():
+            names = [f"--{name}" for name in problem["loc"] or changes]
+            problems.append(f"{', '.join(names)}: {problem['msg']} (it is {problem['input']!r})")
+        raise UserError("\n".join(problems)) from error

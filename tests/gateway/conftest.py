@@ -31,6 +31,7 @@ from pipelines.system import processes
 from pipelines.vectorstore import build_index, hold_server, point_alias
 from tests.conftest import FOREIGN_VARIABLES, enter_new_clone
 from tests.gateway import browsers, proxies
+from tests.gateway.issuers import Issuer, run_issuer
 from tests.gateway.proxies import Certificate
 from tests.serving.conftest import ROOT, export, models
 
@@ -187,6 +188,13 @@ def new_key(assistant: Path) -> Callable[..., str]:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return proxies.issue_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    """Signs tokens, and publishes its keys."""
+    with run_issuer() as issuer:
+        yield issuer
 
 
 @pytest.fixture(scope="module")

@@ -278,3 +278,16 @@ def test_a_taken_port_is_named(url: str) -> None:
     )
     assert process.returncode == 1
     assert "another program listens on 127.0.0.1:" in process.stderr
+
+
+def test_an_impossible_port_is_named_without_a_traceback(clone: Path) -> None:
+    write_params()
+    process = subprocess.run(
+        [sys.executable, "-m", "pipelines", "gateway", "--port", "99999"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.returncode == 1
+    assert "--port: Input should be less than or equal to 65535" in process.stderr
+    assert "Traceback" not in process.stderr

@@ -49,12 +49,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    with run_issuer() as issuer:
-        yield issuer
-
-
-@pytest.fixture(scope="module")
 def url(folder: Path, issuer: Issuer) -> Iterator[str]:
     """A gateway without limits that accepts the issuer's tokens."""
     with run_gateway(oidc=settings(issuer.url)) as address:

@@ -14,16 +14,10 @@ from pipelines.gateway import costs, database, token_owners
 from pipelines.serving import client, gateway_client
 from tests.gateway.browsers import PATIENCE, needs_browser, open_with_key
 from tests.gateway.conftest import run_gateway
-from tests.gateway.issuers import Issuer, run_issuer, settings
+from tests.gateway.issuers import Issuer, settings
 from tests.gateway.test_batches import begin, chat_line, results, wait_for_end
 from tests.gateway.test_openai import QUESTION, messages, record_of, row_of
 from tests.gateway.test_page import ask
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    with run_issuer() as issuer:
-        yield issuer
 
 
 @pytest.fixture(scope="module")
