@@ -131,7 +131,8 @@ def _open_pipeline(
     scheduler.max_num_seqs = max_rows
     kind = _number_format(folder, precision)
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": kind, "KV_CACHE_PRECISION": kind}
-    if num_threads is not None:
+    # OpenVINO 2026.4 ends the process (a division by zero) if one thread computes in bf16 by AMX.
+    if num_threads is not None and (num_threads > 1 or kind != "bf16"):
         properties["INFERENCE_NUM_THREADS"] = num_threads
     return openvino_genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
 
