@@ -28,7 +28,7 @@ class EvaluateConfig(Section):
     max_new_tokens: int = Field(ge=1, description="tokens of the longest answer")
     batch_size: int = Field(ge=1, description="questions generated at once")
     precision: Literal["fp32", "weights"] = Field(
-        description="fp32: an answer does not depend on its batch; weights: as they were saved"
+        description="weights: as they were saved; fp32: an answer never depends on its batch"
     )
     num_base_questions: int = Field(
         json_schema_extra=LOWER,
