@@ -3,13 +3,10 @@
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from pipelines import files
-from pipelines.config import params
 from pipelines.errors import UserError
 
 COMMENT = re.compile(r" +(?=#)")
@@ -87,12 +84,6 @@ def remove_key(text: str, key: str) -> str:
         return replace_value(text, parent, value)
     line_end = text.index("\n", end) + 1
     return text[:line_start] + text[line_end:]
-
-
-def require_valid(text: str, path: Path) -> None:
-    """Write the text to `path` and read it as params.yaml. Raises UserError if it is none."""
-    files.write_text(path, text)
-    params.load(path)
 
 
 def _span(text: str, key: str) -> Span:
