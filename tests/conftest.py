@@ -13,14 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runtime import unit_vectors
 from pipelines.system import keeper, paths
-from pipelines.vectorstore import hold_server
-
-# Before any test computes: a stage and Triton do so in processes of their own.
-unit_vectors.fix_instructions()
+from pipelines.vectorstore import encoder_graph, hold_server
 
 ROOT = Path(__file__).parents[1]
+GRAPHS = ROOT / ".state/openvino_graphs"
 KEEPER = keeper.__name__
 # Folders whose tests take longest.
 LONG_FOLDERS = ("end_to_end", "dags", "serving", "commands", "vectorstore", "training")
@@ -45,6 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _rank(item: pytest.Item) -> int:
     folder = item.path.relative_to(ROOT / "tests").parts[0]
     return LONG_FOLDERS.index(folder) if folder in LONG_FOLDERS else len(LONG_FOLDERS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_encoder_graph() -> Iterator[None]:
+    """The encoder is converted once for all tests, not in each folder that a test makes."""
+    GRAPHS.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder_graph, "graphs_folder", lambda: GRAPHS)
+        yield
 
 
 @pytest.fixture
@@ -113,6 +119,7 @@ def enter_new_clone(folder: Path) -> Iterator[Path]:
         binaries = paths.state_folder() / "weaviate/bin"
         (folder / ".state/weaviate").mkdir(parents=True)
         (folder / ".state/weaviate/bin").symlink_to(binaries)
+        (folder / ".state/openvino_graphs").symlink_to(GRAPHS)
         subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
         patch.chdir(folder)
         try:

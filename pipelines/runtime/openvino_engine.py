@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import generation, unit_vectors
+from . import generation
 from .generation import Batch, Generator, Precision, Row
 
 GRAPH = "openvino_model.xml"
@@ -110,9 +110,7 @@ def load(
 
     `precision`: computed in fp32, or as the weights are saved.
     """
-    # In bf16 a CPU with AMX is three times as fast with it, and the encoder's process forbids it.
-    with unit_vectors.all_instructions():
-        pipeline = _open_pipeline(folder, precision, max_rows, num_threads)
+    pipeline = _open_pipeline(folder, precision, max_rows, num_threads)
     tokenizer = generation.tokenizer_of(folder)
     configuration = json.loads((folder / "generation_config.json").read_text())
     ends = generation.end_tokens(configuration.get("eos_token_id"), tokenizer)

@@ -19,6 +19,7 @@ from pipelines.runtime import FOLDER as RUNTIME
 from pipelines.runtime import (
     generation,
     injection,
+    openvino_encoder,
     openvino_engine,
     prompt_tokens,
     rendering,
@@ -29,6 +30,7 @@ from pipelines.serving import model_configs
 from pipelines.serving.model_configs import ASSISTANT, EMBEDDER, GENERATOR, MODELS
 from pipelines.training import answer_engine, graph_conversion, openvino_graph
 from pipelines.training.answer_engine import Engine
+from pipelines.vectorstore import engine_files
 
 SETTINGS = "settings.json"
 ENGINE = "model.json"  # vLLM's arguments
@@ -36,8 +38,8 @@ MODEL_CODE = "model.py"  # what Triton's Python backend imports
 ADAPTER = "candidate"  # the adapter's name in vLLM's list
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 WARM_UP_QUESTION = "How do I begin?"
-REQUIRED_FILES = {
-    EMBEDDER: ("encoder/modules.json",),
+REQUIRED_FILES: dict[str, tuple[str, ...]] = {
+    EMBEDDER: (),
     GENERATOR: (
         PROMPT_FILE,
         "weights/config.json",
@@ -123,8 +125,10 @@ def name(target: Path, version: int, release_id: str) -> None:
 
 def _write_embedder(config: ExportConfig, parts: Parts, folder: Path) -> None:
     copy_code(EMBEDDER, folder)
-    shutil.copytree(parts.encoder, folder / "encoder")
-    files.write_json(folder / SETTINGS, {"precision": parts.receipt.encoder.precision})
+    encoder = parts.receipt.encoder
+    shutil.copytree(engine_files(parts.encoder, encoder.engine), folder / "encoder")
+    settings = {"engine": encoder.engine, "precision": encoder.precision}
+    files.write_json(folder / SETTINGS, settings)
     _write_warm_up(folder.parent, WARM_UP_QUESTION)
 
 
@@ -288,6 +292,8 @@ def _check_version(model: str, folder: Path, backend: str) -> None:
         raise UserError(f"{folder}: is incomplete: {first_names}{more} missing")
     if model == GENERATOR:
         _check_weights(folder / "weights")
+    if model == EMBEDDER:
+        _check_encoder(folder / "encoder")
     for file in folder.rglob("*.json"):
         if str(Path.cwd()) in file.read_text(encoding="utf-8"):
             raise UserError(f"{file}: holds a path of this machine")
@@ -301,6 +307,13 @@ def _code_files(backend: str) -> Iterator[str]:
     yield MODEL_CODE
     for path in sorted(RUNTIME.glob("*.py")):
         yield f"{RUNTIME.name}/{path.name}"
+
+
+def _check_encoder(folder: Path) -> None:
+    engine_file = {"openvino": openvino_encoder.GRAPH, "torch": "modules.json"}
+    engine = json.loads((folder.parent / SETTINGS).read_text())["engine"]
+    if not (folder / engine_file[engine]).is_file():
+        raise UserError(f"{folder}: is incomplete: {engine_file[engine]} missing")
 
 
 def _check_weights(folder: Path) -> None:

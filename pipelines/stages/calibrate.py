@@ -18,7 +18,6 @@ from pipelines.training import answer_cache, answer_engine
 from pipelines.training.answer_cache import Recipe
 from pipelines.vectorstore import load_encoder, locate_encoder
 
-MAX_BATCH_TOKENS = 16384  # of the encoder
 DOCUMENT_KINDS = ("document", "unanswerable")
 MIN_DOCUMENT_QUESTIONS = 40  # of validation, to calibrate on these alone
 
@@ -62,7 +61,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     )
     receipt = files.read_json(inputs.index, Receipt)
     folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    encoder = load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
+    encoder = load_encoder(folder, receipt.encoder.engine, receipt.encoder.precision)
     facts = json.loads((inputs.examples / "facts.json").read_text())
     refusals = {comparison.normalize(refusal) for refusal in facts["refusals"]}
     trials = calibrating.try_answers(rows, answers, refusals, encoder)

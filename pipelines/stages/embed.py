@@ -23,6 +23,7 @@ from pipelines.vectorstore import (
     Vectors,
     load_encoder,
     locate_encoder,
+    resolve_engine,
     resolve_precision,
 )
 
@@ -55,14 +56,15 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     """
     folder = locate_encoder(config.encoder.model, config.encoder.revision)
     digest = files.digest(folder)
+    engine = resolve_engine(config.embed.engine)
     precision = resolve_precision(config.embed.precision)
     path = paths.state_folder() / "vectors.sqlite"
-    with open_vector_cache(path, f"{digest}/{precision}") as cache:
+    with open_vector_cache(path, f"{digest}/{engine}/{precision}") as cache:
         texts = _missing_texts(inputs.chunks, cache)
         dimensions = _dimensions(cache)
         seconds = 0.0
         if texts or not dimensions:
-            encoder = load_encoder(folder, precision, config.embed.max_batch_tokens)
+            encoder = load_encoder(folder, engine, precision, config.embed.max_batch_tokens)
             dimensions = encoder.dimensions
             start = time.monotonic()
             _fill(cache, texts, encoder, config)
@@ -71,6 +73,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
             "encoder_model": config.encoder.model,
             "encoder_revision": config.encoder.revision or "",
             "encoder_digest": digest,
+            "engine": engine,
             "precision": precision,
             "dimensions": str(dimensions),
         }
@@ -84,6 +87,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
         "made": len(texts),
         "reused": num_reused,
         "seconds": round(seconds, 2),
+        "engine": engine,
         "precision": precision,
     }
     files.write_json(outputs.embedding, report)
@@ -148,16 +152,17 @@ def _encode_elsewhere(
     batches: list[tuple[list[int], list[str]]] = []
     for positions in encoder.plan(texts):
         batches.append((positions, [texts[position] for position in positions]))
-    exact = config.embed.model_copy(update={"precision": encoder.precision})
+    exact = config.embed.model_copy(
+        update={"engine": encoder.engine, "precision": encoder.precision}
+    )
     make = partial(_make_encode, config.encoder, exact)
     yield from work(config.engine, make, batches, BATCHES_A_CALL)
 
 
 def _make_encode(encoder_config: EncoderConfig, config: EmbedConfig) -> Work:
     """What one process does: (positions, texts) -> (positions, vectors)."""
-    import torch
-
-    torch.set_num_threads(1)  # as each of this machine's threads has one
     folder = locate_encoder(encoder_config.model, encoder_config.revision)
-    encoder = load_encoder(folder, config.precision, config.max_batch_tokens)
+    encoder = load_encoder(
+        folder, config.engine, config.precision, config.max_batch_tokens, num_streams=1
+    )
     return lambda batches: [(positions, encoder.vectors(texts)) for positions, texts in batches]

@@ -44,7 +44,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     """Train the classifier with the encoder of the index."""
     texts = guard_texts.load(inputs.guards)
     folder = locate_encoder(config.encoder.model, config.encoder.revision)
-    encoder = load_encoder(folder, config.embed.precision, config.embed.max_batch_tokens)
+    encoder = load_encoder(folder, config.embed.engine, config.embed.precision)
     vectors = encoder.encode([item.text for item in [*texts.attacks, *texts.harmless]])
     examples = injection_classifier.arrange(config.guard, texts, vectors)
     weights, scores = injection_classifier.train(config.guard, examples)

@@ -18,10 +18,12 @@ from pipelines.vectorstore.building import build_index, index_problem, open_inde
 from pipelines.vectorstore.encoding import (
     Encoder,
     Vectors,
+    engine_files,
     load_encoder,
     load_tokenizer,
     locate_encoder,
     max_encoder_tokens,
+    resolve_engine,
     resolve_precision,
 )
 from pipelines.vectorstore.retrieval import Retriever, open_retriever
@@ -39,6 +41,7 @@ __all__ = [
     "Vectors",
     "alias_state",
     "build_index",
+    "engine_files",
     "hold_server",
     "index_problem",
     "load_encoder",
@@ -51,6 +54,7 @@ __all__ = [
     "open_retriever",
     "point_alias",
     "remove_alias",
+    "resolve_engine",
     "resolve_precision",
     "revive_server",
     "server_address",

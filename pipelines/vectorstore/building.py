@@ -94,6 +94,7 @@ def _make_receipt(chunks: Path, vectors: Path, hybrid_alpha: float, server_versi
         model=facts["encoder_model"],
         revision=facts["encoder_revision"] or None,
         digest=facts["encoder_digest"],
+        engine="openvino" if facts.get("engine") == "openvino" else "torch",
         precision="bf16" if facts["precision"] == "bf16" else "fp32",
     )
     chunks_digest = files.digest(chunks)

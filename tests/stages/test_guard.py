@@ -40,7 +40,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
 
 def test_attacks_are_flagged_and_questions_about_rules_are_not(outputs: Outputs) -> None:
     guard = files.read_json(outputs.guard, Guard)
-    encoder = load_encoder(locate_encoder(guard.encoder, None), "auto", 16384)
+    encoder = load_encoder(locate_encoder(guard.encoder, None))
     assert guard.encoder_digest == encoder.digest
     weights = injection.read(outputs.guard)
     texts = QUESTIONS + ATTACKS

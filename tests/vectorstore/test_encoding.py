@@ -3,12 +3,12 @@ import subprocess
 import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from pipelines.errors import UserError
 from pipelines.vectorstore import (
@@ -34,12 +34,12 @@ except UserError as error:
 
 @pytest.fixture(scope="module")
 def fp32() -> Encoder:
-    return load_encoder(locate_encoder(PACKAGE, None), "fp32", 512)
+    return load_encoder(locate_encoder(PACKAGE, None), "openvino", "fp32")
 
 
 @pytest.fixture(scope="module")
 def bf16() -> Encoder:
-    return load_encoder(locate_encoder(PACKAGE, None), "bf16", 512)
+    return load_encoder(locate_encoder(PACKAGE, None), "openvino", "bf16")
 
 
 def test_vectors_have_unit_length_and_the_order_of_the_texts_whatever_their_lengths(
@@ -73,7 +73,8 @@ def test_texts_of_the_same_meaning_are_nearer_than_others(fp32: Encoder) -> None
 
 def test_vectors_are_those_of_sentence_transformers_itself(fp32: Encoder) -> None:
     texts = ["one short text", "another text that is a little longer than the first", "word " * 100]
-    their_vectors = fp32.model.encode(texts, normalize_embeddings=True)
+    model = SentenceTransformer(str(locate_encoder(PACKAGE, None)), local_files_only=True)
+    their_vectors = model.encode(texts, normalize_embeddings=True)
     assert np.abs(fp32.encode(texts) - their_vectors).max() < 1e-5
 
 
@@ -100,21 +101,14 @@ def test_a_batch_holds_no_more_padded_tokens_than_allowed_longest_texts_first_an
     fp32: Encoder,
 ) -> None:
     texts = ["word " * (number * 7 % 90) for number in range(30)]
-    sizes: list[tuple[int, int]] = []
-    all_positions: list[int] = []
-    for positions, vectors in fp32.batches(texts):
-        features = fp32.model.preprocess([texts[position] for position in positions])
-        num_rows, longest = features["input_ids"].shape
-        assert num_rows == len(positions) == len(vectors)
-        sizes.append((num_rows, -(-longest // 16) * 16))
-        all_positions += positions
-    assert sorted(all_positions) == list(range(30))
-    assert max(num_rows * width for num_rows, width in sizes) <= 512
-    widths = [width for _, width in sizes]
-    assert widths == sorted(widths, reverse=True)
-    # A batch ends only if one more text would be too many, or if the next has another width.
-    for (num_rows, width), (_, next_width) in pairwise(sizes):
-        assert (num_rows + 1) * width > 512 or width != next_width
+    small = Encoder(fp32.model, fp32.digest, "openvino", "fp32", max_batch_tokens=512)
+    batches = small.plan(texts)
+    assert sorted(sum(batches, [])) == list(range(30))
+    lengths = [[number * 7 % 90 + 2 for number in batch] for batch in batches]
+    assert sum(lengths, []) == sorted(sum(lengths, []), reverse=True)
+    assert all(len(batch) * batch[0] <= 512 for batch in lengths)
+    # A batch ends only if one more text would be too many.
+    assert all((len(batch) + 1) * batch[0] > 512 for batch in lengths[:-1])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -133,7 +127,7 @@ def test_a_texts_vector_is_the_same_to_the_last_bit_whatever_is_encoded_beside_i
 
 
 def test_a_text_that_alone_exceeds_the_bound_is_a_batch_of_its_own(fp32: Encoder) -> None:
-    small = Encoder(fp32.model, fp32.digest, "fp32", max_batch_tokens=20)
+    small = Encoder(fp32.model, fp32.digest, "openvino", "fp32", max_batch_tokens=20)
     batches = small.batches(["short", "word " * 60, "word " * 50])
     assert [positions for positions, _ in batches] == [[1], [2], [0]]
 
@@ -152,7 +146,7 @@ def test_no_texts_give_no_vectors(fp32: Encoder) -> None:
 
 
 def test_a_text_looked_up_again_is_the_same_vector_and_not_encoded_again(fp32: Encoder) -> None:
-    fresh = Encoder(fp32.model, fp32.digest, "fp32", 512)
+    fresh = Encoder(fp32.model, fp32.digest, "openvino", "fp32")
     first = fresh.lookup(["weather", "soup", "weather"])
     assert first.keys() == {"weather", "soup"}
     again = fresh.lookup(["soup", "train"])

@@ -29,7 +29,7 @@ SECTIONS = [
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return load_encoder(locate_encoder(ENCODER, None), "fp32", 16384)
+    return load_encoder(locate_encoder(ENCODER, None), precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> tuple[
         "encoder_model": ENCODER,
         "encoder_revision": "",
         "encoder_digest": encoder.digest,
+        "engine": encoder.engine,
         "precision": "fp32",
         "dimensions": str(encoder.dimensions),
     }
