@@ -191,7 +191,7 @@ def _refresh(arguments: argparse.Namespace, checkout: Run) -> bool:
     with work_trees.enter(checkout) as folder:
         data.fetch(folder, ["data/chunks.parquet", "data/vectors.parquet"])
         try:
-            child_command.run(folder, "refresh")
+            child_command.run(folder, "refresh", "--as-indexed")
         finally:
             work_trees.record(checkout, [RETRIEVAL], "Retrieval measured")
     return True

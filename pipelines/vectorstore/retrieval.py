@@ -5,18 +5,25 @@ weight that the receipt names. The assistant does the same inside Triton.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from pipelines.contracts.receipt import Receipt
-from pipelines.runtime import late_interaction
+from pipelines.files import text_digest
+from pipelines.runtime import late_interaction, openvino_encoder, torch_encoder
 from pipelines.runtime.late_interaction import WordVectors
+from pipelines.system import cache, paths
+from pipelines.system.cache import Cache
 from pipelines.vectorstore.building import open_index
 from pipelines.vectorstore.encoding import Encoder, load_encoder, locate_encoder
 from pipelines.vectorstore.search import Index, Passage
 
 QUESTIONS_AT_ONCE = 100  # whose passages are encoded together
+# What a score depends on besides texts and encoder.
+SCORE_MODULES = (late_interaction, openvino_encoder, torch_encoder)
+LIBRARIES = ("openvino", "torch")
 MAX_TEXTS_KEPT = 3000  # whose word vectors stay in memory: about 0.2 MB each
 
 
@@ -28,6 +35,7 @@ class Retriever:
     encoder: Encoder
     words: WordVectors
     rerank_weight: float
+    known_scores: Cache[list[float]]  # of a question's best passages, by the digest of all texts
     results: dict[tuple[str, int], list[Passage]] = field(default_factory=dict)  # of `prepare`
 
     def prepare(self, questions: Iterable[str], limit: int) -> None:
@@ -50,37 +58,63 @@ class Retriever:
 
     def _prepare_block(self, questions: list[str], limit: int) -> None:
         candidates = {question: self._search(question, limit) for question in questions}
-        if self.rerank_weight > 0:
-            self.words.of([*questions, *_best_texts(candidates.values())])
+        scores = self._scores(candidates) if self.rerank_weight > 0 else {}
         for question, passages in candidates.items():
-            self.results[question, limit] = self._reorder(question, passages)[:limit]
+            self.results[question, limit] = self._reorder(passages, scores.get(question))[:limit]
+
+    def _scores(self, candidates: dict[str, list[Passage]]) -> dict[str, list[float]]:
+        """The scores of each question's best passages; most were computed by an earlier command."""
+        texts = {question: _best_texts(passages) for question, passages in candidates.items()}
+        keys = {question: _digest([question, *texts[question]]) for question in texts}
+        scores = self.known_scores.get_many(keys.values())
+        missing = [question for question, key in keys.items() if key not in scores]
+        self.words.of([*missing, *chain.from_iterable(texts[question] for question in missing)])
+        new_scores: dict[str, list[float]] = {}
+        for question in missing:
+            new_scores[keys[question]] = self.words.scores(question, texts[question])
+        self.known_scores.put(new_scores)
+        scores |= new_scores
+        return {question: scores[key] for question, key in keys.items()}
 
     def find(self, question: str, limit: int) -> list[Passage]:
         """The best `limit` passages, best first."""
         if (question, limit) in self.results:
             return self.results[question, limit]
-        return self._reorder(question, self._search(question, limit))[:limit]
+        passages = self._search(question, limit)
+        scores: list[float] | None = None
+        if self.rerank_weight > 0:
+            scores = self.words.scores(question, _best_texts(passages))
+        return self._reorder(passages, scores)[:limit]
 
     def _search(self, question: str, limit: int) -> list[Passage]:
         vector = self.encoder.lookup([question])[question]
         num_candidates = late_interaction.num_candidates(limit, self.rerank_weight)
         return self.index.search(question, vector, num_candidates)
 
-    def _reorder(self, question: str, passages: list[Passage]) -> list[Passage]:
-        if self.rerank_weight == 0:
+    def _reorder(self, passages: list[Passage], scores: list[float] | None) -> list[Passage]:
+        """Passages in the order of the search and of these scores, if there are any."""
+        if scores is None:
             return passages
-        scores = self.words.scores(question, _best_texts([passages]))
         positions = late_interaction.order(scores, self.rerank_weight)
         return [*[passages[position] for position in positions], *passages[len(positions) :]]
 
 
-def _best_texts(results: Iterable[list[Passage]]) -> list[str]:
+def _best_texts(passages: list[Passage]) -> list[str]:
     """What late interaction looks at."""
-    texts = []
-    for passages in results:
-        for passage in passages[: late_interaction.NUM_REORDERED]:
-            texts.append(late_interaction.passage_text(passage.headings, passage.text))
-    return texts
+    best = passages[: late_interaction.NUM_REORDERED]
+    return [late_interaction.passage_text(passage.headings, passage.text) for passage in best]
+
+
+def _digest(texts: list[str]) -> str:
+    return text_digest("\0".join(texts))
+
+
+def open_score_cache(encoder: Encoder) -> AbstractContextManager[Cache[list[float]]]:
+    """The scores that this clone has computed with an encoder."""
+    code = [Path(str(module.__file__)) for module in SCORE_MODULES]
+    settings = f"{encoder.digest}/{encoder.engine}/{encoder.precision}"
+    kind = cache.kind_of("late_interaction", code, settings, LIBRARIES)
+    return cache.open_cache(paths.state_folder() / "work.sqlite", kind)
 
 
 @contextmanager
@@ -91,7 +125,9 @@ def open_retriever(receipt: Receipt, chunks: Path, vectors: Path) -> Iterator[Re
     """
     folder = locate_encoder(receipt.encoder.model, receipt.encoder.revision)
     encoder = load_encoder(folder, receipt.encoder.engine, receipt.encoder.precision)
-    with open_index(receipt, chunks, vectors) as index:
-        yield Retriever(
-            index, encoder, WordVectors(encoder.words, MAX_TEXTS_KEPT), receipt.rerank_weight
-        )
+    with (
+        open_index(receipt, chunks, vectors) as index,
+        open_score_cache(encoder) as known_scores,
+    ):
+        words = WordVectors(encoder.words, MAX_TEXTS_KEPT)
+        yield Retriever(index, encoder, words, receipt.rerank_weight, known_scores)

@@ -23,16 +23,14 @@ from pipelines.commands.search import RERANK_WEIGHT
 from pipelines.config import params
 from pipelines.config.encoder import EncoderConfig
 from pipelines.contracts.receipt import Receipt
-from pipelines.runtime.late_interaction import WordVectors
 from pipelines.vectorstore import (
     Encoder,
     Passage,
-    Retriever,
     hold_server,
     load_encoder,
     locate_encoder,
     open_client,
-    open_index,
+    open_retriever,
 )
 from tests.bench.question_sets import (
     CHUNKS,
@@ -137,17 +135,19 @@ def search(
 ) -> dict[str, list[Ranking]]:
     """Rankings by vectors alone, by the product's search, and by its `search --rerank`."""
     vectors = encoder.encode([question.text for question in questions])
-    words = WordVectors(encoder.words)
+    reordered = receipt.model_copy(update={"rerank_weight": RERANK_WEIGHT})
     rankings: dict[str, list[Ranking]] = {"dense": [], "hybrid": [], "reranked": []}
-    with open_client() as client, open_index(receipt, CHUNKS, VECTORS) as live_index:
+    with (
+        open_client() as client,
+        open_retriever(reordered, CHUNKS, VECTORS) as retriever,
+    ):
         collection = client.collections.use(receipt.collection)
-        retriever = Retriever(live_index, encoder, words, RERANK_WEIGHT)
         for question, vector in zip(questions, vectors, strict=True):
             nearest = collection.query.near_vector(
                 vector.tolist(), limit=NUM_CANDIDATES, return_properties=["uri"]
             )
             uris = [str(item.properties["uri"]) for item in nearest.objects]
-            passages = live_index.search(question.text, vector, NUM_CANDIDATES)
+            passages = retriever.index.search(question.text, vector, NUM_CANDIDATES)
             rankings["dense"].append(first_ten(uris))
             rankings["hybrid"].append(first_ten(uris_of(passages)))
             reranked = retriever.find(question.text, NUM_CANDIDATES)

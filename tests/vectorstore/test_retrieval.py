@@ -10,6 +10,7 @@ from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.vectorstore import (
     Encoder,
+    Passage,
     build_index,
     load_encoder,
     locate_encoder,
@@ -108,6 +109,20 @@ def test_passages_of_many_questions_are_those_of_each_alone(
         retriever.prepare([*questions, QUESTION], 3)
         together = [retriever.find(question, 3) for question in questions]
     assert together == alone
+
+
+def test_scores_that_an_earlier_command_has_computed_are_not_computed_again(
+    receipt: Receipt, source: tuple[Path, Path]
+) -> None:
+    reordered = receipt.model_copy(update={"rerank_weight": 1.0})
+    results: list[list[Passage]] = []
+    for _ in range(2):
+        with open_retriever(reordered, *source) as retriever:
+            retriever.prepare(["Who mends nets?", QUESTION], 3)
+            results.append(retriever.find("Who mends nets?", 3))
+            num_encoded = len(retriever.words.by_text)
+    assert results[0] == results[1]
+    assert num_encoded == 0  # by the second one
 
 
 def test_an_older_receipt_that_names_no_weight_is_searched_as_before(
