@@ -1,7 +1,8 @@
 """Vector store: the encoder, Weaviate, and the knowledge index that they make of chunks.
 
 The door is what this file exports; nobody imports the modules behind it. Another vector store would
-replace all of them but encoding.py and retrieval.py, and runtime/passage_search.py inside Triton.
+replace all of them but encoding.py, encoder_graph.py and retrieval.py, and inside Triton
+runtime/passage_search.py.
 The room may import runtime, system, files, contracts and errors. Only it imports `weaviate`.
 """
 
