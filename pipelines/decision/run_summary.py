@@ -4,10 +4,12 @@ It reads the small JSON files that stages write, so it needs no model and no ser
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipelines.contracts.report import CheckCode
+from pipelines.errors import UserError
 
 Content = dict[str, Any]  # a JSON file's
 
@@ -66,6 +68,29 @@ def write(stages: list[str], since: float = 0.0, has_failed: bool = False) -> st
     return "\n".join(parts)
 
 
+def as_markdown() -> str:
+    """The verdict and a table of scores. Raises UserError if there are no scores yet."""
+    scores = _read(REPORTS / "scores.json")
+    if not scores:
+        raise UserError(f"{REPORTS / 'scores.json'} is missing: `make run` writes it")
+    names = list(scores["systems"])
+    lines = [
+        f"**{_read(REPORTS / 'verdict.json').get('reason', 'not judged yet')}**",
+        "",
+        f"Scores on {scores['num_questions']} golden questions (mean [95 % interval]):",
+        "",
+        _markdown_row(["", *names]),
+        _markdown_row(["---"] * (len(names) + 1)),
+    ]
+    for metric, cells in _score_rows(scores):
+        lines.append(_markdown_row([f"`{metric}`", *cells]))
+    return "\n".join(lines)
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def _documents() -> list[str]:
     lines = _rejections() + _redactions()
     validation = _read(REPORTS / "validation.json")
@@ -115,14 +140,17 @@ def _scores() -> list[str]:
     scores = _read(REPORTS / "scores.json")
     if not scores:
         return []
-    systems = scores["systems"]
     title = f"scores on {scores['num_questions']} golden questions (mean [95 % interval])"
-    lines = ["", title, _row("", list(systems))]
+    lines = ["", title, _row("", list(scores["systems"]))]
+    return [*lines, *(_row(metric, cells) for metric, cells in _score_rows(scores))]
+
+
+def _score_rows(scores: Content) -> Iterator[tuple[str, list[str]]]:
+    """Each metric that was measured, with a cell for each system."""
     for metric in METRICS:
-        intervals = [system["metrics"][metric] for system in systems.values()]
+        intervals = [system["metrics"][metric] for system in scores["systems"].values()]
         if any(interval["num"] for interval in intervals):
-            lines.append(_row(metric, list(map(_format_interval, intervals))))
-    return lines
+            yield metric, list(map(_format_interval, intervals))
 
 
 def _row(name: str, cells: list[str]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pipelines.decision import run_summary
+from pipelines.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +61,27 @@ def test_only_stages_that_ran_since_then_count_their_seconds() -> None:
     assert "  ingest unchanged, chunk 2\n" in summary
     assert "  2 s in all" in summary
     assert "STOPPED: a stage failed" in summary
+
+
+def test_scores_and_verdict_are_a_markdown_table_with_a_row_for_each_measured_metric() -> None:
+    measured = {"value": 0.8, "low": 0.75, "high": 0.85, "num": 255}
+    missing = {"value": None, "low": None, "high": None, "num": 0}
+    candidate = dict.fromkeys(run_summary.METRICS, missing) | {"faq_match": measured}
+    base = dict.fromkeys(run_summary.METRICS, missing)
+    systems = {"candidate": {"metrics": candidate}, "base": {"metrics": base}}
+    save("data/reports/scores.json", {"num_questions": 664, "systems": systems})
+    save("data/reports/verdict.json", {"reason": "accepted: all 18 rules passed"})
+    assert run_summary.as_markdown().splitlines() == [
+        "**accepted: all 18 rules passed**",
+        "",
+        "Scores on 664 golden questions (mean [95 % interval]):",
+        "",
+        "|  | candidate | base |",
+        "| --- | --- | --- |",
+        "| `faq_match` | 0.800 [0.750, 0.850] | - |",
+    ]
+
+
+def test_without_scores_there_is_no_table() -> None:
+    with pytest.raises(UserError, match=r"scores\.json is missing: `make run` writes it"):
+        run_summary.as_markdown()
