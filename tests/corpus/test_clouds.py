@@ -1,8 +1,9 @@
-"""The source `files` on object stores: S3, Google Cloud Storage and Azure.
+"""Object stores as the source `files` and as DVC's remote: S3, Google Cloud Storage, Azure, SSH.
 
 Each is a server on this machine that speaks the store's protocol.
 """
 
+import getpass
 import json
 import os
 import re
@@ -36,6 +37,7 @@ MAX_BYTES = 1 << 16
 BOOKS = {"docs/a.md": b"# A", "docs/deep/b.md": b"# B", "docs/c.txt": b"no", "other/d.md": b"no"}
 PAGES = {"bucket/a.md": b"# A", "bucket/deep/b.md": b"# B"}  # what a fetch of books/docs brings
 CHECK = "Check the address, the network, and the credentials in the environment"
+SSHD = "/usr/sbin/sshd"
 AZURITE = "azurite@3.37.0"
 ACCOUNT = "devstoreaccount1"  # Azurite's own, with a key that everybody knows
 ACCOUNT_KEY = (
@@ -334,3 +336,132 @@ def check_failure(source: str, environment: dict[str, str], problem: str) -> Non
     assert code == 1
     prefix = re.escape(f"params.yaml: ingest.sources: source {source}: {problem}")
     assert re.fullmatch(f"{prefix}.*", output), output
+
+
+CONFIG = """\
+[core]
+    remote = store
+    analytics = false
+['remote "store"']
+"""
+
+
+class Remote(NamedTuple):
+    """A remote of DVC, and its other settings."""
+
+    url: str
+    options: dict[str, str] = {}
+
+
+def dvc(folder: Path, *words: str) -> tuple[int, str]:
+    """Exit code and output of DVC, which knows no other settings than the folder's."""
+    environment = {**os.environ, "DVC_GLOBAL_CONFIG_DIR": str(folder)}
+    answer = subprocess.run(
+        [sys.executable, "-m", "dvc", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+def demand(outcome: tuple[int, str]) -> str:
+    """The output of a command that must succeed."""
+    code, output = outcome
+    assert code == 0, output
+    return output
+
+
+def make_dvc_project(folder: Path, remote: Remote) -> None:
+    """A Git repository with a folder and a file that DVC tracks, and this remote."""
+    (folder / "models/base").mkdir(parents=True)
+    (folder / "models/base/weights.bin").write_bytes(bytes(range(256)) * 4096)
+    (folder / "models/base/config.json").write_text("{}")
+    (folder / "chunks.parquet").write_bytes(b"chunks")
+    git(folder, "init", "--quiet")
+    demand(dvc(folder, "init", "--quiet"))
+    settings = {"url": remote.url, **remote.options}
+    lines = [f"    {name} = {value}\n" for name, value in settings.items()]
+    (folder / ".dvc/config").write_text(CONFIG + "".join(lines))
+    demand(dvc(folder, "add", "models/base", "chunks.parquet"))
+    git(folder, "add", "--all")
+    git(folder, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "data")
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=folder, check=True)
+
+
+def check_remote(remote: Remote) -> None:
+    """Asserts that what is pushed comes back in a clone that had nothing, to the byte."""
+    make_dvc_project(Path("first"), remote)
+    output = demand(dvc(Path("first"), "push"))
+    assert "4 files pushed" in output
+    assert "Everything is up to date" in demand(dvc(Path("first"), "push"))
+    git(Path(), "clone", "--quiet", "first", "second")
+    demand(dvc(Path("second"), "pull"))
+    for name in ("models/base/weights.bin", "models/base/config.json", "chunks.parquet"):
+        assert Path("second", name).read_bytes() == Path("first", name).read_bytes()
+
+
+def test_what_is_pushed_to_s3_comes_back(s3: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in make_aws_user(s3).items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir("books")
+    check_remote(Remote("s3://books/dvc"))
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    Path("second/chunks.parquet").write_bytes(b"other chunks")
+    demand(dvc(Path("second"), "add", "chunks.parquet"))
+    code, output = dvc(Path("second"), "push")
+    assert code != 0
+    assert "403" in output
+
+
+def test_what_is_pushed_to_google_comes_back(
+    google: Google, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(google.account))
+    check_remote(Remote("gs://books/dvc", {"projectname": "kitchen"}))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("npm"), reason="npm, which brings Azurite, is not installed")
+def test_what_is_pushed_to_azure_comes_back(azure: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in azure_connection(azure, ACCOUNT_KEY).items():
+        monkeypatch.setenv(name, value)
+    check_remote(Remote("azure://books/dvc"))
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
+    """OpenSSH's own server, which lets this user in with a key, and a folder on it."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name in ("host", "user"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)]
+        subprocess.run(command, check=True)
+    (port,) = free_ports(1)
+    settings = {
+        "ListenAddress": "127.0.0.1",
+        "HostKey": keys / "host",
+        "AuthorizedKeysFile": keys / "user.pub",
+        "PidFile": keys / "pid",
+        "PasswordAuthentication": "no",
+        "StrictModes": "no",
+        "Subsystem": "sftp internal-sftp",
+    }
+    config = keys / "sshd_config"
+    config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+    (tmp_path / "store").mkdir()
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where it locks up its unprivileged part
+    with run_server([SSHD, "-D", "-e", "-f", str(config), "-p", str(port)], port):
+        url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{tmp_path}/store"
+        yield Remote(url, {"keyfile": str(keys / "user")})
+
+
+@pytest.mark.skipif(not Path(SSHD).exists(), reason=f"no {SSHD}: apt-get install openssh-server")
+def test_what_is_pushed_by_ssh_comes_back(sshd: Remote) -> None:
+    check_remote(sshd)
