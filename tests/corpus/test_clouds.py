@@ -419,6 +419,7 @@ def test_what_is_pushed_to_s3_comes_back(s3: int, monkeypatch: pytest.MonkeyPatc
     assert "403" in output
 
 
+@pytest.mark.slow
 def test_what_is_pushed_to_google_comes_back(
     google: Google, monkeypatch: pytest.MonkeyPatch
 ) -> None:
