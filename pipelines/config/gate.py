@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipelines.config.section import FEWER, HIGHER, LOWER, Section
+from pipelines.config.section import FEWER, HIGHER, LOWER, MORE, Section
 
 
 class GateConfig(Section):
@@ -39,6 +39,11 @@ class GateConfig(Section):
     )
     min_slice_score: float = Field(
         json_schema_extra=LOWER, ge=0, le=1, description="exact match that every slice must reach"
+    )
+    licences: list[str] = Field(
+        json_schema_extra=MORE,
+        description="licences that base model and encoder may have, as their cards name them "
+        "(apache-2.0); `not stated` allows a model whose authors do not say",
     )
     min_questions: int = Field(
         json_schema_extra=LOWER,

@@ -7,6 +7,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+MADE = "made"  # the source of a model that is trained from random weights here
+
 
 class BaseReceipt(BaseModel):
     """The base model of a run.
@@ -39,7 +41,7 @@ class BaseReceipt(BaseModel):
             "chat template" if self.has_chat_template else "no chat template",
             f"ends with {' or '.join(self.end_tokens)}",
         ]
-        if self.source != "made":
+        if self.source != MADE:
             pieces.append(f"licence {self.licence or 'not stated'}")
         if self.revision is not None:
             pieces.append(f"revision {self.revision[:12]}")

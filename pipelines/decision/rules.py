@@ -14,6 +14,7 @@ from pipelines.contracts.verdict import Override, Verdict
 from pipelines.decision import gaps, power
 from pipelines.training.weights import CHECK_NAMES
 
+NOT_STATED = "not stated"
 MISSING = Interval(value=None, low=None, high=None, num=0)
 ERROR_RATE = 0.05  # share of equally good models that the comparison of all slices refuses
 
@@ -27,6 +28,7 @@ class Evidence:
     adapter_digest: str
     adapter_checks: list[Check]
     proof: Report  # of the adapter, by finetune
+    licences: dict[str, str | None]  # of each model that was not made here; None: not stated
 
 
 def judge(
@@ -69,12 +71,12 @@ def names(config: GateConfig) -> list[str]:
         candidate="", champion=None, num_questions=0, golden_digest="", systems={}, differences={}
     )
     report = Report.of([])
-    evidence = Evidence(report, report, "", [], report)
-    verdict = judge(config, scores, check_evidence(evidence, scores), "any", [])
+    evidence = Evidence(report, report, "", [], report, {})
+    verdict = judge(config, scores, check_evidence(config, evidence, scores), "any", [])
     return [*CHECK_NAMES, *(rule.name for rule in verdict.rules)]
 
 
-def check_evidence(evidence: Evidence, scores: Scores) -> list[Check]:
+def check_evidence(config: GateConfig, evidence: Evidence, scores: Scores) -> list[Check]:
     """The rules that look at something else than the numbers of the scores."""
     is_same = scores.candidate == evidence.adapter_digest
     return [
@@ -88,7 +90,20 @@ def check_evidence(evidence: Evidence, scores: Scores) -> list[Check]:
             observed=scores.candidate[:12] or "none",
             expected=evidence.adapter_digest[:12],
         ),
+        _check_licences(config, evidence.licences),
     ]
+
+
+def _check_licences(config: GateConfig, licences: dict[str, str | None]) -> Check:
+    allowed = {name.lower() for name in config.licences}
+    names = {model: licence or NOT_STATED for model, licence in licences.items()}
+    descriptions = [f"{model}: {name}" for model, name in names.items()]
+    return Check(
+        name="licences are allowed",
+        passed=allowed.issuperset(name.lower() for name in names.values()),
+        observed=", ".join(descriptions) or "none",
+        expected=f"each one of {', '.join(config.licences)}",
+    )
 
 
 def _check_report(name: str, report: Report) -> Check:

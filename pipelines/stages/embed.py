@@ -15,7 +15,7 @@ from pipelines.config.encoder import EncoderConfig
 from pipelines.config.engine import EngineConfig
 from pipelines.contracts.chunks import CHUNKS, embedded_text
 from pipelines.contracts.vectors import vectors as schema_of
-from pipelines.system import paths
+from pipelines.system import model_cards, paths
 from pipelines.system.cache import Cache, open_vector_cache
 from pipelines.system.engine import Work, work
 from pipelines.vectorstore import (
@@ -72,6 +72,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
         facts = {
             "encoder_model": config.encoder.model,
             "encoder_revision": config.encoder.revision or "",
+            "encoder_licence": model_cards.licence(folder) or "",
             "encoder_digest": digest,
             "engine": engine,
             "precision": precision,

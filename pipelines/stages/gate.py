@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pipelines import files
 from pipelines.config.gate import GateConfig
+from pipelines.contracts.base_receipt import MADE, BaseReceipt
+from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.report import Report
 from pipelines.contracts.scores import Scores
 from pipelines.decision import champions, endorsements, gate_overrides, ledger, rules
@@ -23,6 +25,8 @@ class Inputs:
     adapter: Path
     champion: Path
     overrides: Path
+    base: Path
+    index: Path
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ def run(config: GateConfig, inputs: Inputs, outputs: Outputs) -> None:
         adapter_digest=files.digest(inputs.adapter),
         adapter_checks=weights.checks(inputs.adapter),
         proof=files.read_json(inputs.adapter / "proof.json", Report),
+        licences=_licences(inputs),
     )
     today = datetime.date.today()
     candidate = evidence.adapter_digest
@@ -55,7 +60,7 @@ def run(config: GateConfig, inputs: Inputs, outputs: Outputs) -> None:
     verdict = rules.judge(
         config,
         scores,
-        rules.check_evidence(evidence, scores),
+        rules.check_evidence(config, evidence, scores),
         champion.release_id if champion else None,
         overrides,
     )
@@ -67,3 +72,13 @@ def run(config: GateConfig, inputs: Inputs, outputs: Outputs) -> None:
         print(f"power: {line}")
     for gap in verdict.not_judged:
         print(f"not judged: {gap}")
+
+
+def _licences(inputs: Inputs) -> dict[str, str | None]:
+    """The licence of each model that comes from elsewhere, as its authors name it."""
+    base = files.read_json(inputs.base / "receipt.json", BaseReceipt)
+    encoder = files.read_json(inputs.index, Receipt).encoder
+    licences = {encoder.model: encoder.licence}
+    if base.source != MADE:
+        licences = {base.source: base.licence, **licences}
+    return licences

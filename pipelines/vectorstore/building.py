@@ -93,6 +93,7 @@ def _make_receipt(chunks: Path, vectors: Path, hybrid_alpha: float, server_versi
     encoder = Encoder(
         model=facts["encoder_model"],
         revision=facts["encoder_revision"] or None,
+        licence=facts.get("encoder_licence") or None,
         digest=facts["encoder_digest"],
         engine="openvino" if facts.get("engine") == "openvino" else "torch",
         precision="bf16" if facts["precision"] == "bf16" else "fp32",

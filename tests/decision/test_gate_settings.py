@@ -18,6 +18,7 @@ CONFIG = GateConfig(
     min_slice_score=0.3,
     min_questions=4,
     min_slice_questions=2,
+    licences=["apache-2.0", "MIT"],
 )
 
 

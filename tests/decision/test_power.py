@@ -19,6 +19,7 @@ CONFIG = GateConfig(
     min_slice_score=0.1,
     min_questions=100,
     min_slice_questions=10,
+    licences=["apache-2.0", "MIT"],
 )
 
 

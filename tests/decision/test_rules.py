@@ -27,6 +27,7 @@ CONFIG = GateConfig(
     min_slice_score=0.3,
     min_questions=100,
     min_slice_questions=10,
+    licences=["apache-2.0", "MIT"],
 )
 
 

