@@ -22,6 +22,7 @@ FACTS = "encoder.json"
 # A text is padded to the next multiple of so many tokens, since OpenVINO prepares itself for each
 # new width.
 WIDTH_STEP = 16
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # that a tokenizer gives here
 # The graph's outputs.
 SENTENCE, TOKENS = 0, 1
 
@@ -74,11 +75,12 @@ class OpenVinoEncoder:
     def _features(self, encoding: Any) -> list[Any]:
         """The graph's inputs, shape (1, padded tokens)."""
         num_missing = -len(encoding.ids) % WIDTH_STEP
-        columns = {
-            "input_ids": [*encoding.ids, *[self.padding] * num_missing],
-            "attention_mask": [*encoding.attention_mask, *[0] * num_missing],
-            "token_type_ids": [*encoding.type_ids, *[0] * num_missing],
-        }
+        rows = (
+            [*encoding.ids, *[self.padding] * num_missing],
+            [*encoding.attention_mask, *[0] * num_missing],
+            [*encoding.type_ids, *[0] * num_missing],
+        )
+        columns = dict(zip(INPUTS, rows, strict=True))
         return [np.array([columns[name]], dtype=np.int64) for name in self.inputs]
 
 

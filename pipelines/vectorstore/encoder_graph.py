@@ -13,7 +13,7 @@ from typing import Any
 from pipelines import files
 from pipelines.errors import UserError
 from pipelines.files import digest
-from pipelines.runtime.openvino_encoder import FACTS, GRAPH, TOKENIZER
+from pipelines.runtime.openvino_encoder import FACTS, GRAPH, INPUTS, TOKENIZER
 from pipelines.system import cache, locks, paths
 
 LIBRARIES = ("openvino", "sentence-transformers", "torch", "transformers")
@@ -50,6 +50,7 @@ def _convert(folder: Path, target: Path) -> None:
     model = SentenceTransformer(str(folder), local_files_only=True).eval()
     inputs = model.preprocess(EXAMPLES)
     features = {name: values for name, values in inputs.items() if _is_tensor(values)}
+    _demand_known_inputs(folder, features)
     _demand_words(folder, model(dict(features)))
     target.mkdir(parents=True, exist_ok=True)
     _write_graph(model, features, target / GRAPH)
@@ -62,6 +63,16 @@ def _convert(folder: Path, target: Path) -> None:
         "max_tokens": int(model.max_seq_length or MAX_TOKENS),
     }
     (target / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _demand_known_inputs(folder: Path, features: dict[str, Any]) -> None:
+    """Raise UserError if a model reads something else than tokens and their mask."""
+    unknown = sorted(features.keys() - set(INPUTS))
+    if unknown:
+        raise UserError(
+            f"params.yaml: encoder.model: {folder} also reads {', '.join(unknown)}, which the "
+            "engine openvino does not give it: set embed.engine to torch, or choose another encoder"
+        )
 
 
 def _demand_words(folder: Path, outputs: dict[str, Any]) -> None:

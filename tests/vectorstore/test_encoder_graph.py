@@ -48,6 +48,12 @@ def test_a_model_without_vectors_of_tokens_is_refused(tmp_path: Path, own_graphs
     assert not [path for path in own_graphs.glob("encoder/*") if path.is_dir()]
 
 
+def test_a_model_that_reads_more_than_tokens_is_refused(tmp_path: Path) -> None:
+    features = {"input_ids": torch.ones(1, 4), "bbox": torch.ones(1, 4)}
+    with pytest.raises(UserError, match=r"encoder\.model: .+ also reads bbox, .+ embed\.engine"):
+        encoder_graph._demand_known_inputs(tmp_path, features)
+
+
 class Untraceable(torch.nn.Module):  # type: ignore[misc]  # torch has no types
     """Its second output is no tensor."""
 
