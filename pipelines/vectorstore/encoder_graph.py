@@ -50,8 +50,8 @@ def _convert(folder: Path, target: Path) -> None:
     model = SentenceTransformer(str(folder), local_files_only=True).eval()
     inputs = model.preprocess(EXAMPLES)
     features = {name: values for name, values in inputs.items() if _is_tensor(values)}
-    _demand_known_inputs(folder, features)
     _demand_words(folder, model(dict(features)))
+    _demand_known_inputs(folder, features)
     target.mkdir(parents=True, exist_ok=True)
     _write_graph(model, features, target / GRAPH)
     shutil.copyfile(folder / TOKENIZER, target / TOKENIZER)
