@@ -33,10 +33,28 @@ FOREIGN_VARIABLES = (
 POLL_SECONDS = 0.05
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For workers (pytest-xdist), each of which runs whole files: the longest come first."""
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not select
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For workers (pytest-xdist), each of which runs whole files: the longest come first.
+
+    With `-m slow`, a slow test of a sequence runs after the tests that it continues.
+    """
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_rank)
+    if config.getoption("markexpr") == "slow":
+        _select_beginnings(items)
+
+
+def _select_beginnings(items: list[pytest.Item]) -> None:
+    """Mark as slow what stands before the last slow test of a file whose tests are a sequence."""
+    continued_files: set[Path] = set()
+    for item in reversed(items):
+        if item.get_closest_marker("sequence") is None:
+            continue
+        if item.get_closest_marker("slow"):
+            continued_files.add(item.path)
+        elif item.path in continued_files:
+            item.add_marker("slow")
 
 
 def _rank(item: pytest.Item) -> int:

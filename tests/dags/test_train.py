@@ -18,6 +18,8 @@ from pipelines import graph
 from pipelines.runs import work_trees
 from tests.dags.conftest import Airflow, git
 
+pytestmark = pytest.mark.sequence
+
 FAKE_MONITOR = """
 import json
 from pathlib import Path

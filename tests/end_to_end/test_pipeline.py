@@ -22,6 +22,8 @@ from pipelines import files, graph
 from pipelines.questions import document_questions, faq, golden
 from tests.made_model import MADE_MODEL
 
+pytestmark = pytest.mark.sequence
+
 ROOT = Path(__file__).parents[2]
 FIRST_DIGESTS = ".state/first-digests.json"  # of the workspace's run from nothing
 TOPICS = (

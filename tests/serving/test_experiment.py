@@ -26,6 +26,8 @@ from pipelines.serving.triton_connection import Triton
 from tests.serving.test_release import FAILING, ledger_lines
 from tests.serving.users import kill_server, questions, traffic
 
+pytestmark = pytest.mark.sequence
+
 HALVES = ([("r-one", 0.5), ("r-two", 0.5)], None)
 
 

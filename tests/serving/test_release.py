@@ -42,6 +42,8 @@ from pipelines.serving.release_comparison import Declaration, Measure
 from pipelines.serving.triton_connection import Triton
 from tests.serving.users import kill_server, questions, traffic, wait_for_sole_route
 
+pytestmark = pytest.mark.sequence
+
 ROOT = Path(__file__).parents[2]
 SLOW = """
 import time
