@@ -43,7 +43,7 @@ scores: ## the last run's scores and verdict, as Markdown
 	@python -m pipelines summary --markdown
 
 comment: ## the same as a comment of a pull request, by gh: make comment PULL_REQUEST=7
-	@python -m pipelines summary --markdown | gh pr comment "$(PULL_REQUEST)" --edit-last --create-if-none --body-file -
+	@scores="$$(python -m pipelines summary --markdown)" && printf '%s\n' "$$scores" | gh pr comment "$(PULL_REQUEST)" --edit-last --create-if-none --body-file -
 
 images: setup ## build and run the images, as root on Debian (20 minutes, 25 GB below /var/tmp)
 	@{ command -v buildah && command -v debootstrap; } > /dev/null || apt-get install -y buildah debootstrap

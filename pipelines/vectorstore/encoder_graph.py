@@ -7,14 +7,14 @@ torch to turn texts into vectors.
 import json
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.files import digest
 from pipelines.runtime.openvino_encoder import FACTS, GRAPH, INPUTS, TOKENIZER
-from pipelines.system import cache, locks, paths
+from pipelines.system import cache, paths
 
 LIBRARIES = ("openvino", "sentence-transformers", "torch", "transformers")
 # Of different lengths, so that the graph takes any number of texts and tokens, and a mask.
@@ -28,13 +28,8 @@ def locate(folder: Path) -> Path:
     Raises UserError if OpenVINO does not take the model.
     """
     kind = cache.kind_of("encoder", [Path(__file__)], digest(folder), LIBRARIES)
-    target = graphs_folder() / kind
-    with locks.exclusive(target.with_suffix(".lock")):
-        if not target.exists():
-            print("writing the encoder's OpenVINO graph, once for this model", flush=True)
-            with files.replacing(target) as new_folder:
-                _convert(folder, new_folder)
-    return target
+    remark = "writing the encoder's OpenVINO graph, once for this model"
+    return cache.ensure_folder(graphs_folder() / kind, remark, partial(_convert, folder))
 
 
 def graphs_folder() -> Path:
