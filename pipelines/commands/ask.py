@@ -7,6 +7,7 @@ python -m pipelines ask --candidate QUESTION   the candidate of the last run, wi
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from pipelines.decision.systems import Case, Weights
 from pipelines.errors import UserError
 from pipelines.questions import prompts
 from pipelines.questions.golden import Golden
+from pipelines.runtime.readers import Groups
 from pipelines.serving import client
 from pipelines.serving.client import Answer, Question
+from pipelines.system import group_names
 from pipelines.training import answer_engine
 from pipelines.vectorstore import Passage, open_retriever
 
@@ -44,14 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "release, and loads both each time",
     )
     parser.add_argument("--tenant", default="default", help="who asks, for the traffic log")
+    parser.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        help="read also what this group may read (may be given several times)",
+    )
 
 
-def run(question: str, tenant: str, candidate: bool = False) -> None:
+def run(question: str, tenant: str, candidate: bool = False, group: Sequence[str] = ()) -> None:
     """Print the answer piece by piece, then where it comes from. Raises AskError."""
+    groups = group_names.parse("--group", group)
     if candidate:
-        _ask_candidate(question)
+        _ask_candidate(question, groups)
         return
-    for part in client.stream(Question(question, tenant=tenant)):
+    for part in client.stream(Question(question, tenant=tenant, groups=groups)):
         if isinstance(part, Answer):
             _print_source(part)
         else:
@@ -80,7 +90,7 @@ def _format_citation(citation: dict[str, Any]) -> str:
     return f"{section}{pages}   {characters} (score {citation['score']:.2f})"
 
 
-def _ask_candidate(text: str) -> None:
+def _ask_candidate(text: str, groups: Groups) -> None:
     """Answer as `evaluate` does. Raises UserError if there is no candidate or no index yet."""
     if not (ADAPTER / prompts.FILE).exists():
         raise UserError(f"{ADAPTER} holds no candidate yet: `make run` trains one")
@@ -92,7 +102,7 @@ def _ask_candidate(text: str) -> None:
     facts = json.loads((EXAMPLES / "facts.json").read_text(encoding="utf-8"))
     engine = answer_engine.choose(values.section(GenerationConfig)).engine
     model = systems.candidate(Weights(BASE, ADAPTER), engine, calibration, facts["refusals"])
-    passages = _retrieve(text, config.num_passages)
+    passages = _retrieve(text, config.num_passages, groups)
     question = Golden(
         id="asked", question=text, expected="?", topic="asked", page=None, kind="faq", style="plain"
     )
@@ -105,7 +115,7 @@ def _ask_candidate(text: str) -> None:
         print(f"  [{number}] {section} (similarity {passage.similarity:.2f})")
 
 
-def _retrieve(question: str, limit: int) -> list[Passage]:
+def _retrieve(question: str, limit: int, groups: Groups) -> list[Passage]:
     receipt = files.read_json(RECEIPT, Receipt)
     with open_retriever(receipt, CHUNKS, VECTORS) as retriever:
-        return retriever.find(question, limit)
+        return retriever.find(question, limit, groups)

@@ -35,7 +35,7 @@ from pipelines.errors import UserError
 from pipelines.questions import consistency, prompts
 from pipelines.questions.prompts import Prompt
 from pipelines.questions.reading_examples import Source
-from pipelines.runtime import rendering
+from pipelines.runtime import readers, rendering
 from pipelines.training import answer_engine
 from pipelines.vectorstore import Retriever, open_retriever
 
@@ -151,6 +151,9 @@ def _open_retrieval() -> Iterator[tuple[Retriever, list[Passage]]]:
     receipt = files.read_json(RECEIPT, Receipt)
     passages: list[Passage] = []
     for row in files.read(CHUNKS_FILE, CHUNKS):
+        # A model is trained on what is drafted, and answers everybody.
+        if not readers.is_public(row["readers"]):
+            continue
         prompt_text = rendering.shown_text(row["title"], row["text"])
         passages.append(Passage(row["chunk_id"], Source(row["uri"], row["text"], prompt_text)))
     with open_retriever(receipt, CHUNKS_FILE, VECTORS) as retriever:

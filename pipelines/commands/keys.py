@@ -14,9 +14,11 @@ import datetime
 from pipelines.errors import UserError
 from pipelines.gateway import database, keys
 from pipelines.gateway.keys import Role
+from pipelines.system import group_names
 
 NO_TIME = "-"
 NO_OWNER = "-"
+NO_GROUP = "-"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Role.ASKER.value,
         help="asker: ask and give feedback (default); reviewer: the same; operator: metrics too",
     )
+    create.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        help="whose documents it reads beside those that everyone may (may be given several times)",
+    )
     create.add_argument("--expires", metavar="DATE", help="first day (UTC) on which it is invalid")
     actions.add_parser("list", help="show all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="end a key, or all tokens of an owner, at once")
@@ -40,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     match arguments.action:
         case "create":
-            _create(arguments.tenant, Role(arguments.role), arguments.expires)
+            _create(arguments)
         case "list":
             _print_all()
         case "revoke":
@@ -52,20 +60,27 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _create(tenant: str, role: Role, expires: str | None) -> None:
-    key = keys.create(database.connect(), tenant, role, _parse_date(expires))
-    print(f"tenant {tenant}, role {role}. It cannot be shown again:\n{key}")
+def _create(arguments: argparse.Namespace) -> None:
+    tenant = arguments.tenant
+    role = Role(arguments.role)
+    groups = group_names.parse("--group", arguments.group)
+    expires = _parse_date(arguments.expires)
+    key = keys.create(database.connect(), tenant, role, expires, groups)
+    membership = f", groups {', '.join(groups)}" if groups else ""
+    print(f"tenant {tenant}, role {role}{membership}. It cannot be shown again:\n{key}")
 
 
 def _print_all() -> None:
-    """Of a token's owner: tenant, role and times of the newest token, and who it is."""
+    """Of a token's owner: tenant, role, groups and times of the newest token, and who it is."""
     columns = f"{'id':18}{'tenant':20}{'role':10}{'created':18}{'expires':18}"
-    print(f"{columns}{'revoked':18}owner of tokens")
-    for key in keys.read_all(database.connect()):
+    print(f"{columns}{'revoked':18}{'groups':20}owner of tokens")
+    engine = database.connect()
+    for key in keys.read_all(engine):
         times = [_format_time(moment) for moment in (key.created, key.expires, key.revoked)]
         columns = f"{key.id:18}{key.tenant:20}{key.role:10}{times[0]:18}{times[1]:18}"
         owner = f"{key.subject} of {key.issuer}" if key.subject else NO_OWNER
-        print(f"{columns}{times[2]:18}{owner}")
+        groups = ",".join(keys.read_groups(engine, key.id)) or NO_GROUP
+        print(f"{columns}{times[2]:18}{groups:20}{owner}")
 
 
 def _parse_date(text: str | None) -> float | None:

@@ -168,6 +168,7 @@ def facts(document: str, reading: Reading) -> list[tuple[str, str]]:
         ("language", row["language"]),
         ("text", f"{len(row['text']):,} characters, {len(row['sections'])} headings"),
         ("pages", str(num_pages) if num_pages else "none"),
+        ("readers", ", ".join(row["readers"])),
         ("left out", lost),
         ("redacted", f"{len(reading.redactions)} places"),
         ("passages", str(len(reading.passages))),

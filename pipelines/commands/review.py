@@ -10,10 +10,12 @@ import argparse
 import datetime
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipelines.config import params
 from pipelines.config.examples import ExamplesConfig
 from pipelines.config.monitor import MonitorConfig
+from pipelines.corpus import catalogue
 from pipelines.errors import UserError
 from pipelines.monitoring import complaints
 from pipelines.monitoring.window import TRAFFIC
@@ -21,6 +23,7 @@ from pipelines.questions import lessons, reviews
 from pipelines.questions.lessons import Lesson, Limits
 from pipelines.questions.reviews import OUTCOMES, Complaint, Ruling
 
+DOCUMENTS = Path("data/documents.parquet")
 KEYS = {"a": "accept", "e": "edit", "r": "reject", "s": "skip", "q": "quit"}
 
 
@@ -54,8 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.decision:
         ruling = Ruling(arguments.decision, who, arguments.why, arguments.answer, arguments.page)
-        for complaint in _choose(waiting, arguments.request, arguments.decision):
-            reviews.append(reviews.review(complaint, ruling))
+        for complaint in _choose(waiting, arguments.request, ruling):
+            _append(complaint, ruling)
     elif arguments.request:
         raise UserError("--request needs --decision accept, edit or reject")
     elif not sys.stdin.isatty():
@@ -66,6 +69,23 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         _ask(waiting, who)
     _write_lessons()
+
+
+def _append(complaint: Complaint, ruling: Ruling) -> None:
+    """Raises UserError if the ruling is incomplete, or rests on what not everyone may read."""
+    review = reviews.review(complaint, ruling)
+    restrictions = _read_restrictions()
+    if review.page is not None and review.page in restrictions:
+        raise UserError(
+            f"{complaint.request_id}: the page {review.page!r} {restrictions[review.page]}, or "
+            "leave the question out with --decision reject"
+        )
+    reviews.append(review)
+
+
+def _read_restrictions() -> dict[str, str]:
+    """Uri -> why it teaches nobody; empty before `ingest` ran, and `examples` looks again."""
+    return catalogue.restricted_pages(DOCUMENTS) if DOCUMENTS.exists() else {}
 
 
 def _waiting_complaints() -> list[Complaint]:
@@ -99,7 +119,7 @@ def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
-def _choose(waiting: Sequence[Complaint], requests: list[str], decision: str) -> list[Complaint]:
+def _choose(waiting: Sequence[Complaint], requests: list[str], ruling: Ruling) -> list[Complaint]:
     """The complaints that --request names. Raises UserError if it names none, or an unknown one."""
     if not requests:
         raise UserError("--decision needs --request ID, or --request all")
@@ -111,20 +131,31 @@ def _choose(waiting: Sequence[Complaint], requests: list[str], decision: str) ->
                 "`python -m pipelines review` lists what does"
             )
     if "all" in requests:
-        return _all_decidable(waiting, decision)
+        return _all_decidable(waiting, ruling)
     return [by_id[request] for request in dict.fromkeys(requests)]
 
 
-def _all_decidable(waiting: Sequence[Complaint], decision: str) -> list[Complaint]:
-    """All complaints; for `accept`, those with a correction."""
-    if decision != "accept":
+def _all_decidable(waiting: Sequence[Complaint], ruling: Ruling) -> list[Complaint]:
+    """All complaints; for `accept`, those with a correction and a page that everyone may read."""
+    if ruling.decision != "accept":
         return list(waiting)
-    decidable = [complaint for complaint in waiting if complaint.correction is not None]
-    num_left = len(waiting) - len(decidable)
+    with_correction = [complaint for complaint in waiting if complaint.correction is not None]
+    num_left = len(waiting) - len(with_correction)
     if num_left:
         print(
             f"{num_left} have a thumb down and no correction: "
             "they still wait, for --decision edit or reject"
+        )
+    restrictions = _read_restrictions()
+    decidable: list[Complaint] = []
+    for complaint in with_correction:
+        if (ruling.page or complaint.page) not in restrictions:
+            decidable.append(complaint)
+    num_left = len(with_correction) - len(decidable)
+    if num_left:
+        print(
+            f"{num_left} rest on a page that not everyone may read: they still wait, for "
+            "--decision reject, or for --page with one that everyone may read"
         )
     return decidable
 
@@ -140,7 +171,7 @@ def _ask(waiting: Sequence[Complaint], who: str) -> None:
         if choice == "skip":
             continue
         try:
-            reviews.append(reviews.review(complaint, _ask_ruling(complaint, choice, who)))
+            _append(complaint, _ask_ruling(complaint, choice, who))
         except UserError as error:
             print(f"  not recorded: {error}")
 

@@ -1,11 +1,13 @@
 """Show the passages that the index finds for a question."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines import files
 from pipelines.contracts.receipt import Receipt
 from pipelines.errors import UserError
+from pipelines.system import group_names
 from pipelines.vectorstore import Passage, open_retriever
 
 RECEIPT = Path("data/index.json")
@@ -23,17 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="reorder the best passages word by word, as evaluate and the assistant do with "
         f"`index.rerank_weight: {RERANK_WEIGHT}` in params.yaml",
     )
+    parser.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        help="search also what this group may read (may be given several times); without it only "
+        "what everyone may read",
+    )
 
 
-def run(question: str, limit: int, rerank: bool = False) -> None:
+def run(question: str, limit: int, rerank: bool = False, group: Sequence[str] = ()) -> None:
     """Print the passages that `evaluate` and the assistant would find, best first."""
+    groups = group_names.parse("--group", group)
     if not question.strip() or limit < 1:
         raise UserError("search needs a question that is not empty and a limit of at least 1")
     receipt = files.read_json(RECEIPT, Receipt)
     if rerank:
         receipt = receipt.model_copy(update={"rerank_weight": RERANK_WEIGHT})
     with open_retriever(receipt, CHUNKS, VECTORS) as retriever:
-        passages = retriever.find(question, limit)
+        passages = retriever.find(question, limit, groups)
     for number, passage in enumerate(passages, start=1):
         print(f"\n{number}. {_source(passage)}   (similarity {passage.similarity:.2f})")
         print(passage.text)

@@ -5,9 +5,10 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from pipelines.config.section import HIGHER, LOWER, Section
+from pipelines.config.section import ANY_IF_RESTRICTED, HIGHER, LOWER, Section
+from pipelines.runtime import readers
 
 RAW_FOLDER = ("data", "raw")
 PASSWORD = re.compile(r"//[^/@:]*:([^/@]+)@")
@@ -20,6 +21,23 @@ VARIABLE = re.compile(r"\$\{\w+\}")
 SourceName = Annotated[
     str,
     Field(pattern=r"^[a-z][a-z0-9_]*$", description="first part of the documents' uri"),
+]
+
+
+def _check_readers(names: list[str]) -> list[str]:
+    if readers.EVERYONE in names:
+        raise ValueError(f"leave the list empty if {readers.EVERYONE} may read the source")
+    readers.to_groups(names)
+    return names
+
+
+Readers = Annotated[
+    list[str],
+    AfterValidator(_check_readers),
+    Field(
+        description="groups that alone may read its documents; empty: everyone. A document's front "
+        "matter may name fewer of them",
+    ),
 ]
 TextColumn = Annotated[str, Field(min_length=1, description="column with the text")]
 TitleColumn = Annotated[str | None, Field(description="column with the title, or null")]
@@ -35,6 +53,7 @@ class FilesSource(Section):
         "`python -m pipelines fetch` reads"
     )
     globs: list[str] = Field(min_length=1, description="patterns below the folder, e.g. **/*.md")
+    readers: Readers = []
 
     @field_validator("path")
     @classmethod
@@ -98,6 +117,7 @@ class WebSource(Section):
     requests_per_second: float = Field(
         gt=0, description="maximum rate; the site's Crawl-delay counts if it is slower"
     )
+    readers: Readers = []
 
 
 class SqlSource(Section):
@@ -113,6 +133,7 @@ class SqlSource(Section):
     id_column: str = Field(min_length=1, description="column with a row's lasting id")
     text_column: TextColumn
     title_column: TitleColumn
+    readers: Readers = []
 
     @field_validator("url")
     @classmethod
@@ -138,6 +159,7 @@ class HfSource(Section):
     )
     text_column: TextColumn
     title_column: TitleColumn
+    readers: Readers = []
 
 
 class GitSource(Section):
@@ -148,6 +170,7 @@ class GitSource(Section):
     repository: str = Field(pattern=r"^[^-].*$", description="URL or folder")
     revision: str = Field(pattern=r"^[^-].*$", description="branch, tag or commit")
     globs: list[str] = Field(min_length=1, description="patterns of files, e.g. docs/**/*.md")
+    readers: Readers = []
 
 
 Source = Annotated[
@@ -259,7 +282,9 @@ class IngestConfig(Section):
         description="languages of scanned pages in Tesseract's names, such as eng or deu; "
         "empty: their text is not recognised",
     )
-    sources: list[Source] = Field(min_length=1, description="where documents come from")
+    sources: list[Source] = Field(
+        json_schema_extra=ANY_IF_RESTRICTED, min_length=1, description="where documents come from"
+    )
 
     @field_validator("sources")
     @classmethod

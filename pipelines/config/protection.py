@@ -10,7 +10,16 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from pipelines.config.params import Params, section_models
-from pipelines.config.section import ANY_CHANGE, FEWER, HIGHER, LOOSER, LOWER, MORE, Section
+from pipelines.config.section import (
+    ANY_CHANGE,
+    ANY_IF_RESTRICTED,
+    FEWER,
+    HIGHER,
+    LOOSER,
+    LOWER,
+    MORE,
+    Section,
+)
 
 # The rule of a value that lets somebody in: only null, which lets nobody in, is stricter.
 OPENING: JsonDict = {LOOSER: "any value"}
@@ -69,16 +78,23 @@ def is_looser(rule: Rule, before: Any, after: Any) -> bool:
 def _allows_more(rule: Rule, before: Any, after: Any) -> bool:
     if isinstance(rule, list):
         return bool(rule.index(after) > rule.index(before))
+    if rule in (FEWER[LOOSER], MORE[LOOSER], ANY_IF_RESTRICTED[LOOSER]):
+        return _lists_more(rule, before, after)
     if rule == LOWER[LOOSER]:
         return bool(after < before)
     if rule == HIGHER[LOOSER]:
         return bool(after > before)
+    assert rule == ANY_CHANGE[LOOSER], rule
+    return True
+
+
+def _lists_more(rule: Rule, before: list[Any], after: list[Any]) -> bool:
+    """Of lists that are not equal."""
     if rule == FEWER[LOOSER]:
         return not set(before) <= set(after)
     if rule == MORE[LOOSER]:
         return not set(after) <= set(before)
-    assert rule == ANY_CHANGE[LOOSER], rule
-    return True
+    return any(source.get("readers") for source in before)
 
 
 def _differences_below(

@@ -13,6 +13,8 @@ HIGHER: JsonDict = {LOOSER: "higher"}
 FEWER: JsonDict = {LOOSER: "fewer"}  # of a list
 MORE: JsonDict = {LOOSER: "more"}
 ANY_CHANGE: JsonDict = {LOOSER: "any change"}
+# Of sources: as soon as one has readers, since any other could lead to its documents.
+ANY_IF_RESTRICTED: JsonDict = {LOOSER: "any change of sources with readers"}
 
 
 def in_order(*values: str) -> JsonDict:

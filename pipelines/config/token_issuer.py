@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from pipelines.config.section import Section
+from pipelines.runtime import readers
 
 # Signed with a private key that the issuer alone has. `none` and HS256, whose secret would have to
 # be shared, cannot be written here.
@@ -15,7 +16,15 @@ Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519",
     "EdDSA",
 ]  # fmt: skip
+
+
+def _check_group(name: str) -> str:
+    readers.to_groups([name])
+    return name
+
+
 RoleName = Literal["asker", "reviewer", "operator"]
+GroupName = Annotated[str, AfterValidator(_check_group)]
 Name = Annotated[str, Field(min_length=1)]
 URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")  # printable ASCII without a space or a backslash
 
@@ -81,6 +90,16 @@ class TokenIssuer(Section):
     default_role: RoleName | None = Field(
         description="role of those whose claim says nothing of this; null: they are refused"
     )
+    group_claim: list[Name] | None = Field(
+        default=None,
+        min_length=1,
+        description="names that lead to the claim with the groups, such as [groups]; null: nobody "
+        "reads more than everyone may",
+    )
+    groups: dict[str, GroupName] = Field(
+        default={},
+        description="what the groups' claim says -> group that documents name as their readers",
+    )
     algorithms: Annotated[list[Algorithm], Field(min_length=1)] | None = Field(
         description="of signatures that are accepted; null: RS256, PS256 and ES256"
     )
@@ -97,6 +116,8 @@ class TokenIssuer(Section):
     def _check_roles(self) -> Self:
         if self.role_claim is None and self.roles:
             raise ValueError("roles needs a role_claim")
+        if self.group_claim is None and self.groups:
+            raise ValueError("groups needs a group_claim")
         if not self.roles and self.default_role is None:
             raise ValueError("without roles and default_role every token would be refused")
         return self

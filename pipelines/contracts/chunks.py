@@ -3,7 +3,8 @@
     {"chunk_id": "5b0c3f8e9a1d2c47-0003", "doc_id": "5b0c3f8e9a1d2c47", "uri": "handbook/setup.md",
      "title": "Set-up", "headings": ["Set-up", "Environments"],
      "table_head": null, "text": "## Environments\\n\\nThree environments ...", "start": 910,
-     "end": 1702, "pages": [2, 3], "num_tokens": 164, "digest": "9f1e..."}
+     "end": 1702, "pages": [2, 3], "readers": ["everyone"], "num_tokens": 164,
+     "digest": "9f1e..."}
 
 The schema's metadata names the encoder that counted the tokens: `encoder_model`,
 `encoder_revision`.
@@ -24,6 +25,7 @@ CHUNKS = pa.schema([
     pa.field("end", pa.int32(), nullable=False),  # exclusive
     # Numbers of the pages that it lies on, from 1; empty if the document has no pages.
     pa.field("pages", pa.list_(pa.int32()), nullable=False),
+    pa.field("readers", pa.list_(pa.string()), nullable=False),  # of its document
     pa.field("num_tokens", pa.int32(), nullable=False),  # encoder tokens of `text`
     # sha256 of the text that is embedded: headings, head of a table and text.
     pa.field("digest", pa.string(), nullable=False),

@@ -4,7 +4,8 @@
  "text": "# Set-up\\n\\nType `make run` ...",
  "sections": [{"heading": "Set-up", "level": 1, "start": 0, "end": 2310}], "pages": [],
  "media_type": "text/markdown", "source": "handbook", "digest": "5b0c3f...",
- "content_digest": "77ab01...", "language": "en", "aliases": ["handbook/old/setup.md"]}
+ "content_digest": "77ab01...", "language": "en", "aliases": ["handbook/old/setup.md"],
+ "readers": ["everyone"]}
 
 rejections.parquet: one row a document that could not be taken in, sorted by uri.
 
@@ -36,13 +37,24 @@ DOCUMENTS = pa.schema([
     pa.field("language", pa.string(), nullable=False),  # ISO 639-1
     # uris of near-duplicates that this document stands for
     pa.field("aliases", pa.list_(pa.string()), nullable=False),
+    # groups that may read it, sorted; `everyone` alone if all may (runtime/readers.py)
+    pa.field("readers", pa.list_(pa.string()), nullable=False),
 ])  # fmt: skip
 
 REJECTIONS = pa.schema([
     pa.field("uri", pa.string(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
-    # source: it could not be provided; convert: its reader failed; quality: its text broke a rule
+    # source: it could not be provided; convert: its reader failed; quality: its text broke a rule;
+    # readers: it names none of those that may read its source
     pa.field("stage", pa.string(), nullable=False),
     pa.field("reason", pa.string(), nullable=False),
     pa.field("digest", pa.string(), nullable=True),  # sha256 of the content, if there was any
 ])  # fmt: skip
+
+
+def restriction(groups: list[str]) -> str:
+    """Why no question of ours may name a document with these readers."""
+    return (
+        f"may be read by {', '.join(groups)} alone, and whatever teaches or judges the assistant "
+        "must be for everyone: name a page that everyone may read"
+    )

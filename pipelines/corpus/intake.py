@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from pipelines.config.engine import EngineConfig
-from pipelines.config.ingest import IngestConfig, Quality
+from pipelines.config.ingest import FaqSource, IngestConfig, PackagesSource, Quality, Source
 from pipelines.corpus import reading, recognition, workers
 from pipelines.corpus.duplicates import Candidate, find_aliases
 from pipelines.corpus.formats import Bounds
@@ -25,6 +25,7 @@ from pipelines.corpus.reading import Task
 from pipelines.corpus.reading_code import CODE, LIBRARIES, PRELOAD
 from pipelines.corpus.sources import SourceDocument
 from pipelines.files import text_digest
+from pipelines.runtime import readers
 from pipelines.system import cache
 from pipelines.system.cache import Cache
 from pipelines.system.engine import LOCAL, Work, work
@@ -58,6 +59,7 @@ class Intake:
     num_read: int = 0  # documents that the cache did not have
     failures: dict[str, str] = field(default_factory=dict)  # key -> problem that may pass later
     left_out: list[Row] = field(default_factory=list)  # of contracts/left_out.py
+    readers: dict[str, list[str]] = field(default_factory=dict)  # uri -> as in documents.parquet
 
 
 def cache_kind(config: IngestConfig) -> str:
@@ -93,7 +95,7 @@ def take_in(
         else:
             _store(work_cache, outcome.key, outcome.result)
     facts = _load_facts(work_cache, intake)
-    good_entries = _judge_all(intake, facts, config.quality)
+    good_entries = _judge_all(intake, facts, config)
     _separate_duplicates(intake, good_entries, facts, config.near_duplicate_similarity)
     intake.left_out = sorted(_left_out(intake.documents, facts), key=itemgetter("uri", "kind"))
     return intake
@@ -108,6 +110,7 @@ def document_rows(intake: Intake, work_cache: Cache[Any]) -> Iterator[Row]:
             row = rows[entry.key]
             yield {
                 **row,
+                "readers": intake.readers[entry.uri],
                 "doc_id": doc_id(entry.uri),
                 "uri": entry.uri,
                 "source": entry.source,
@@ -222,6 +225,7 @@ def _store(work_cache: Cache[Any], key: str, row: Row) -> None:
         "digest": text_digest(row["text"]),
         "num_words": row.pop("num_words"),
         "left_out": row.pop("left_out"),
+        "readers": row.pop("readers"),
     }
     work_cache.put({key: row, _facts_key(key): facts})
 
@@ -236,11 +240,18 @@ def _load_facts(work_cache: Cache[Any], intake: Intake) -> dict[str, Row]:
     return facts
 
 
-def _judge_all(intake: Intake, facts: dict[str, Row], quality: Quality) -> list[Entry]:
+def _judge_all(intake: Intake, facts: dict[str, Row], config: IngestConfig) -> list[Entry]:
     """The entries that break no rule; the rest become `intake.rejections`."""
     good_entries: list[Entry] = []
+    source_readers = {source.name: _readers_of(source) for source in config.sources}
     for entry in intake.entries:
-        rejection = _judge(entry, facts, quality)
+        rejection = _judge(entry, facts, config.quality)
+        if rejection is None:
+            # One document that `read` shows belongs to no source.
+            admitted_groups = source_readers.get(entry.source, [])
+            groups = _narrow(admitted_groups, facts[entry.key]["readers"])
+            rejection = _reader_problem(admitted_groups, groups)
+            intake.readers[entry.uri] = groups
         if rejection is None:
             good_entries.append(entry)
             continue
@@ -268,6 +279,30 @@ def _judge(entry: Entry, facts: dict[str, Row], quality: Quality) -> tuple[str, 
     return ("quality", reason) if reason else None
 
 
+def _readers_of(source: Source) -> list[str]:
+    """The groups that may read a source's documents; empty: everyone."""
+    return [] if isinstance(source, PackagesSource | FaqSource) else source.readers
+
+
+def _narrow(source_readers: list[str], own_readers: list[str] | None) -> list[str]:
+    """Who may read a document: a document may exclude readers of its source, never add any."""
+    if own_readers is None or readers.is_public(own_readers):
+        return sorted(set(source_readers)) or [readers.EVERYONE]
+    if not source_readers:
+        return own_readers
+    return sorted(set(source_readers) & set(own_readers))
+
+
+def _reader_problem(source_readers: list[str], groups: list[str]) -> tuple[str, str] | None:
+    """Stage and reason of a rejection if nobody is left to read a document."""
+    if groups:
+        return None
+    return "readers", (
+        "its front matter names none of the groups that may read its source "
+        f"({', '.join(sorted(source_readers))}): name one of them, or none at all"
+    )
+
+
 def _left_out(documents: Iterable[Entry], facts: dict[str, Row]) -> Iterator[Row]:
     for entry in documents:
         entry_facts = facts[entry.key]
@@ -284,12 +319,18 @@ def _left_out(documents: Iterable[Entry], facts: dict[str, Row]) -> Iterator[Row
 def _separate_duplicates(
     intake: Intake, good_entries: list[Entry], facts: dict[str, Row], similarity: float
 ) -> None:
-    """Fill `intake.documents` and `intake.aliases`."""
-    candidates: list[Candidate] = []
+    """Fill `intake.documents` and `intake.aliases`.
+
+    Documents with different readers are both kept: neither can stand for the other.
+    """
+    candidates: dict[tuple[str, ...], list[Candidate]] = {}  # by readers
     for entry in good_entries:
         entry_facts = facts[entry.key]
-        candidates.append(Candidate(entry.uri, entry_facts["digest"], entry_facts["signature"]))
-    aliases = find_aliases(candidates, similarity)
+        candidate = Candidate(entry.uri, entry_facts["digest"], entry_facts["signature"])
+        candidates.setdefault(tuple(intake.readers[entry.uri]), []).append(candidate)
+    aliases: dict[str, str] = {}
+    for group in candidates.values():
+        aliases |= find_aliases(group, similarity)
     for uri, original in sorted(aliases.items()):
         intake.aliases.setdefault(original, []).append(uri)
     documents = (entry for entry in good_entries if entry.uri not in aliases)

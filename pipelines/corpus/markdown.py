@@ -38,7 +38,8 @@ def convert_markdown(text: str) -> ConvertedDocument:
         PICTURES: num_picture_characters,
         COMMENTS: num_comment_characters,
     }
-    return document._replace(left_out=only_losses(left_out))
+    groups = front_matter.readers if front_matter else None
+    return document._replace(left_out=only_losses(left_out), readers=groups)
 
 
 def _drop_comments(text: str) -> tuple[str, int]:

@@ -37,6 +37,7 @@ class ConvertedDocument(NamedTuple):
 
     `sections` are as in contracts/documents.py; `pages` is the character at which each page starts.
     `left_out` counts the characters of the source that are not in `text`, by kind ("navigation").
+    `readers` are the groups that it names as its only readers, or `everyone`; None: it names none.
     """
 
     text: str
@@ -44,6 +45,7 @@ class ConvertedDocument(NamedTuple):
     sections: list[dict[str, Any]]
     pages: list[int]
     left_out: dict[str, int] = {}
+    readers: list[str] | None = None
 
 
 def assemble(parts: Iterable[Part], title: str | None = None) -> ConvertedDocument:

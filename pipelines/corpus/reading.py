@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 from pipelines.corpus import scripts
 from pipelines.corpus.detection import detect_media_type
 from pipelines.corpus.formats import Bounds, convert
-from pipelines.corpus.parts import Unreadable
+from pipelines.corpus.front_matter import names_readers
+from pipelines.corpus.parts import ConvertedDocument, Unreadable
 
 NUM_PERMUTATIONS = 64
 SCHEME = "affine32"  # of the permutations; part of what a signature means
 SHINGLE_WORDS = 5
+FRONT_MATTER_BYTES = 16_384
 LANGUAGE_CHARACTERS = 4000  # decide the language: more changes nothing and costs time
 MOJIBAKE_CHARACTERS = 20000
 FRAME_CHARACTERS = "|-:;,.%+ \t\n"  # around numbers in tables, which say more than a dump does
@@ -36,6 +38,7 @@ def read(task: Task) -> dict[str, Any]:
     try:
         media_type = detect_media_type(task.content, task.name, task.hint)
         document = convert(task.content, media_type, task.bounds)
+        _demand_readers(task.content, document)
     except Unreadable as error:
         return {"rejected": str(error), "media_type": media_type}
     return {
@@ -46,10 +49,21 @@ def read(task: Task) -> dict[str, Any]:
         "media_type": media_type,
         "language": detect_language(document.text),
         "left_out": document.left_out,
+        "readers": document.readers,
         "num_words": scripts.count_words(document.text),
         "measures": measure(document.text),
         "signature": compute_signature(document.text),
     }
+
+
+def _demand_readers(content: bytes, document: ConvertedDocument) -> None:
+    """Raises Unreadable if a document names readers where its format has no front matter."""
+    beginning = content[:FRONT_MATTER_BYTES].decode("utf-8-sig", "replace").replace("\r\n", "\n")
+    if document.readers is None and names_readers(beginning):
+        raise Unreadable(
+            "it begins with front matter that names readers, which only Markdown has: make it "
+            "Markdown, or name the readers at its source (params.yaml: ingest.sources)"
+        )
 
 
 def detect_language(text: str) -> str:

@@ -1,9 +1,9 @@
 """Answers that are kept in memory, and given again to the same question.
 
 An answer is given again only by the release that the asker is on, from the knowledge that this
-release reads now, with the same settings, and to its own tenant (unless
-`gateway.cache.shared_between_tenants`). What is kept is what the assistant said, before the guards
-of this process: they look at it again, under the settings of whoever asks.
+release reads now, with the same settings, to askers of the same groups, and to its own tenant
+(unless `gateway.cache.shared_between_tenants`). What is kept is what the assistant said, before the
+guards of this process: they look at it again, under the settings of whoever asks.
 """
 
 import asyncio
@@ -135,7 +135,8 @@ class AnswerCache:
     def _digest(self, question: Question) -> str:
         tenant = None if self._config.shared_between_tenants else question.tenant
         actions = guard_actions.write(question.guards)
-        settings = [normalize(question.text), question.max_new_tokens, actions, tenant]
+        text = normalize(question.text)
+        settings = [text, question.max_new_tokens, actions, tenant, question.groups]
         return sha256(json.dumps(settings).encode()).hexdigest()
 
 

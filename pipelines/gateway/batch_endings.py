@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, up
 from pipelines.config.gateway import Batches
 from pipelines.gateway import batch_results, batch_store, database, file_store
 from pipelines.gateway.batch_store import LINE_COMPLETED, LINE_FAILED, UNDER_WAY, WAITING
-from pipelines.gateway.database import BATCH_LINES, BATCHES, FILES
+from pipelines.gateway.database import BATCH_GROUPS, BATCH_LINES, BATCHES, FILES
 from pipelines.gateway.file_store import DAY_SECONDS, RESULT
 
 LAST = {
@@ -55,6 +55,7 @@ class BatchEndings:
             with self._engine.begin() as connection:
                 connection.execute(delete(FILES).where(FILES.c.batch_id == batch_id))
                 connection.execute(delete(BATCH_LINES).where(BATCH_LINES.c.batch_id == batch_id))
+                connection.execute(delete(BATCH_GROUPS).where(BATCH_GROUPS.c.batch_id == batch_id))
                 connection.execute(delete(BATCHES).where(BATCHES.c.id == batch_id))
 
     def _expire_lines(self, batch: Row[Any]) -> None:

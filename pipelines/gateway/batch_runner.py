@@ -199,7 +199,9 @@ class BatchRunner:
 
     async def _ask(self, claim: Claim) -> dict[str, Any]:
         """What a live request of the same body would get. Raises ApiError."""
-        key = Key(claim.key_id, claim.tenant, Role.ASKER)
+        groups = await asyncio.to_thread(keys.read_groups, self._gateway.engine, claim.key_id)
+        await asyncio.to_thread(self._store.record_groups, claim.batch_id, groups)
+        key = Key(claim.key_id, claim.tenant, Role.ASKER, groups)
         text = json.dumps(json.loads(claim.request)["body"])
         try:
             if claim.endpoint == batch_input.EMBEDDINGS:

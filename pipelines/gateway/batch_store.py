@@ -27,9 +27,10 @@ from pipelines.config.gateway import Batches
 from pipelines.gateway import database
 from pipelines.gateway.api_errors import AlreadyThere, NotFound, TooMany
 from pipelines.gateway.batch_input import Problem
-from pipelines.gateway.database import BATCH_LINES, BATCHES
+from pipelines.gateway.database import BATCH_GROUPS, BATCH_LINES, BATCHES
 from pipelines.gateway.keys import Key
 from pipelines.gateway.pages import Page
+from pipelines.runtime.readers import Groups, to_groups
 
 PREFIX = "batch_"
 WINDOW_SECONDS = 86_400  # the only completion window that OpenAI has
@@ -232,6 +233,19 @@ class BatchStore:
             tenant=batch.tenant,
             key_id=batch.key_id,
         )
+
+    def record_groups(self, batch_id: str, groups: Groups) -> None:
+        """Say that lines are answered to a member of these groups, before they are."""
+        for name in groups:
+            with self._engine.begin() as connection:
+                row: dict[str, object] = {"batch_id": batch_id, "name": name}
+                database.insert_if_new(connection, BATCH_GROUPS, row)
+
+    def read_groups(self, batch_id: str) -> Groups:
+        """Groups to all of which a reader of the results must belong."""
+        query = select(BATCH_GROUPS.c.name).where(BATCH_GROUPS.c.batch_id == batch_id)
+        with database.reading(self._engine) as connection:
+            return to_groups(connection.scalars(query))
 
     def renew(self, request_ids: list[str]) -> None:
         """Say that this gateway still works on these tries."""

@@ -163,6 +163,7 @@ async def _order(
     question = Question(
         text,
         tenant=key.tenant,
+        groups=key.groups,
         request_id=request_id,
         max_new_tokens=body.num_new_tokens(),
         timeout_seconds=gateway.config.answer_seconds,

@@ -51,6 +51,13 @@ KEYS = Table(
     Column("expires", Float),
     Column("revoked", Float),
 )
+# Groups of a key; of a token's owner those of the newest token.
+KEY_GROUPS = Table(
+    "gateway_key_groups",
+    METADATA,
+    Column("key_id", String(16), primary_key=True),
+    Column("name", String(64), primary_key=True),
+)
 TOKEN_OWNERS = Table(
     "gateway_token_owners",
     METADATA,
@@ -156,6 +163,13 @@ BATCH_LINES = Table(
     Column("owned_until", Float),
     Column("result", Text),  # the line of the output or error file
     Index("gateway_batch_lines_by_status", "batch_id", "status", "number"),
+)
+# Groups as whose member a line was answered: only members of all read the results.
+BATCH_GROUPS = Table(
+    "gateway_batch_groups",
+    METADATA,
+    Column("batch_id", String(40), primary_key=True),
+    Column("name", String(64), primary_key=True),
 )
 ALERTS = Table(
     "gateway_alerts",

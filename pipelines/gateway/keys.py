@@ -1,4 +1,4 @@
-"""Keys: who may use the gateway, for which tenant, in which role, until when.
+"""Keys: who may use the gateway, for which tenant, in which role and groups, until when.
 
 A key is `ak-ID-SECRET`. It is shown once; the database holds the SHA-256 of its secret, which is
 256 random bits and so cannot be guessed from it.
@@ -14,11 +14,12 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 
 from pipelines.errors import UserError
 from pipelines.gateway import database
-from pipelines.gateway.database import KEYS, TOKEN_OWNERS
+from pipelines.gateway.database import KEY_GROUPS, KEYS, TOKEN_OWNERS
+from pipelines.runtime.readers import Groups, to_groups
 
 PREFIX = "ak-"
 PATTERN = re.compile(PREFIX + r"([0-9a-f]{12})-([A-Za-z0-9_-]{43})")
@@ -43,6 +44,7 @@ class Key:
     id: str
     tenant: str
     role: Role
+    groups: Groups = ()  # who reads what everyone may, and what these may
 
     def may(self, role: Role) -> bool:
         """Whether this key may do what keys of that role may."""
@@ -50,7 +52,13 @@ class Key:
         return order.index(self.role) >= order.index(role)
 
 
-def create(engine: Engine, tenant: str, role: Role, expires: float | None = None) -> str:
+def create(
+    engine: Engine,
+    tenant: str,
+    role: Role,
+    expires: float | None = None,
+    groups: Groups = (),
+) -> str:
     """A new key; it cannot be read again. `expires`: seconds since 1970. Raises UserError."""
     if not TENANT.fullmatch(tenant):
         raise UserError(
@@ -71,7 +79,22 @@ def create(engine: Engine, tenant: str, role: Role, expires: float | None = None
     }
     with engine.begin() as connection:
         connection.execute(insert(KEYS).values(row))
+        set_groups(connection, key_id, groups)
     return f"{PREFIX}{key_id}-{secret}"
+
+
+def set_groups(connection: Connection, key_id: str, groups: Groups) -> None:
+    """Let a key or an owner of tokens belong to these groups and no others."""
+    connection.execute(delete(KEY_GROUPS).where(KEY_GROUPS.c.key_id == key_id))
+    for name in groups:
+        connection.execute(insert(KEY_GROUPS).values(key_id=key_id, name=name))
+
+
+def read_groups(engine: Engine, key_id: str) -> Groups:
+    """The groups of a key or of an owner of tokens, as they are now."""
+    query = select(KEY_GROUPS.c.name).where(KEY_GROUPS.c.key_id == key_id)
+    with database.reading(engine) as connection:
+        return to_groups(connection.scalars(query))
 
 
 def count(engine: Engine) -> int:
@@ -133,10 +156,13 @@ def authenticate(engine: Engine, text: str) -> Key | None:
         return None
     with database.reading(engine) as connection:
         row = connection.execute(select(KEYS).where(KEYS.c.id == match[1])).one_or_none()
+        names = connection.scalars(
+            select(KEY_GROUPS.c.name).where(KEY_GROUPS.c.key_id == match[1])
+        ).all()
     is_same = hmac.compare_digest(row.digest if row else NO_DIGEST, _digest(match[2]))
     if row is None or not is_same or not _is_valid(row):
         return None
-    return Key(row.id, row.tenant, Role(row.role))
+    return Key(row.id, row.tenant, Role(row.role), to_groups(names))
 
 
 def _is_valid(row: Row[Any]) -> bool:

@@ -1,8 +1,8 @@
 """Who uses tokens instead of a key: known by a digest of issuer and subject.
 
-Each has a row among the keys, which holds what their newest token has said: tenant, role, end. So
-limits, costs, batches and revocation work for them as for a key. No key can be made of the row,
-since its digest is empty and its id is no key's.
+Each has a row among the keys, which holds what their newest token has said: tenant, role, end; and
+that token's groups. So limits, costs, batches and revocation work for them as for a key. No key can
+be made of the row, since its digest is empty and its id is no key's.
 """
 
 import base64
@@ -10,7 +10,7 @@ from hashlib import sha256
 
 from sqlalchemy import Engine, insert, or_, select, update
 
-from pipelines.gateway import database
+from pipelines.gateway import database, keys
 from pipelines.gateway.api_errors import WrongKey
 from pipelines.gateway.database import KEYS, TOKEN_OWNERS
 from pipelines.gateway.keys import Key
@@ -46,7 +46,7 @@ def admit(engine: Engine, token: Token) -> Key:
     newest = (token.issue_time, token.end_time)
     if row is None or (row.created, row.expires) < newest:
         _record(engine, key_id, token)
-    return Key(key_id, token.tenant, token.role)
+    return Key(key_id, token.tenant, token.role, token.groups)
 
 
 def _record(engine: Engine, key_id: str, token: Token) -> None:
@@ -63,5 +63,9 @@ def _record(engine: Engine, key_id: str, token: Token) -> None:
     with engine.begin() as connection:
         if database.insert_if_new(connection, TOKEN_OWNERS, {"id": key_id, **owner}):
             connection.execute(insert(KEYS).values(id=key_id, digest="", **values))
+            keys.set_groups(connection, key_id, token.groups)
             return
-        connection.execute(update(KEYS).where(KEYS.c.id == key_id, is_older).values(values))
+        is_meant = (KEYS.c.id == key_id) & is_older
+        change = connection.execute(update(KEYS).where(is_meant).values(values))
+        if change.rowcount:
+            keys.set_groups(connection, key_id, token.groups)

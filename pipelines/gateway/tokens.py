@@ -21,6 +21,7 @@ from pipelines.config.token_issuer import TokenIssuer
 from pipelines.gateway.api_errors import Forbidden, WrongKey
 from pipelines.gateway.issuer_keys import IssuerKeys
 from pipelines.gateway.keys import TENANT, Role
+from pipelines.runtime.readers import Groups, to_groups
 
 DEFAULT_ALGORITHMS = ("RS256", "PS256", "ES256")
 # Of what else an issuer signs, such as its notices of a sign-out, nothing lets anybody in.
@@ -42,6 +43,7 @@ class Token:
     subject: str
     tenant: str
     role: Role
+    groups: Groups
     issue_time: float
     end_time: float  # with the leeway
 
@@ -81,6 +83,7 @@ class TokenReader:
             subject=claims["sub"],
             tenant=self._tenant(claims),
             role=self._role(claims),
+            groups=self._groups(claims),
             issue_time=float(claims["iat"]),
             end_time=float(claims["exp"]) + self._config.leeway_seconds,
         )
@@ -142,6 +145,17 @@ class TokenReader:
         if self._config.default_role is None:
             raise _forbidden(f"the claim {'.'.join(path)} of this token gives no role here")
         return Role(self._config.default_role)
+
+    def _groups(self, claims: Claims) -> Groups:
+        """What the claim names of `readers`; none if it names none of them."""
+        path = self._config.group_claim
+        value = _value_at(claims, path) if path else None
+        names = value if isinstance(value, list) else [value]
+        groups: set[str] = set()
+        for name in names:
+            if isinstance(name, str) and name in self._config.groups:
+                groups.add(self._config.groups[name])
+        return to_groups(groups)
 
 
 def _value_at(claims: Claims, path: list[str]) -> Any:

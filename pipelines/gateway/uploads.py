@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
 
-from pipelines.gateway.api_errors import InvalidRequest
+from pipelines.gateway.api_errors import Forbidden, InvalidRequest
 from pipelines.gateway.file_store import UPLOAD
 from pipelines.gateway.keys import Key
 from pipelines.gateway.pages import Page
@@ -82,8 +82,17 @@ def list_page(gateway: Gateway, key: Key, purpose: str | None, page: Page) -> di
 
 
 def send(gateway: Gateway, key: Key, file_id: str) -> StreamingResponse:
-    """The content of a file. Raises NotFound."""
+    """The content of a file. Raises NotFound.
+
+    Raises Forbidden for results that were answered to a group to which the key does not belong.
+    """
     row = gateway.files.find(key.tenant, file_id)
+    if row.batch_id is not None and set(gateway.batches.read_groups(row.batch_id)) - {*key.groups}:
+        raise Forbidden(
+            "these answers may rest on documents that your groups may not read: ask with a key "
+            "of the batch's groups",
+            code="groups",
+        )
     headers = {"Content-Length": str(row.num_bytes)}
     return StreamingResponse(gateway.files.read(row), media_type=JSON_LINES, headers=headers)
 

@@ -34,6 +34,7 @@ from .engines import Task
 from .exchange import Reply, UserRequest
 from .groundedness import Groundedness
 from .guard_actions import Action
+from .passage_search import Query
 from .status import RequestError, Status
 from .traffic_row import Timer, milliseconds_since, new_row
 from .withholding import Limits
@@ -144,7 +145,7 @@ class TritonPythonModel:
             vector = self._encode([job.request.question])[0]
         self._look_for_orders(job, vector)
         with Timer(row, "search"):
-            passages = self._search(job.request.question, vector)
+            passages = self._search(job.request, vector)
         row["retrieved"] = [_select(passage, RETRIEVED_FIELDS) for passage in passages]
         with Timer(row, "generate"):
             reading = self._read_on(job, passages)
@@ -239,18 +240,19 @@ class TritonPythonModel:
             if action is Action.BLOCK:
                 raise RequestError(Status.BLOCKED, "the question gives the assistant orders")
 
-    def _search(self, question: str, vector: Any) -> Passages:
+    def _search(self, request: UserRequest, vector: Any) -> Passages:
         """The best passages, as vectorstore/retrieval.py finds them for evaluation."""
         limit = self.settings["top_k"]
         weight = self.settings["rerank_weight"]
         num_candidates = late_interaction.num_candidates(limit, weight)
         alpha = self.settings["hybrid_alpha"]
+        query = Query(request.question, vector.tolist(), alpha, request.groups)
         try:
-            passages = self.index.search(question, vector.tolist(), alpha, num_candidates)
+            passages = self.index.search(query, num_candidates)
         except passage_search.SearchError as error:
             raise RequestError(Status.FAILED, str(error)) from error
         if weight > 0:
-            passages = self._reorder(question, passages, weight)
+            passages = self._reorder(request.question, passages, weight)
         return passages[:limit]
 
     def _reorder(self, question: str, passages: Passages, weight: float) -> Passages:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import arrays, exchange, injection, peer
+from . import arrays, exchange, injection, peer, readers
 from .exchange import Reply, UserRequest
 from .metrics import RequestCounters
 from .routing import Router
@@ -22,6 +22,7 @@ from .traffic_row import milliseconds_since, new_row
 
 # Beyond a request's own limit: its release itself says that the time is over.
 GRACE_SECONDS = 5.0
+READERS = Path(readers.__file__).name
 ANSWER_FIELDS = ("answer", "refused", "num_prompt_tokens", "num_new_tokens")
 
 
@@ -98,6 +99,9 @@ class TritonPythonModel:
         inputs = exchange.inputs(request, limit)
         if is_guarded:
             inputs |= exchange.guard_inputs(request)
+        # A release without it was exported before documents had readers, and reads none that has.
+        if any(self.repository.glob(f"{model}/*/runtime/{READERS}")):
+            inputs |= exchange.group_inputs(request)
         call = self.server.stream(model, "", inputs, limit + GRACE_SECONDS)
         try:
             with self.cancellation.watch(reply, call):

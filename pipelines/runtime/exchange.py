@@ -1,8 +1,8 @@
 """What the models `assistant` exchange with their clients: how requests are read and answered.
 
 Inputs: `question`; optional `request_id`, `tenant`, `max_new_tokens`, `timeout_seconds`, `stream`,
-`guards` (see guard_actions.py), and for the entry `position` (from 0 to 1), which chooses the
-release; without it chance does.
+`groups` (of the asker, see readers.py), `guards` (see guard_actions.py), and for the entry
+`position` (from 0 to 1), which chooses the release; without it chance does.
 Outputs: `piece` (text since the last response), `answer`, `request_id`, `release_id`, `refused`,
 `citations` (JSON), `guard_flags` (JSON), `num_prompt_tokens`, `num_new_tokens`, `final`; and
 `record` (JSON of the row in the traffic log), by which a release's assistant tells the entry what
@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as triton
 
-from . import arrays, guard_actions
+from . import arrays, guard_actions, readers
 from .arrays import Arrays
 from .guard_actions import GuardActions
 from .peer import Stream
+from .readers import Groups
 from .status import TRITON_CODES, Status, format_user_error
 
 TEXTS = ("piece", "answer", "request_id", "release_id", "citations", "guard_flags", "record")
@@ -42,6 +43,7 @@ class UserRequest:
     question: str
     request_id: str
     tenant: str
+    groups: Groups  # to which the asker belongs
     max_new_tokens: int  # 0: the release's limit
     timeout_seconds: float  # 0: the release's limit
     stream: bool
@@ -58,8 +60,10 @@ def read(request: Any) -> UserRequest:
     position = float(value(request, "position", random.random()))
     problem = None
     guards = GuardActions()
+    groups: Groups = ()
     try:
         guards = guard_actions.read(str(value(request, "guards", "")))
+        groups = readers.read(str(value(request, "groups", "")))
     except ValueError as error:
         problem = str(error)
     if request_id and not REQUEST_ID.fullmatch(request_id):
@@ -74,6 +78,7 @@ def read(request: Any) -> UserRequest:
         question=str(value(request, "question", "")),
         request_id=request_id,
         tenant=str(value(request, "tenant", "")) or "default",
+        groups=groups,
         max_new_tokens=max_new_tokens,
         timeout_seconds=timeout_seconds,
         stream=bool(value(request, "stream", False)),
@@ -104,6 +109,11 @@ def inputs(request: UserRequest, timeout_seconds: float) -> Arrays:
 def guard_inputs(request: UserRequest) -> Arrays:
     """The array by which the entry tells a release's assistant what its guards are to do."""
     return {"guards": arrays.text(guard_actions.write(request.guards))}
+
+
+def group_inputs(request: UserRequest) -> Arrays:
+    """The array by which the entry tells a release's assistant what the asker may read."""
+    return {"groups": arrays.text(readers.write(request.groups))}
 
 
 class Reply:

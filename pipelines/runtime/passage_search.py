@@ -11,8 +11,12 @@ import json
 import operator
 import os
 import threading
-from typing import Any
+from http import HTTPStatus
+from typing import Any, NamedTuple
 from urllib.parse import urlparse
+
+from . import readers
+from .readers import Groups
 
 FUSION = "relativeScoreFusion"  # both scores are scaled to 0..1 over the candidates and added
 SEARCHED_PROPERTIES = ("text", "title", "headings")  # by words
@@ -20,6 +24,8 @@ RETURNED_PROPERTIES = (
     *("chunk_id", "uri", "title", "headings", "pages"),
     *("table_head", "text", "start", "end"),
 )
+RETURNED_FIELDS = " ".join(RETURNED_PROPERTIES)
+VECTOR_FIELD = "_additional { vectors { default } }"
 NUM_ATTEMPTS = 2  # the server may have closed a connection that was kept open
 MAX_QUOTED_BYTES = 200  # of an answer that is not what it should be
 
@@ -29,8 +35,35 @@ def complete_text(text: str, table_head: str | None) -> str:
     return f"{table_head}\n{text}" if table_head else text
 
 
+class Query(NamedTuple):
+    """What is searched for, and on behalf of whom."""
+
+    question: str  # its words, for BM25
+    vector: list[float]  # its unit vector
+    alpha: float  # weight of the vector: 1 is the vector alone, 0 the words alone
+    groups: Groups = ()  # of the asker
+
+
 class SearchError(Exception):
     """The index did not answer, or not as it should; the text says why."""
+
+
+class Response(NamedTuple):
+    """What Weaviate answered."""
+
+    status: int
+    content: bytes
+
+    def json(self) -> dict[str, Any]:
+        """Raises SearchError if it is an error, or no JSON."""
+        try:
+            if self.status == HTTPStatus.OK:
+                answer: dict[str, Any] = json.loads(self.content)
+                return answer
+        except ValueError:
+            pass  # what was said instead is in the message
+        quote = self.content[:MAX_QUOTED_BYTES].decode(errors="replace")
+        raise SearchError(f"the knowledge index answered {self.status}: {quote}")
 
 
 class Index:
@@ -54,55 +87,57 @@ class Index:
         self._timeout_seconds = timeout_seconds
         self._thread = threading.local()
 
-    def search(
-        self, question: str, vector: list[float], alpha: float, limit: int
-    ) -> list[dict[str, Any]]:
-        """The best `limit` passages for a question's words (BM25) and its unit vector, best first.
+    def search(self, query: Query, limit: int) -> list[dict[str, Any]]:
+        """The best `limit` passages that the asker may read, best first.
 
-        `alpha` is the weight of the vector: 1 is the vector alone, 0 the words alone. A passage has
-        RETURNED_PROPERTIES, its text complete, and `score`, the cosine with the question. Raises
-        SearchError.
+        A passage has RETURNED_PROPERTIES, its text complete, and `score`, the cosine with the
+        question. Raises SearchError.
         """
-        query = self._query(question, vector, alpha, limit)
-        answer = self._ask(json.dumps({"query": query}))
-        if answer.get("errors"):
-            message = answer["errors"][0].get("message")
-            raise SearchError(f"the knowledge index refused the search: {message}")
-        passages: list[dict[str, Any]] = answer["data"]["Get"][self._collection]
-        if not passages:
-            # Any question has nearest passages, unless the server has just started and has not read
-            # its files yet.
+        passages = self._get(_hybrid(query, limit), f"{RETURNED_FIELDS} {VECTOR_FIELD}")
+        # Any question has nearest passages, unless its asker may read none, or the server has just
+        # started and has not read its files yet.
+        if not passages and not self._get("limit: 1", RETURNED_PROPERTIES[0]):
             raise SearchError(
                 "the knowledge index holds no passages: it is starting, or it is empty"
             )
         for passage in passages:
             passage["text"] = complete_text(passage["text"], passage.pop("table_head"))
             passage_vector = passage.pop("_additional")["vectors"]["default"]
-            passage["score"] = sum(map(operator.mul, vector, passage_vector))
+            passage["score"] = sum(map(operator.mul, query.vector, passage_vector))
         return passages
 
-    def _query(self, question: str, vector: list[float], alpha: float, limit: int) -> str:
-        """GraphQL."""
-        parameters = [
-            f"query: {json.dumps(question)}",
-            f"vector: {json.dumps(vector)}",
-            f"alpha: {alpha}",
-            f"fusionType: {FUSION}",
-            f"properties: {json.dumps(SEARCHED_PROPERTIES)}",
-        ]
-        hybrid = f"hybrid: {{{', '.join(parameters)}}}"
-        fields = f"{' '.join(RETURNED_PROPERTIES)} _additional {{ vectors {{ default }} }}"
-        return f"{{ Get {{ {self._collection}({hybrid}, limit: {limit}) {{ {fields} }} }} }}"
+    def _get(self, arguments: str, fields: str) -> list[dict[str, Any]]:
+        """Objects of the collection, by GraphQL."""
+        collection = self._stored_name()
+        query = f"{{ Get {{ {collection}({arguments}) {{ {fields} }} }} }}"
+        answer = self._ask("POST", "/v1/graphql", json.dumps({"query": query})).json()
+        if answer.get("errors"):
+            message = answer["errors"][0].get("message")
+            raise SearchError(f"the knowledge index refused the search: {message}")
+        objects: list[dict[str, Any]] = answer["data"]["Get"][collection]
+        return objects
 
-    def _ask(self, body: str) -> dict[str, Any]:
+    def _stored_name(self) -> str:
+        """The name of the collection that an alias names now.
+
+        Weaviate's GraphQL takes no alias where there is a filter (weaviate #8995).
+        """
+        response = self._ask("GET", f"/v1/aliases/{self._collection}")
+        if response.status == HTTPStatus.NOT_FOUND:
+            return self._collection
+        return str(response.json()["class"])
+
+    def _ask(self, method: str, path: str, body: str | None = None) -> Response:
         """If a connection that was kept open turns out to be closed, a new one is tried, once."""
         reason: Exception | None = None
         for _ in range(NUM_ATTEMPTS):
             open_connection = getattr(self._thread, "connection", None)
             connection = open_connection or self._connect()
             try:
-                return self._post(connection, body)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+                connection.request(method, path, body=body, headers=self._headers)
+                with connection.getresponse() as response:
+                    return Response(response.status, response.read())
+            except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 self._thread.connection = None
                 reason = error
@@ -112,18 +147,26 @@ class Index:
             f"the knowledge index cannot be reached: {reason or type(reason).__name__}"
         )
 
-    def _post(self, connection: http.client.HTTPConnection, body: str) -> dict[str, Any]:
-        connection.request("POST", "/v1/graphql", body=body, headers=self._headers)
-        with connection.getresponse() as response:
-            content = response.read()
-        if response.status != 200:
-            quote = content[:MAX_QUOTED_BYTES].decode(errors="replace")
-            raise SearchError(f"the knowledge index answered {response.status}: {quote}")
-        answer: dict[str, Any] = json.loads(content)
-        return answer
-
     def _connect(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._is_secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=self._timeout_seconds)
         self._thread.connection = connection
         return connection
+
+
+def _hybrid(query: Query, limit: int) -> str:
+    """The arguments of a hybrid search over what the asker may read."""
+    parameters = (
+        f"query: {json.dumps(query.question)}",
+        f"vector: {json.dumps(query.vector)}",
+        f"alpha: {query.alpha}",
+        f"fusionType: {FUSION}",
+        f"properties: {json.dumps(SEARCHED_PROPERTIES)}",
+    )
+    condition = (
+        f"path: {json.dumps([readers.PROPERTY])}",
+        "operator: ContainsAny",
+        f"valueText: {json.dumps(readers.memberships(query.groups))}",
+    )
+    hybrid = f"hybrid: {{{', '.join(parameters)}}}"
+    return f"{hybrid}, where: {{{', '.join(condition)}}}, limit: {limit}"

@@ -24,8 +24,9 @@ from urllib.parse import urlparse
 from pipelines import files
 from pipelines.contracts.traffic import FEEDBACK
 from pipelines.errors import UserError
-from pipelines.runtime import guard_actions
+from pipelines.runtime import guard_actions, readers
 from pipelines.runtime.guard_actions import GuardActions
+from pipelines.runtime.readers import Groups
 from pipelines.runtime.status import Status, from_grpc, parse_user_error
 from pipelines.serving import gateway_client, live_record, locations
 from pipelines.serving.gateway_client import Gateway, Refusal
@@ -46,6 +47,7 @@ PIECE_OUTPUTS = ("piece", "release_id", "final")  # all that is read of a piece
 INPUT_TYPES = {
     "question": "BYTES",
     "tenant": "BYTES",
+    "groups": "BYTES",
     "request_id": "BYTES",
     "max_new_tokens": "INT32",
     "timeout_seconds": "FP32",
@@ -67,6 +69,7 @@ class AskError(UserError):
 class Question:
     """A question with its options. 0 new tokens: as many as the release allows.
 
+    `groups` are those of the asker, who reads what everyone may and what these may.
     `guards` say what is to be done about what guards notice, and what was noticed before.
     `position`, from 0 to 1, chooses the release while two share the traffic; None: chance does.
     """
@@ -77,6 +80,7 @@ class Question:
     max_new_tokens: int = 0
     timeout_seconds: float = 60.0
     position: float | None = None
+    groups: Groups = ()
     guards: GuardActions = GuardActions()  # noqa: RUF009 (it cannot change)
 
     def inputs(self, *, is_streamed: bool) -> dict[str, Any]:
@@ -89,6 +93,8 @@ class Question:
             "timeout_seconds": self.timeout_seconds,
             "stream": is_streamed,
         }
+        if self.groups:
+            values["groups"] = readers.write(self.groups)
         if self.position is not None:
             values["position"] = self.position
         if self.guards != GuardActions():
@@ -178,7 +184,12 @@ def stream(question: str | Question, triton: Triton | None = None) -> Iterator[s
 
 
 def _stream_from_gateway(gateway: Gateway, question: Question) -> Iterator[str | Answer]:
-    """As `stream`. The gateway knows the tenant by the key, and chooses release and id itself."""
+    """As `stream`. The gateway knows tenant and groups by the key, and chooses release and id."""
+    if question.groups:
+        raise UserError(
+            f"groups {', '.join(question.groups)}: a gateway knows the groups by the key "
+            f"({gateway_client.KEY}); leave them out"
+        )
     if question.tenant != DEFAULT_TENANT or question.position is not None:
         raise UserError(
             f"tenant {question.tenant!r}: a gateway knows the tenant by the key "

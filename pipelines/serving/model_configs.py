@@ -66,6 +66,7 @@ def assistant(version: int) -> str:
     options = {
         "request_id": "TYPE_STRING",
         "tenant": "TYPE_STRING",
+        "groups": "TYPE_STRING",
         "max_new_tokens": "TYPE_INT32",
         "timeout_seconds": "TYPE_FP32",
         "stream": "TYPE_BOOL",

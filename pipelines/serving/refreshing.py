@@ -12,9 +12,13 @@ from pipelines.contracts.report import Check, Report
 from pipelines.contracts.scores import Interval
 from pipelines.decision import answer_rows, champions, scoring
 from pipelines.decision.scoring import Bootstrap
+from pipelines.errors import UserError
 from pipelines.questions import golden, prompts
 from pipelines.questions.golden import Golden
+from pipelines.runtime import FOLDER as RUNTIME
+from pipelines.runtime import readers
 from pipelines.serving import experiment_record, live_server
+from pipelines.serving.model_configs import ASSISTANT
 
 RECEIPT = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
@@ -47,7 +51,7 @@ def refresh(config: Config) -> Outcome:
     """Measure, report, and point the live release's aliases at the new collection.
 
     Raises Refusal, with the aliases where they were, if a floor of `gate` for a retrieval metric is
-    not reached.
+    not reached. Raises UserError if the release would ignore who may read what.
     """
     receipt = files.read_json(RECEIPT, Receipt)
     champion = champions.read(CHAMPION)
@@ -59,6 +63,7 @@ def refresh(config: Config) -> Outcome:
     report.demand("retrieval from the new index", "The knowledge stays as it was")
     if champion is None:
         return Outcome(receipt.collection, None)
+    _demand_readers(champion, receipt)
     aliases = [live_server.alias(champion.release_id), live_server.KNOWLEDGE]
     experiment = experiment_record.read()
     if experiment is not None:
@@ -67,6 +72,20 @@ def refresh(config: Config) -> Outcome:
     for alias in aliases:
         vectorstore.point_alias(alias, receipt.collection)
     return Outcome(receipt.collection, champion.release_id)
+
+
+def _demand_readers(champion: Champion, receipt: Receipt) -> None:
+    """Raises UserError if the live release would show everybody what not everyone may read.
+
+    Whatever an experiment compares it with is newer.
+    """
+    code = f"{ASSISTANT}/*/{RUNTIME.name}/{Path(readers.__file__).name}"
+    if receipt.num_restricted and not any(Path(champion.folder).glob(code)):
+        raise UserError(
+            f"{receipt.collection} holds {receipt.num_restricted} passages that not everyone may "
+            f"read, and {champion.release_id} was exported by code that does not know of readers: "
+            "it reads what it read before. Make a new release (`python -m pipelines release`)"
+        )
 
 
 def _load_questions(champion: Champion | None) -> list[Golden]:

@@ -7,6 +7,7 @@ from pipelines import files
 from pipelines.config.base import BaseConfig
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.report import Report
+from pipelines.runtime import readers
 from pipelines.training import base_facts, base_model, base_sources
 from pipelines.training.base_sources import FROM_SCRATCH, Origin
 
@@ -45,7 +46,9 @@ def run(config: BaseConfig, inputs: Inputs, outputs: Outputs) -> None:
 
 
 def _make(config: BaseConfig, documents: Path, target: Path) -> Origin:
-    texts = [row["text"] for row in files.read(documents, DOCUMENTS)]
+    # What not everyone may read is left out: the model could repeat it to anybody.
+    rows = files.read(documents, DOCUMENTS)
+    texts = [row["text"] for row in rows if readers.is_public(row["readers"])]
     losses = base_model.make(texts, config.made, config.seed, target)
     print(f"loss {losses.start:.2f} -> {losses.end:.2f} nats a token")
     return FROM_SCRATCH

@@ -37,7 +37,13 @@ CODE = (
 LIBRARIES = ("markdown-it-py", "tokenizers")
 DOCUMENTS_A_CALL = 64  # that one process of a cluster works on at a time
 KEY_COLUMNS = ["digest", "title", "sections", "pages"]  # what a document's passages depend on
-COPIED_COLUMNS = ["doc_id", "uri", "title", "text"]  # what passages take from their document
+COPIED_COLUMNS = [
+    "doc_id",
+    "uri",
+    "title",
+    "text",
+    "readers",
+]  # what passages take from their document
 NUM_SPECIAL_TOKENS = 2  # that the encoder adds to each text
 
 
@@ -131,6 +137,7 @@ def _row(document: dict[str, Any], number: int, passage: dict[str, Any]) -> dict
         "uri": document["uri"],
         "title": document["title"] or "",
         "text": span.text_of(document["text"]),
+        "readers": document["readers"],
         **passage,
     }
 

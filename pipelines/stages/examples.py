@@ -14,6 +14,7 @@ from pipelines import files
 from pipelines.config.examples import ExamplesConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.chunks import CHUNKS
+from pipelines.contracts.documents import restriction
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.report import Report
 from pipelines.corpus import pii
@@ -35,7 +36,7 @@ from pipelines.questions.prompts import Prompt
 from pipelines.questions.reading_examples import Reading, Source
 from pipelines.questions.reading_set import ReadingSet
 from pipelines.questions.training_examples import Example, Facts
-from pipelines.runtime import rendering
+from pipelines.runtime import readers, rendering
 from pipelines.runtime.passage_search import complete_text
 from pipelines.vectorstore import Retriever, open_retriever
 
@@ -156,11 +157,17 @@ def _require_consistency(
 ) -> None:
     """Raises UserError with everything for which a model would be trained in vain."""
     uris: set[str] = set()
-    for batch in files.batches(chunks, CHUNKS, columns=["uri"]):
-        uris.update(batch.column("uri").to_pylist())
+    reasons: dict[str, str] = {}
+    for batch in files.batches(chunks, CHUNKS, columns=["uri", "readers"]):
+        for row in batch.to_pylist():
+            if _is_public(row):
+                uris.add(row["uri"])
+            else:
+                reasons[row["uri"]] = restriction(row["readers"])
     num_passages = {"examples.num_passages": config.num_passages}
     problems = [*questions.problems, *consistency.golden_problems(questions)]
-    problems += mentions.problems(questions, Documents(uris), reads=template.shows_passages)
+    documents = Documents(uris, reasons)
+    problems += mentions.problems(questions, documents, reads=template.shows_passages)
     problems += consistency.passage_problems(template, num_passages)
     demand_none(problems)
 
@@ -197,11 +204,16 @@ class Retrieval:
 def _open_retrieval(inputs: Inputs) -> Iterator[Retrieval]:
     receipt = files.read_json(inputs.index, Receipt)
     by_page: dict[str, list[Source]] = {}
-    for row in files.read(inputs.chunks, CHUNKS):
+    for row in filter(_is_public, files.read(inputs.chunks, CHUNKS)):
         source = _source(row["uri"], row["title"], complete_text(row["text"], row["table_head"]))
         by_page.setdefault(source.uri, []).append(source)
     with open_retriever(receipt, inputs.chunks, inputs.vectors) as retriever:
         yield Retrieval(retriever, by_page)
+
+
+def _is_public(row: dict[str, Any]) -> bool:
+    """Whether a model may learn from a passage: it answers everybody."""
+    return readers.is_public(row["readers"])
 
 
 def _source(uri: str, title: str, text: str) -> Source:

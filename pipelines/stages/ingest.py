@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipelines.corpus.sources import (
     source_problems,
 )
 from pipelines.errors import UserError, demand_none
+from pipelines.runtime import readers
 from pipelines.system.cache import open_cache
 from pipelines.system.paths import state_folder
 
@@ -76,18 +78,30 @@ def _report(path: Path, result: Intake) -> None:
     """Write and print what became of the documents."""
     stages = Counter(row["stage"] for row in result.rejections)
     num_aliases = sum(map(len, result.aliases.values()))
+    group_counts = Counter(chain.from_iterable(_restricted_readers(result)))
     report = {
         "documents": len(result.documents),
         "read": result.num_read,
         "aliases": num_aliases,
         "rejected": len(result.rejections),
         "rejected_at": dict(sorted(stages.items())),
+        "restricted_to": dict(sorted(group_counts.items())),
     }
     files.write_json(path, report)
     print(
         f"{len(result.documents)} documents ({result.num_read} read, the others unchanged), "
         f"{num_aliases} near-duplicates left out, {len(result.rejections)} rejected"
     )
+    if group_counts:
+        counts = [f"{group} {count}" for group, count in sorted(group_counts.items())]
+        print(f"documents that not everyone may read, by group: {', '.join(counts)}")
+
+
+def _restricted_readers(result: Intake) -> Iterator[list[str]]:
+    """The groups that may read each document that not everyone may."""
+    for entry in result.documents:
+        if not readers.is_public(result.readers[entry.uri]):
+            yield result.readers[entry.uri]
 
 
 def _read_sources(config: IngestConfig, lock: Path) -> Iterator[tuple[str, SourceDocument]]:

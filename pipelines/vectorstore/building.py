@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines import files
+from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.errors import UserError
+from pipelines.runtime import readers
 from pipelines.system import locks, paths
 from pipelines.vectorstore import loading, stored_collections, verification
 from pipelines.vectorstore.loading import Change
@@ -110,8 +112,17 @@ def _make_receipt(chunks: Path, vectors: Path, hybrid_alpha: float, server_versi
         chunks_digest=chunks_digest,
         vectors_digest=vectors_digest,
         hybrid_alpha=hybrid_alpha,
+        num_restricted=_count_restricted(chunks),
         server_version=server_version,
     )
+
+
+def _count_restricted(chunks: Path) -> int:
+    count = 0
+    for batch in files.batches(chunks, CHUNKS, columns=[readers.PROPERTY]):
+        for names in batch.column(readers.PROPERTY).to_pylist():
+            count += not readers.is_public(names)
+    return count
 
 
 def _ensure(

@@ -20,7 +20,18 @@ from pipelines.contracts.vectors import vectors as schema_of
 
 Vectors = npt.NDArray[np.float32]
 Properties = dict[str, Any]
-PROPERTIES = ["chunk_id", "uri", "title", "headings", "table_head", "text", "start", "end", "pages"]
+PROPERTIES = [
+    "chunk_id",
+    "uri",
+    "title",
+    "headings",
+    "table_head",
+    "text",
+    "start",
+    "end",
+    "pages",
+    "readers",
+]
 
 
 class IndexFiles(NamedTuple):

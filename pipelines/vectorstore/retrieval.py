@@ -14,6 +14,7 @@ from pipelines.contracts.receipt import Receipt
 from pipelines.files import text_digest
 from pipelines.runtime import late_interaction, openvino_encoder, torch_encoder
 from pipelines.runtime.late_interaction import WordVectors
+from pipelines.runtime.readers import Groups
 from pipelines.system import cache, paths
 from pipelines.system.cache import Cache
 from pipelines.vectorstore.building import open_index
@@ -36,10 +37,14 @@ class Retriever:
     words: WordVectors
     rerank_weight: float
     known_scores: Cache[list[float]]  # of a question's best passages, by the digest of all texts
-    results: dict[tuple[str, int], list[Passage]] = field(default_factory=dict)  # of `prepare`
+    # Of `prepare`, by question and limit: what everyone may read.
+    results: dict[tuple[str, int], list[Passage]] = field(default_factory=dict)
 
     def prepare(self, questions: Iterable[str], limit: int) -> None:
-        """Find the passages of many questions together, which is faster than one by one."""
+        """Find many questions' passages together, which is faster than one by one.
+
+        Only passages that everyone may read.
+        """
         from tqdm import tqdm
 
         unique = sorted(set(questions))
@@ -76,20 +81,20 @@ class Retriever:
         scores |= new_scores
         return {question: scores[key] for question, key in keys.items()}
 
-    def find(self, question: str, limit: int) -> list[Passage]:
-        """The best `limit` passages, best first."""
-        if (question, limit) in self.results:
+    def find(self, question: str, limit: int, groups: Groups = ()) -> list[Passage]:
+        """The best `limit` passages that everyone or one of `groups` may read, best first."""
+        if not groups and (question, limit) in self.results:
             return self.results[question, limit]
-        passages = self._search(question, limit)
+        passages = self._search(question, limit, groups)
         scores: list[float] | None = None
         if self.rerank_weight > 0:
             scores = self.words.scores(question, _best_texts(passages))
         return self._reorder(passages, scores)[:limit]
 
-    def _search(self, question: str, limit: int) -> list[Passage]:
+    def _search(self, question: str, limit: int, groups: Groups = ()) -> list[Passage]:
         vector = self.encoder.lookup([question])[question]
         num_candidates = late_interaction.num_candidates(limit, self.rerank_weight)
-        return self.index.search(question, vector, num_candidates)
+        return self.index.search(question, vector, num_candidates, groups)
 
     def _reorder(self, passages: list[Passage], scores: list[float] | None) -> list[Passage]:
         """Passages in the order of the search and of these scores, if there are any."""

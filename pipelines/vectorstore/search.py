@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.contracts.receipt import Receipt
+from pipelines.runtime import readers
 from pipelines.runtime.passage_search import (
     RETURNED_PROPERTIES,
     SEARCHED_PROPERTIES,
     complete_text,
 )
+from pipelines.runtime.readers import Groups
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -42,14 +44,18 @@ class Index:
         self._collection = client.collections.use(receipt.collection)
         self.receipt = receipt
 
-    def search(self, question: str, vector: Vector, limit: int) -> list[Passage]:
+    def search(
+        self, question: str, vector: Vector, limit: int, groups: Groups = ()
+    ) -> list[Passage]:
         """The best `limit` passages for a question's words (BM25) and its unit vector, best first.
 
+        Only what everyone or one of `groups` may read is searched.
         Both scores are scaled to 0..1 over the candidates and added with the weight of the
         receipt's `hybrid_alpha` (Weaviate's relative score fusion).
         """
-        from weaviate.classes.query import HybridFusion
+        from weaviate.classes.query import Filter, HybridFusion
 
+        condition = Filter.by_property(readers.PROPERTY).contains_any(readers.memberships(groups))
         answer = self._collection.query.hybrid(
             question,
             vector=vector.tolist(),
@@ -57,6 +63,7 @@ class Index:
             fusion_type=HybridFusion.RELATIVE_SCORE,
             query_properties=list(SEARCHED_PROPERTIES),
             return_properties=list(RETURNED_PROPERTIES),
+            filters=condition,
             limit=limit,
             include_vector=True,
         )

@@ -16,6 +16,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.errors import UserError
+from pipelines.runtime import readers
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -170,6 +171,13 @@ def _properties() -> "list[Property]":
         Property(name="start", data_type=DataType.INT),
         Property(name="end", data_type=DataType.INT),
         Property(name="pages", data_type=DataType.INT_ARRAY),
+        Property(
+            name=readers.PROPERTY,
+            data_type=DataType.TEXT_ARRAY,
+            index_filterable=True,
+            index_searchable=False,
+            **as_a_whole,
+        ),
     ]
 
 

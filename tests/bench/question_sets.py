@@ -90,6 +90,7 @@ def write_documents(source: str, paragraphs: dict[str, Paragraph]) -> None:
             "content_digest": "",
             "language": "en",
             "aliases": [],
+            "readers": ["everyone"],
         }
         rows.append(row)
     files.write(DOCUMENTS_FILE, DOCUMENTS, rows)

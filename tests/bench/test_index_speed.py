@@ -56,6 +56,7 @@ def make_rows() -> tuple[Rows, Rows]:
             "start": 0,
             "end": 9,
             "pages": [],
+            "readers": ["everyone"],
             "num_tokens": 3,
             "digest": "",
         }

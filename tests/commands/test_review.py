@@ -8,10 +8,12 @@ import pytest
 
 from pipelines import files
 from pipelines.commands import review
+from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.traffic import FEEDBACK, REQUESTS
 from pipelines.errors import UserError
 from pipelines.questions import faq, golden, reviews
 from pipelines.questions.faq import Topic
+from tests.corpus.test_catalogue import document
 
 ROOT = Path(__file__).parents[2]
 SLOTS = [
@@ -148,6 +150,24 @@ def test_accepting_all_leaves_feedback_without_a_correction_waiting_and_says_so(
     assert "1 have a thumb down and no correction" in capsys.readouterr().out
     reviewed_ids = {item.request_id for item in reviews.read()}
     assert reviewed_ids == {f"q{number}" for number in range(18)} - {"q16"}
+
+
+@pytest.mark.usefixtures("feedback")
+def test_what_not_everyone_may_read_teaches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """The page that was retrieved first is for hr alone."""
+    row = document("handbook/setup.md", [], ["hr"])
+    files.write(review.DOCUMENTS, DOCUMENTS, [row, document("handbook/gate.md", [])])
+    accept = ["--who", "ada", "--decision", "accept", "--request"]
+    with pytest.raises(UserError, match=r"'handbook/setup.md' may be read by hr alone"):
+        run(*accept, "q0")
+    assert reviews.read() == []
+    run(*accept, "q0", "--page", "handbook/gate.md")
+    with pytest.raises(UserError, match="q17: no page was retrieved"):
+        run(*accept, "all")
+    assert "rest on a page that not everyone may read" in capsys.readouterr().out
+    assert {item.request_id for item in reviews.read()} == {"q0"}
+    run("--who", "ada", "--decision", "reject", "--request", "q1")
+    assert [item.page for item in reviews.read()] == ["handbook/gate.md", None]
 
 
 @pytest.mark.usefixtures("feedback")

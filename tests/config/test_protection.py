@@ -8,6 +8,7 @@ from pipelines.config import form, params, protection
 from pipelines.config.protection import OPENING
 from pipelines.config.section import (
     ANY_CHANGE,
+    ANY_IF_RESTRICTED,
     FEWER,
     HIGHER,
     LOOSER,
@@ -32,7 +33,8 @@ ISSUER: dict[str, Any] = {
     "leeway_seconds": 30,
     "keys_seconds": 600.0,
 }
-NAMED_RULES = {str(rule[LOOSER]) for rule in (LOWER, HIGHER, FEWER, MORE, ANY_CHANGE, OPENING)}
+RULES = (LOWER, HIGHER, FEWER, MORE, ANY_CHANGE, ANY_IF_RESTRICTED, OPENING)
+NAMED_RULES = {str(rule[LOOSER]) for rule in RULES}
 
 
 def fields_below(key: str, model: type[Section]) -> Iterator[tuple[str, Any]]:
@@ -77,6 +79,7 @@ def test_every_rule_is_known_and_orders_all_values_of_its_choice() -> None:
         (FEWER, ["a", "b"], ["a"]),
         (MORE, ["a"], ["a", "b"]),
         (ANY_CHANGE, "model", None),
+        (ANY_IF_RESTRICTED, [{"name": "hr", "readers": ["hr"]}], [{"name": "hr", "readers": []}]),
         (OPENING, None, {"issuer": "https://login.example.com"}),
         (in_order("human", "auto"), "human", "auto"),
         (in_order("mask", "keep"), {"EMAIL_ADDRESS": "mask"}, {"EMAIL_ADDRESS": "keep"}),

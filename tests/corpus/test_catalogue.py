@@ -29,7 +29,7 @@ def read(*sources: Source) -> Catalogue:
     return catalogue.read(sources, *ARTIFACTS)
 
 
-def document(uri: str, aliases: list[str]) -> dict[str, Any]:
+def document(uri: str, aliases: list[str], readers: list[str] | None = None) -> dict[str, Any]:
     return {
         "doc_id": uri,
         "uri": uri,
@@ -43,6 +43,7 @@ def document(uri: str, aliases: list[str]) -> dict[str, Any]:
         "content_digest": "c",
         "language": "en",
         "aliases": aliases,
+        "readers": readers or ["everyone"],
     }
 
 
@@ -107,3 +108,16 @@ def test_every_source_that_cannot_be_read_is_reported_with_its_remedy() -> None:
     ]
     assert result.unreadable_sources == {"gone", "none", "packages", "site"}
     assert result.uris == {"book/a.md", "book/c.md", "book/sub/b.md"}
+
+
+def test_a_document_that_not_everyone_may_read_is_no_page_of_a_question() -> None:
+    documents = [document("book/a.md", []), document("book/c.md", [], ["board", "hr"])]
+    write_artifacts(documents, ["book/sub/b.md"])
+    found = read(BOOK)
+    assert (set(found.uris), found.num_restricted) == ({"book/a.md"}, 1)
+    assert found.is_ingested
+    assert found.reasons["book/c.md"].startswith("may be read by board, hr alone")
+    assert catalogue.restricted_pages(ARTIFACTS[0]).keys() == {"book/c.md"}
+    assert catalogue.size_problems(found, 2) == []
+    (problem,) = catalogue.size_problems(found, 3)
+    assert "hold 2 documents" in problem

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import files
-from pipelines.config.ingest import IngestConfig, Limits, PackagesSource, Quality
+from pipelines.config.ingest import FilesSource, IngestConfig, Limits, PackagesSource, Quality
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
 from pipelines.corpus import intake
 from pipelines.corpus.reading_code import CODE
@@ -221,3 +221,56 @@ def test_every_module_by_which_documents_are_read_is_part_of_the_cached_works_na
             if path.parent.name == "corpus" and dependencies.has_effect(path):
                 modules.add(path.name)
     assert set(CODE) == modules
+
+
+def with_readers(readers: list[str]) -> IngestConfig:
+    """The configuration with a source `book` that these groups may read."""
+    source = FilesSource(
+        kind="files", name="book", path="data/raw/book", globs=["**/*"], readers=readers
+    )
+    return CONFIG.model_copy(update={"sources": [source]})
+
+
+def test_a_document_may_exclude_readers_of_its_source_and_never_add_any(
+    cache: Cache[object],
+) -> None:
+    contents = {
+        "all.md": "# A\n\nOne two.",
+        "fewer.md": "---\nreaders: hr\n---\n# B\n\nThree four.",
+        "more.md": "---\nreaders: [hr, sales]\n---\n# C\n\nFive six.",
+        "foreign.md": "---\nreaders: sales\n---\n# D\n\nSeven eight.",
+        "public.md": "---\nreaders: everyone\n---\n# E\n\nNine ten.",
+        "plain.txt": "---\nreaders: hr\n---\nEleven twelve.",
+    }
+    result = intake.take_in(book(contents), with_readers(["hr", "board"]), cache)
+    rows = {row["uri"]: row["readers"] for row in intake.document_rows(result, cache)}
+    assert rows == {
+        "book/all.md": ["board", "hr"],
+        "book/fewer.md": ["hr"],
+        "book/more.md": ["hr"],
+        "book/public.md": ["board", "hr"],
+    }
+    reasons = {row["uri"]: (row["stage"], row["reason"]) for row in result.rejections}
+    assert reasons["book/foreign.md"] == (
+        "readers",
+        "its front matter names none of the groups that may read its source (board, hr): name "
+        "one of them, or none at all",
+    )
+    assert "only Markdown has" in reasons["book/plain.txt"][1]
+    # The source's rule is none of what the cache holds: it counts at once.
+    result = intake.take_in(book(contents), with_readers([]), cache)
+    rows = {row["uri"]: row["readers"] for row in intake.document_rows(result, cache)}
+    assert result.num_read == 0
+    assert rows["book/all.md"] == rows["book/public.md"] == ["everyone"]
+    assert rows["book/foreign.md"] == ["sales"]
+
+
+def test_no_document_stands_for_one_that_others_may_read(cache: Cache[object]) -> None:
+    contents = {
+        "a.md": PROSE,
+        "b.md": f"---\nreaders: hr\n---\n{PROSE}",
+        "c.md": f"---\nreaders: [hr]\n---\n{PROSE} And more.",
+        "d.md": PROSE,
+    }
+    result = intake.take_in(book(contents), with_readers([]), cache)
+    assert result.aliases == {"book/a.md": ["book/d.md"], "book/b.md": ["book/c.md"]}

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.corpus.markdown import convert_markdown, convert_plain_text
 from pipelines.corpus.mdx import convert_mdx
-from pipelines.corpus.parts import Empty
+from pipelines.corpus.parts import Empty, Unreadable
 
 PICTURE = base64.b64encode(bytes(range(256)) * 20).decode()
 
@@ -39,6 +39,44 @@ def test_a_description_in_front_matter_is_the_first_paragraph() -> None:
 def test_a_page_with_a_heading_of_its_own_keeps_it() -> None:
     document = convert_markdown("---\ntitle: Wires\n---\n# Cut wires\n\nA.\n")
     assert (document.title, document.text) == ("Wires", "# Cut wires\n\nA.\n")
+
+
+@pytest.mark.parametrize(
+    ("front_matter", "groups"),
+    [
+        ("---\ntitle: Pay\nreaders: hr\n---\n", ["hr"]),
+        ("---\nreaders: [hr, board, hr]\n---\n", ["board", "hr"]),
+        ("---\nReaders:\n  - hr\n---\n", ["hr"]),
+        ('+++\nreaders = ["hr"]\n+++\n', ["hr"]),
+        ("---\nreaders: [hr, everyone]\n---\n", ["everyone"]),
+        ("---\ntitle: Readers of this page\n---\n", None),
+    ],
+)
+def test_front_matter_may_name_the_groups_that_alone_may_read(
+    front_matter: str, groups: list[str] | None
+) -> None:
+    for convert in (convert_markdown, convert_mdx):
+        assert convert(front_matter + "\nWages.\n").readers == groups
+
+
+@pytest.mark.parametrize(
+    "front_matter",
+    [
+        "---\nreaders:\n---\n",
+        "---\nreaders: []\n---\n",
+        "---\nreaders: 7\n---\n",
+        "---\nreaders: {hr: true}\n---\n",
+        "---\nreaders: [hr team]\n---\n",
+        "---\nreaders: hr\nReaders: board\n---\n",
+        "---\nreaders: [hr\n---\n",
+        "---\nreaders: hr\nlayout: {{ page.layout }}\n---\n",
+        '---\n"readers": [hr\n no key\n---\n',
+        "+++\nreaders = [hr]\n+++\n",
+    ],
+)
+def test_readers_that_cannot_be_understood_reject_the_page(front_matter: str) -> None:
+    with pytest.raises(Unreadable, match="front matter"):
+        convert_markdown(front_matter + "\nWages.\n")
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,7 @@ def of(subject: str, **changes: Any) -> Token:
         "issuer": "https://login.example.com",
         "tenant": "shop",
         "role": Role.ASKER,
+        "groups": (),
         "issue_time": time.time(),
         "end_time": time.time() + HOUR,
     }

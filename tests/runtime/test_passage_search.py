@@ -7,7 +7,7 @@ import pytest
 from pipelines import files
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.vectors import vectors as schema_of
-from pipelines.runtime.passage_search import Index, SearchError
+from pipelines.runtime.passage_search import Index, Query, SearchError
 from pipelines.vectorstore import build_index, open_index, server_address
 
 FACTS = {
@@ -31,7 +31,7 @@ def test_a_server_that_is_gone_is_a_clear_error(monkeypatch: pytest.MonkeyPatch)
         probe.bind(("127.0.0.1", 0))
         monkeypatch.setenv("WEAVIATE_URL", f"http://127.0.0.1:{probe.getsockname()[1]}")
         with pytest.raises(SearchError, match="the knowledge index cannot be reached: "):
-            Index("Chunks_1", 1.0).search("q", [0.1], 1.0, 3)
+            Index("Chunks_1", 1.0).search(Query("q", [0.1], 1.0), 3)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.7, 1.0])
@@ -48,7 +48,7 @@ def test_triton_and_the_client_find_the_same_passages_in_the_same_order_with_the
         {"chunk_id": f"c-{number}", "doc_id": "c", "uri": f"book/{number}.md", "title": "Harbour",
          "headings": ["Lighthouse", "Book"], "table_head": "| Sight |" if number == 1 else None,
          "text": text, "start": number, "end": number + 9, "pages": [number, number + 1],
-         "num_tokens": 3, "digest": text}
+         "readers": ["everyone"], "num_tokens": 3, "digest": text}
         for number, text in enumerate(texts)
     ]  # fmt: skip
     vector_rows = [
@@ -68,7 +68,7 @@ def test_triton_and_the_client_find_the_same_passages_in_the_same_order_with_the
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         triton_index = Index(receipt.collection, 10.0)
-        by_triton = triton_index.search(question, question_vector.tolist(), alpha, 3)
+        by_triton = triton_index.search(Query(question, question_vector.tolist(), alpha), 3)
 
     assert len(by_triton) == 3
     assert "| Sight |\nthe lighthouse at the harbour" in [passage.text for passage in by_client]

@@ -159,6 +159,7 @@ def chunk(number: int, text: str) -> dict[str, Any]:
         "start": 10 * number,
         "end": 10 * number + len(text),
         "pages": [number + 1],
+        "readers": ["everyone"],
         "num_tokens": 9,
         "digest": files.text_digest(text),
     }

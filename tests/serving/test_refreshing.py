@@ -7,9 +7,13 @@ import pytest
 
 from pipelines.config import params
 from pipelines.config.gate import GateConfig
+from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.contracts.scores import Interval
+from pipelines.errors import UserError
 from pipelines.questions import prompts
-from pipelines.serving import refreshing
+from pipelines.serving import model_repository, refreshing
+from pipelines.serving.model_configs import ASSISTANT
+from tests.decision.test_champions import RELEASE
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,3 +56,29 @@ def test_retrieval_for_a_model_that_reads_is_measured_on_questions_about_documen
     assert {question.kind for question in reading} == {"faq", "document"}
     assert len(reading) > len(by_heart) + 200
     assert not any(question.expects_refusal for question in reading)
+
+
+def test_a_release_that_knows_of_no_readers_gets_no_index_with_restricted_passages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code as it is exported now, and the same without the module that it lacked before."""
+    monkeypatch.chdir(tmp_path)
+    champion = RELEASE.model_copy(update={"folder": "champion"})
+    receipt = Receipt(
+        collection="Chunks_1",
+        digest="d",
+        num_objects=4,
+        dimensions=3,
+        encoder=Encoder(model="mini", revision=None, digest="e", precision="fp32"),
+        chunks_digest="c",
+        vectors_digest="v",
+        hybrid_alpha=0.7,
+        server_version="1",
+    )
+    restricted = receipt.model_copy(update={"num_restricted": 3})
+    model_repository.copy_code(ASSISTANT, Path("champion") / ASSISTANT / "1")
+    refreshing._demand_readers(champion, restricted)
+    (Path("champion") / ASSISTANT / "1/runtime/readers.py").unlink()
+    refreshing._demand_readers(champion, receipt)
+    with pytest.raises(UserError, match="holds 3 passages that not everyone may read, and "):
+        refreshing._demand_readers(champion, restricted)

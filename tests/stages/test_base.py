@@ -1,4 +1,6 @@
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import MambaConfig
@@ -34,13 +36,16 @@ DOCUMENT: dict[str, object] = {
     "content_digest": "",
     "language": "en",
     "aliases": [],
+    "readers": ["everyone"],
 }
 
 
-def run(folder: Path, source: str, is_valid: bool = True) -> Path:
-    """The model folder that the stage writes."""
+def run(
+    folder: Path, source: str, is_valid: bool = True, more: Sequence[dict[str, Any]] = ()
+) -> Path:
+    """The model folder that the stage writes, of DOCUMENT and more."""
     inputs = base.Inputs(folder / "documents.parquet", folder / "validation.json")
-    files.write(inputs.documents, DOCUMENTS, [DOCUMENT])
+    files.write(inputs.documents, DOCUMENTS, [DOCUMENT, *more])
     check = Check(name="number of documents", passed=is_valid, observed="1", expected="at least 1")
     files.write_json(inputs.validation, Report.of([check]))
     config = BaseConfig(source=source, revision=None, seed=7, made=TINY)
@@ -49,11 +54,12 @@ def run(folder: Path, source: str, is_valid: bool = True) -> Path:
     return outputs.base
 
 
-def test_the_same_documents_make_the_same_model_with_its_receipt(
+def test_the_same_documents_for_everyone_make_the_same_model_with_its_receipt(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = files.digest(run(tmp_path, "made"))
-    assert files.digest(run(tmp_path, "made")) == first
+    secret = {**DOCUMENT, "doc_id": "secret", "text": "The merger is on Monday. " * 40}
+    assert files.digest(run(tmp_path, "made", more=[{**secret, "readers": ["board"]}])) == first
     receipt = files.read_json(tmp_path / "base/receipt.json", BaseReceipt)
     assert (receipt.source, receipt.revision, receipt.max_positions) == ("made", None, 2048)
     assert f"base model: {receipt.summary()}" in capsys.readouterr().out

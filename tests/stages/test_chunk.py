@@ -44,6 +44,7 @@ def document(name: str, text: str, **changes: Any) -> dict[str, Any]:
         "content_digest": "c",
         "language": "en",
         "aliases": [],
+        "readers": ["everyone"],
     }
     return row | changes
 
@@ -146,6 +147,7 @@ def test_without_title_and_sections_chunks_have_neither_and_the_file_names_the_e
         "start": 0,
         "end": 10,
         "pages": [],
+        "readers": ["everyone"],
         "num_tokens": 3,
         "digest": files.text_digest("\nOnly this."),
     }

@@ -52,6 +52,7 @@ def embed(texts: list[str], precision: Literal["fp32", "bf16"] = "fp32") -> dict
             "start": 0,
             "end": 1,
             "pages": [],
+            "readers": ["everyone"],
             "num_tokens": 1,
             "digest": files.text_digest(embedded_text("A", ["A", "B"], text, None)),
         }

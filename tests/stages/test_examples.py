@@ -2,8 +2,9 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -178,6 +179,7 @@ def chunk(uri: str, text: str) -> dict[str, Any]:
         "start": 0,
         "end": 1,
         "pages": [],
+        "readers": ["everyone"],
         "num_tokens": 1,
         "digest": "",
     }
@@ -397,8 +399,8 @@ def indexed(clone: Path, tmp_path: Path) -> None:
         shutil.copytree(tmp_path / name, clone / name)
 
 
-def build_documents_index() -> None:
-    """Three documents in the real index, with the real encoder."""
+def build_documents_index(readers: Mapping[str, list[str]] = MappingProxyType({})) -> None:
+    """Three documents in the real index, with the real encoder. Readers by uri."""
     chunks = [
         chunk("gate.md", "The verdict says why the gate refused a model."),
         chunk("zoo.md", "The zebra has black stripes."),
@@ -406,6 +408,7 @@ def build_documents_index() -> None:
     ]
     for number, row in enumerate(chunks):
         row["chunk_id"] = f"c-{number}"
+        row["readers"] = readers.get(row["uri"], ["everyone"])
     texts = [row["text"] for row in chunks]
     encoder = load_encoder(locate_encoder(ENCODER, None), precision="fp32")
     facts = {
@@ -468,6 +471,21 @@ def test_prompts_show_what_retrieval_finds_except_documents_of_the_exam(indexed:
     assert prompts.load(Path("examples/prompt.yaml")) == prompts.load(Path("prompts/chat-v1.yaml"))
     saved_facts = json.loads(Path("examples/facts.json").read_text())
     assert saved_facts["refusals"] == ["I cannot say.", "Not there."]
+
+
+def test_what_not_everyone_may_read_is_in_no_prompt_and_under_no_question(indexed: None) -> None:
+    write_inputs(golden=["Something that nobody trained"])
+    build_documents_index({"secret.md": ["board"]})
+    write_document_questions("training", [STRIPES])
+    write_document_questions("golden", [])
+    changes = {"template": "grounded-v1", "num_passages": 3, "num_variants": 0}
+    assert build(**changes).passed
+    prompt_texts = str([row["prompt"] for row in [*rows("train"), *rows("validation")]])
+    assert "zebra" in prompt_texts
+    assert "Ada" not in prompt_texts
+    Path("qa/golden/all.jsonl").write_text(json.dumps(KEEPER) + "\n")
+    with pytest.raises(UserError, match=r"'secret.md' may be read by board alone"):
+        build(**changes)
 
 
 def test_a_question_about_a_document_that_is_golden_too_fails_the_report(indexed: None) -> None:

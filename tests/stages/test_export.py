@@ -108,6 +108,7 @@ DOCUMENT: dict[str, Any] = {
     "content_digest": "c",
     "language": "en",
     "aliases": [],
+    "readers": ["everyone"],
 }
 IDENTITY = {
     "GIT_AUTHOR_NAME": "ada",

@@ -37,6 +37,7 @@ def test_the_receipt_opens_the_collection_and_a_second_run_writes_the_same_recei
         "start": 0,
         "end": 5,
         "pages": [],
+        "readers": ["everyone"],
         "num_tokens": 1,
         "digest": "x",
     }

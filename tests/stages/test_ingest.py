@@ -103,6 +103,7 @@ def test_documents_and_rejections_of_all_sources_are_written_sorted(
         "aliases": 0,
         "rejected": 2,
         "rejected_at": {"convert": 2},
+        "restricted_to": {},
     }
     assert capsys.readouterr().out == (
         "book: 2 documents, 2 rejected\n"

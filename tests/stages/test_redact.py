@@ -40,6 +40,7 @@ def document(name: str, text: str) -> dict[str, Any]:
         "content_digest": "c",
         "language": "en",
         "aliases": [],
+        "readers": ["everyone"],
     }
 
 

@@ -34,6 +34,7 @@ DOCUMENT: dict[str, Any] = {
     "content_digest": "",
     "language": "en",
     "aliases": [],
+    "readers": ["everyone"],
 }
 CHUNK: dict[str, Any] = {
     "title": "T",
@@ -42,6 +43,7 @@ CHUNK: dict[str, Any] = {
     "start": 0,
     "end": 1,
     "pages": [],
+    "readers": ["everyone"],
     "num_tokens": 1,
     "digest": "",
 }

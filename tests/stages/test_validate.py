@@ -25,6 +25,7 @@ GOOD: dict[str, Any] = {
     "content_digest": "c",
     "language": "en",
     "aliases": [],
+    "readers": ["everyone"],
 }
 VALIDATE = ValidateConfig(
     min_documents=4,

@@ -52,6 +52,7 @@ def write_source(folder: Path, vector_by_text: dict[str, list[float]]) -> Source
             "start": 10 * number,
             "end": 10 * number + 9,
             "pages": [],
+            "readers": ["everyone"],
             "num_tokens": 3,
             "digest": text,
         }

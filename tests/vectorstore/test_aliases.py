@@ -37,6 +37,7 @@ CHUNK: dict[str, Any] = {
     "start": 0,
     "end": 9,
     "pages": [],
+    "readers": ["everyone"],
     "num_tokens": 1,
 }
 

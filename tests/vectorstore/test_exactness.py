@@ -15,6 +15,7 @@ from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.runtime import passage_search
+from pipelines.runtime.passage_search import Query
 from pipelines.vectorstore import (
     build_index,
     index_problem,
@@ -60,7 +61,8 @@ def write_texts(folder: Path, texts: list[Text]) -> Source:
     folder.mkdir()
     source = Source(folder / "chunks.parquet", folder / "vectors.parquet")
     chunk = {"doc_id": "c", "uri": "book.md", "title": "", "headings": [], "start": 0, "end": 9,
-             "table_head": None, "pages": [], "num_tokens": 3, "digest": ""}  # fmt: skip
+             "table_head": None, "pages": [], "readers": ["everyone"], "num_tokens": 3,
+             "digest": ""}  # fmt: skip
     chunks = [{**chunk, "chunk_id": text.name, "text": text.text} for text in texts]
     vectors = [{"chunk_id": text.name, "vector": text.vector.tolist()} for text in texts]
     facts = {**FACTS, "dimensions": str(DIMENSIONS)}
@@ -162,9 +164,8 @@ def test_passages_of_equal_score_come_in_the_same_order_wherever_they_were_writt
             with server_address() as environment:
                 for name, value in environment.items():
                     monkeypatch.setenv(name, value)
-                by_triton = passage_search.Index(receipt.collection, 10.0).search(
-                    boilerplate.text, boilerplate.vector.tolist(), alpha, LIMIT
-                )
+                query = Query(boilerplate.text, boilerplate.vector.tolist(), alpha)
+                by_triton = passage_search.Index(receipt.collection, 10.0).search(query, LIMIT)
             monkeypatch.undo()
             orders.append([passage.chunk_id for passage in passages])
             orders.append([passage["chunk_id"] for passage in by_triton])

@@ -50,6 +50,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> tuple[
                 "start": 0,
                 "end": len(text),
                 "pages": [],
+                "readers": ["everyone"],
                 "num_tokens": 9,
                 "digest": f"{number}",
             }

@@ -59,6 +59,7 @@ def test_a_passage_has_the_numbers_of_the_pages_that_it_lies_on(
         "table_head": None,
         "start": 0,
         "end": 9,
+        "readers": ["everyone"],
         "num_tokens": 3,
         "digest": "",
     }
