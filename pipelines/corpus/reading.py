@@ -7,10 +7,10 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from pipelines.corpus import scripts
-from pipelines.corpus.detection import detect_media_type
+from pipelines.corpus.detection import MARKDOWN, MDX, detect_media_type
 from pipelines.corpus.formats import Bounds, convert
 from pipelines.corpus.front_matter import names_readers
-from pipelines.corpus.parts import ConvertedDocument, Unreadable
+from pipelines.corpus.parts import Unreadable
 
 NUM_PERMUTATIONS = 64
 SCHEME = "affine32"  # of the permutations; part of what a signature means
@@ -38,7 +38,8 @@ def read(task: Task) -> dict[str, Any]:
     try:
         media_type = detect_media_type(task.content, task.name, task.hint)
         document = convert(task.content, media_type, task.bounds)
-        _demand_readers(task.content, document)
+        if media_type not in (MARKDOWN, MDX):
+            _demand_no_readers(task.content, document.text)
     except Unreadable as error:
         return {"rejected": str(error), "media_type": media_type}
     return {
@@ -56,10 +57,10 @@ def read(task: Task) -> dict[str, Any]:
     }
 
 
-def _demand_readers(content: bytes, document: ConvertedDocument) -> None:
+def _demand_no_readers(content: bytes, text: str) -> None:
     """Raises Unreadable if a document names readers where its format has no front matter."""
     beginning = content[:FRONT_MATTER_BYTES].decode("utf-8-sig", "replace").replace("\r\n", "\n")
-    if document.readers is None and names_readers(beginning):
+    if names_readers(beginning) or names_readers(text):
         raise Unreadable(
             "it begins with front matter that names readers, which only Markdown has: make it "
             "Markdown, or name the readers at its source (params.yaml: ingest.sources)"

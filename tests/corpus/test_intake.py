@@ -240,6 +240,7 @@ def test_a_document_may_exclude_readers_of_its_source_and_never_add_any(
         "more.md": "---\nreaders: [hr, sales]\n---\n# C\n\nFive six.",
         "foreign.md": "---\nreaders: sales\n---\n# D\n\nSeven eight.",
         "public.md": "---\nreaders: everyone\n---\n# E\n\nNine ten.",
+        "nested.md": "---\nparams:\n  readers: 5\n---\n# F\n\nThirteen fourteen.",
         "plain.txt": "---\nreaders: hr\n---\nEleven twelve.",
     }
     result = intake.take_in(book(contents), with_readers(["hr", "board"]), cache)
@@ -248,6 +249,7 @@ def test_a_document_may_exclude_readers_of_its_source_and_never_add_any(
         "book/all.md": ["board", "hr"],
         "book/fewer.md": ["hr"],
         "book/more.md": ["hr"],
+        "book/nested.md": ["board", "hr"],
         "book/public.md": ["board", "hr"],
     }
     reasons = {row["uri"]: (row["stage"], row["reason"]) for row in result.rejections}
