@@ -1,5 +1,6 @@
 """Brings a past release back: model from DVC, receipt from Git, knowledge in Weaviate."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,13 +36,18 @@ def tag(release_id: str) -> str:
 
 
 def restore(release_id: str) -> Champion:
-    """Bring the release's repository into models/champion and name it in models/champion.json."""
+    """Bring the release's repository into models/champion and name it in models/champion.json.
+
+    Its code may be older than this checkout's: the ledger's digest says that these are the bytes
+    that were compared and proven at the release. Raises UserError if they are not.
+    """
     release = find(release_id)
     folder = Path(release.folder)
     if not folder.is_dir() or files.digest(folder) != release.model_digest:
         pointer = Path(f"{folder}.dvc")
         pointer.write_text(_text_at(release_id, pointer), encoding="utf-8")
         _fetch(release_id, pointer)
+        _demand_digest(release)
     files.write_json(CHAMPION, ChampionFile(champion=release))
     return release
 
@@ -96,6 +102,20 @@ def _fetch(release_id: str, pointer: Path) -> None:
         reason = call.stderr.strip()
     raise UserError(
         f"the files of {release_id} are neither in DVC's cache nor on its remote: {reason}"
+    )
+
+
+def _demand_digest(release: Champion) -> None:
+    """Raises UserError, with the folder gone, unless it holds what the ledger names."""
+    folder = Path(release.folder)
+    if folder.is_dir() and files.digest(folder) == release.model_digest:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    raise UserError(
+        f"what {tag(release.release_id)} names as {folder} is not the release "
+        f"{release.release_id} that the ledger names (digest {release.model_digest[:12]}), so it "
+        "was removed: `python -m pipelines releases --verify` says whether the tag was moved; the "
+        "clone that released it has the files (`dvc push` there)"
     )
 
 

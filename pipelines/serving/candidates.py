@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines import files
+from pipelines.config.export import ExportConfig
+from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.scores import Scores
 from pipelines.contracts.verdict import Verdict
 from pipelines.decision import ledger
 from pipelines.errors import Refusal, UserError
+from pipelines.serving import model_code
 
 EXPORT = Path("models/triton")
 VERDICT = Path("data/reports/verdict.json")
 SCORES = Path("data/reports/scores.json")
+INDEX = Path("data/index.json")
+MAX_FILES = 5  # in a message
 
 
 class Step(StrEnum):
@@ -90,13 +95,34 @@ def obey(candidate: Candidate) -> None:
         )
 
 
-def check_export(record: ReleaseRecord) -> None:
-    """Raises UserError unless the exported weights are those that release.json names."""
+def check_export(record: ReleaseRecord, config: ExportConfig) -> None:
+    """Raises Refusal unless the export's code is what this checkout exports by `config`.
+
+    Raises UserError unless the weights are those that release.json names. Nothing of it has run.
+    """
+    _demand_own_code(config)
     weights = EXPORT / "generator" / str(record.version) / "weights"
     if not weights.is_dir() or files.digest(weights) != record.model:
         raise UserError(
             f"the weights in {EXPORT} are not those that its release.json names: "
             f"`dvc checkout {EXPORT}` brings them back, or `dvc repro export` writes them anew"
+        )
+
+
+def _demand_own_code(config: ExportConfig) -> None:
+    """Bytecode goes: a proof that was killed leaves it, and it would run in the code's stead."""
+    model_code.remove_bytecode(EXPORT)
+    dimensions = files.read_json(INDEX, Receipt).dimensions
+    problems = model_code.differences(EXPORT, config, dimensions)
+    if problems:
+        more = f"\n  and {len(problems) - MAX_FILES} more" if len(problems) > MAX_FILES else ""
+        lines = "".join(f"\n  {EXPORT}/{problem}" for problem in problems[:MAX_FILES])
+        raise StepRefusal(
+            f"refused: the code in {EXPORT} is not what this checkout exports, so none of it was "
+            f"run:{lines}{more}\nIf code or params.yaml have changed since the export, `dvc repro "
+            "export` writes it anew (`dvc repro --force --single-item export` if DVC sees no "
+            "change). Otherwise find out who pushed it: `git log dvc.lock`",
+            Step.RELEASE,
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines import files, vectorstore
 from pipelines.config.canary import CanaryConfig
+from pipelines.config.export import ExportConfig
 from pipelines.config.params import Params
 from pipelines.config.proof import ProofConfig
 from pipelines.config.release import ExpectedConfig, ReleaseConfig
@@ -48,6 +49,7 @@ from pipelines.serving import (
 )
 from pipelines.serving.candidates import (
     EXPORT,
+    INDEX,
     SCORES,
     VERDICT,
     Candidate,
@@ -62,7 +64,6 @@ from pipelines.serving.triton_connection import Triton
 FOLDER = Path("models/champion")
 CHAMPION = Path("models/champion.json")
 ANSWERS_FILE = Path("data/answers.parquet")
-INDEX = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
 
@@ -71,6 +72,7 @@ VECTORS = Path("data/vectors.parquet")
 class Config:
     """The sections of params.yaml by which a release is made."""
 
+    export: ExportConfig
     proof: ProofConfig
     shadow: ShadowConfig
     canary: CanaryConfig
@@ -80,6 +82,7 @@ class Config:
     @classmethod
     def of(cls, values: Params) -> "Config":
         return cls(
+            export=values.section(ExportConfig),
             proof=values.section(ProofConfig),
             shadow=values.section(ShadowConfig),
             canary=values.section(CanaryConfig),
@@ -146,7 +149,7 @@ def release(
     step_results.begin(candidate.release_id, candidate.verdict)
     with refusals_on_record(event):
         obey(candidate)
-        check_export(candidate.record)
+        check_export(candidate.record, config.export)
         prove(config.proof, candidate.record)
         triton = live_server.find_running()
         if triton:
