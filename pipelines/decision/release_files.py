@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines import files
 from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.receipt import Receipt
-from pipelines.decision import ledger
+from pipelines.decision import bill_of_materials, ledger, model_card
 from pipelines.errors import UserError
 from pipelines.system import git
 from pipelines.vectorstore import index_problem, open_index
@@ -18,6 +18,7 @@ CHAMPION = Path("models/champion.json")
 RECEIPT = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
+PAPERS = (model_card.FILE, bill_of_materials.FILE)  # what a release says of itself
 
 
 def find(release_id: str) -> Champion:
@@ -33,6 +34,16 @@ def find(release_id: str) -> Champion:
 def tag(release_id: str) -> str:
     """The Git tag of the commit that holds all files of a release."""
     return f"refs/tags/release/{release_id}"
+
+
+def papers(release_id: str) -> dict[str, str]:
+    """The release's papers by file name; releases from before there were any have none."""
+    texts: dict[str, str] = {}
+    for name in PAPERS:
+        text = git.file_at(tag(release_id), f"{ledger.PAPERS}/{name}")
+        if text is not None:
+            texts[name] = text
+    return texts
 
 
 def restore(release_id: str) -> Champion:

@@ -85,7 +85,7 @@ def obey(candidate: Candidate) -> None:
             f"{VERDICT} holds every rule with its numbers; `make run` judges again",
             Step.RELEASE,
         )
-    decision = _last_decision(adapter)
+    decision = last_decision(adapter)
     if decision and decision.kind == "refused":
         raise StepRefusal(
             f"refused: {decision.who} refused candidate {adapter[:12]} at {decision.when}: "
@@ -126,7 +126,7 @@ def _demand_own_code(config: ExportConfig) -> None:
         )
 
 
-def _last_decision(adapter: str) -> ledger.Event | None:
+def last_decision(adapter: str) -> ledger.Event | None:
     """What the last person decided about this candidate."""
     for event in reversed(ledger.read()):
         if event.step == "approval" and event.candidate == adapter:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipelines.config.export import ExportConfig
+from pipelines.decision import bill_of_materials, model_card
 from pipelines.runtime import FOLDER as RUNTIME
 from pipelines.serving import model_configs
 from pipelines.serving.model_configs import ASSISTANT, EMBEDDER, GENERATOR, MODELS
@@ -34,8 +35,9 @@ ENGINE_KEYS = {
 # A version folder is in Python's search path, so a file with such a name could be imported.
 IMPORTABLE = tuple(importlib.machinery.all_suffixes())
 # All that an export holds beside its code: files, and folders (`/`) of files that are only read.
+PAPERS = ("release.json", bill_of_materials.FILE, model_card.FILE)
 DATA = (
-    r"release\.json",
+    *map(re.escape, PAPERS),
     rf"({EMBEDDER}|{GENERATOR})/warmup/{model_configs.WARM_UP}",
     r"\w+/VERSION/settings\.json",
     rf"{ASSISTANT}/VERSION/guard\.json",
@@ -98,7 +100,7 @@ def differences(repository: Path, config: ExportConfig, dimensions: int) -> list
         write(config, dimensions, Path(name))
         code = _contents(Path(name))
     files = {path.relative_to(repository).as_posix(): path for path in _entries(repository)}
-    lines = [f"{name}: missing" for name in code if name not in files]
+    lines = [f"{name}: missing" for name in (*code, *PAPERS) if name not in files]
     for file, path in files.items():
         if file in code:
             if not path.is_file() or path.read_bytes() != code[file]:

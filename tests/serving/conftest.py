@@ -30,6 +30,7 @@ from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.scores import Interval, Scores, System
 from pipelines.contracts.vectors import vectors as vectors_schema
 from pipelines.contracts.verdict import Verdict
+from pipelines.decision import bill_of_materials, model_card
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Prompt
 from pipelines.runtime import FOLDER as RUNTIME
@@ -261,6 +262,9 @@ def export(models: Path) -> Callable[..., ReleaseRecord]:
         change_settings(target / "assistant" / str(config.version) / "settings.json", **settings)
         record = make_record(release_id, config, receipt, weights)
         files.write_json(target / "release.json", record)
+        card = f"# Tiny\n{model_card.RELEASE_HEADING}\n{model_card.NOT_RELEASED}\n"
+        files.write_text(target / model_card.FILE, card)
+        files.write_text(target / bill_of_materials.FILE, "{}\n")
         return record
 
     return write_release

@@ -83,11 +83,13 @@ def test_every_file_of_code_and_every_configuration_counts(copy: Path) -> None:
 
 
 def test_a_file_that_is_missing_is_named(copy: Path) -> None:
+    (copy / "model_card.md").unlink()
     (copy / "generator/1/runtime/generation.py").unlink()
     (copy / "embedder/config.pbtxt").unlink()
     assert differences(copy) == [
         "embedder/config.pbtxt: missing",
         "generator/1/runtime/generation.py: missing",
+        "model_card.md: missing",
     ]
 
 

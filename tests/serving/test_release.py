@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -111,6 +112,14 @@ def test_the_first_release_is_proven_served_at_once_and_on_record(
         "data/index.json",
         "params.yaml",
     }
+    card = Path("models/champion/model_card.md").read_text()
+    assert re.search(r"^- Released by ada at 20.*: first$", card, re.MULTILINE)
+    assert "Not released" not in card
+    assert release_files.papers("r-one") == {"model_card.md": card, "sbom.cdx.json": "{}\n"}
+    page = Path("data/reports/releases/r-one.html")
+    assert '<a href="r-one.model_card.md">model_card.md</a>' in page.read_text()
+    assert (page.parent / "r-one.model_card.md").read_text() == card
+    assert (page.parent / "r-one.sbom.cdx.json").exists()
 
 
 def test_an_export_with_foreign_code_is_refused_on_record_before_any_of_it_runs(
