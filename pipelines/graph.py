@@ -28,7 +28,7 @@ class Stage:
     unpushed: tuple[str, ...] = ()  # outs with `push: false`, which no DVC remote gets
 
     def inputs(self) -> dict[str, Path]:
-        """File stem -> path of every dependency that is not code."""
+        """File stem, up to the first dot, -> path of every dependency that is not code."""
         return self._by_stem(path for path in self.deps if not path.startswith(CODE_FOLDER))
 
     def outputs(self) -> dict[str, Path]:
@@ -38,12 +38,13 @@ class Stage:
     def _by_stem(self, paths: Iterable[str]) -> dict[str, Path]:
         by_stem: dict[str, Path] = {}
         for path in map(Path, paths):
-            if path.stem in by_stem:
+            stem = path.name.partition(".")[0]
+            if stem in by_stem:
                 raise UserError(
-                    f"dvc.yaml: stage {self.name} has two artifacts named `{path.stem}` "
-                    f"({by_stem[path.stem]} and {path}): rename one of them"
+                    f"dvc.yaml: stage {self.name} has two artifacts named `{stem}` "
+                    f"({by_stem[stem]} and {path}): rename one of them"
                 )
-            by_stem[path.stem] = path
+            by_stem[stem] = path
         return by_stem
 
 

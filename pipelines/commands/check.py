@@ -36,6 +36,7 @@ from pipelines.decision import (
     gate_overrides,
     gate_settings,
     ledger,
+    licence_rules,
     question_counts,
     rules,
 )
@@ -56,6 +57,7 @@ from pipelines.questions.consistency import Questions
 from pipelines.questions.golden import Golden
 from pipelines.questions.mentions import Documents, Mention
 from pipelines.runtime import generation
+from pipelines.system import locked_packages
 from pipelines.training import answer_engine, base_facts, base_sources, lengths
 from pipelines.vectorstore import locate_encoder
 
@@ -71,6 +73,9 @@ CHAMPION = Path("models/champion.json")
 DOCUMENTS = Path("data/documents.parquet")
 REJECTIONS = Path("data/rejections.parquet")
 BASE = Path("models/base")
+REQUIREMENTS = Path("infra/requirements")
+PACKAGE_LISTS = [REQUIREMENTS / name for name in ("pipeline.txt", "models.txt", "triton.txt")]
+LICENCES = REQUIREMENTS / "licences.json"
 Value = TypeVar("Value")
 
 
@@ -133,6 +138,7 @@ def _results_by_params(values: Params, questions: Questions) -> list[Result]:
         _engine(values),
         _training_questions(values, questions),
         _gate(values, questions),
+        _packages(values.section(GateConfig)),
         _token_issuer(values.section(GatewayConfig)),
     ]
 
@@ -349,6 +355,17 @@ def _gate(values: Params, questions: Questions) -> Result:
     problems += _attempt(find_unknown, problems) or []
     summary = f"params.yaml: gate: {len(golden)} golden questions are enough for it"
     return Result(problems, summary, warnings=question_counts.warnings(config, golden))
+
+
+def _packages(config: GateConfig) -> Result:
+    """A refusal is a warning, since a person may override it."""
+    problems: list[str] = []
+    packages = _attempt(partial(locked_packages.read, PACKAGE_LISTS, LICENCES), problems)
+    if packages is None:
+        return Result(problems, "")
+    rule = licence_rules.check_packages(config, packages)
+    warnings = [] if rule.passed else [f"the gate will refuse: {rule.describe()}. {rule.remedy}"]
+    return Result([], f"{LICENCES}: {len(packages)} packages", warnings=warnings)
 
 
 def _token_issuer(config: GatewayConfig) -> Result:

@@ -1,6 +1,6 @@
 """`gate` of params.yaml: what a candidate must reach."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipelines.config.section import FEWER, HIGHER, LOWER, MORE, Section
 
@@ -45,6 +45,16 @@ class GateConfig(Section):
         description="licences that base model and encoder may have, as their cards name them "
         "(apache-2.0); `not stated` allows a model whose authors do not say",
     )
+    package_licences: list[str] = Field(
+        json_schema_extra=MORE,
+        description="SPDX names of the licences that Python packages may have (MIT); "
+        "`LicenseRef-` begins those that SPDX does not name",
+    )
+    package_exceptions: dict[str, str] = Field(
+        json_schema_extra=MORE,
+        description="package -> why it is allowed although it states no licence, or one that is "
+        "not on the list",
+    )
     min_questions: int = Field(
         json_schema_extra=LOWER,
         ge=1,
@@ -55,3 +65,11 @@ class GateConfig(Section):
         ge=1,
         description="questions that a slice needs before its score is judged",
     )
+
+    @field_validator("package_exceptions")
+    @classmethod
+    def _each_has_a_reason(cls, exceptions: dict[str, str]) -> dict[str, str]:
+        for package, reason in exceptions.items():
+            if not reason.strip():
+                raise ValueError(f"{package}: say why this package is allowed")
+        return exceptions

@@ -65,14 +65,20 @@ def is_looser(rule: Rule, before: Any, after: Any) -> bool:
     if rule == OPENING[LOOSER]:
         return after is not None
     if isinstance(before, dict):
-        for name, value in before.items():
-            if name not in after or is_looser(rule, value, after[name]):
-                return True
-        return False
+        return _is_mapping_looser(rule, before, after)
     if before is None or after is None:
         # null is the lowest allowance, and the absence of any other protection.
         return (before is None) if rule == HIGHER[LOOSER] else (after is None)
     return _allows_more(rule, before, after)
+
+
+def _is_mapping_looser(rule: Rule, before: Values, after: Values) -> bool:
+    if rule == MORE[LOOSER]:
+        return not after.items() <= before.items()
+    for name, value in before.items():
+        if name not in after or is_looser(rule, value, after[name]):
+            return True
+    return False
 
 
 def _allows_more(rule: Rule, before: Any, after: Any) -> bool:

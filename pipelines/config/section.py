@@ -11,7 +11,7 @@ LOOSER = "looser"  # the key of the rule
 LOWER: JsonDict = {LOOSER: "lower"}  # of a mapping: any of its values, or a key that is gone
 HIGHER: JsonDict = {LOOSER: "higher"}
 FEWER: JsonDict = {LOOSER: "fewer"}  # of a list
-MORE: JsonDict = {LOOSER: "more"}
+MORE: JsonDict = {LOOSER: "more"}  # of a mapping: an entry that was not there as it is
 ANY_CHANGE: JsonDict = {LOOSER: "any change"}
 # Of sources: as soon as one has readers, since any other could lead to its documents.
 ANY_IF_RESTRICTED: JsonDict = {LOOSER: "any change of sources with readers"}

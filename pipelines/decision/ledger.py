@@ -14,7 +14,7 @@ import datetime
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -28,6 +28,7 @@ from pipelines.system import git
 
 BRANCH = "releases"
 FILE = "models/releases.jsonl"
+PAPERS = "models/papers"  # the last release's model card and list of parts
 STEPS_FILE = "models/release_steps.json"  # what the steps of the last attempt to release saw
 REF = f"refs/heads/{BRANCH}"
 # Stages and commands write these, so the user's own commits may not have them yet. A release's
@@ -45,6 +46,7 @@ RESULTS = (
     "data/reports/metrics.json",
     "data/reports/timings.json",
     "data/reports/verdict.json",
+    "data/reports/sbom.cdx.json",
 )
 REMEDY = (
     f"The ledger of releases is the branch {BRANCH}: work in a Git clone with at least one commit"
@@ -139,17 +141,26 @@ def find_release(release_id: str) -> Champion | None:
     return None
 
 
-def append(event: Event, *, whole_release: bool = False, steps: str | None = None) -> str:
+def append(
+    event: Event,
+    *,
+    whole_release: bool = False,
+    steps: str | None = None,
+    papers: Mapping[str, str] | None = None,
+) -> str:
     """Add a line; returns the commit.
 
     `whole_release` puts the work tree's files of the release into that commit and tags it; `steps`:
-    what its steps saw (contracts/release_steps.py), as a file of the commit.
+    what its steps saw (contracts/release_steps.py), as a file of the commit; `papers`: its model
+    card and the like by file name, also in it.
     """
     for _ in range(ATTEMPTS):
         tip = _tip()
         contents = {FILE: _checked_text(tip) + _line(event)}
         if steps is not None:
             contents[STEPS_FILE] = steps
+        for name, text in (papers or {}).items():
+            contents[f"{PAPERS}/{name}"] = text
         tree = _write_tree(contents, tip, whole_release)
         parents = [tip] if tip else []
         if whole_release:

@@ -1,5 +1,6 @@
 """Brings a past release back: model from DVC, receipt from Git, knowledge in Weaviate."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -8,7 +9,7 @@ from pathlib import Path
 from pipelines import files
 from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.receipt import Receipt
-from pipelines.decision import ledger
+from pipelines.decision import bill_of_materials, ledger, model_card
 from pipelines.errors import UserError
 from pipelines.system import git
 from pipelines.vectorstore import index_problem, open_index
@@ -17,6 +18,7 @@ CHAMPION = Path("models/champion.json")
 RECEIPT = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
+PAPERS = (model_card.FILE, bill_of_materials.FILE)  # what a release says of itself
 
 
 def find(release_id: str) -> Champion:
@@ -34,14 +36,29 @@ def tag(release_id: str) -> str:
     return f"refs/tags/release/{release_id}"
 
 
+def papers(release_id: str) -> dict[str, str]:
+    """The release's papers by file name; releases from before there were any have none."""
+    texts: dict[str, str] = {}
+    for name in PAPERS:
+        text = git.file_at(tag(release_id), f"{ledger.PAPERS}/{name}")
+        if text is not None:
+            texts[name] = text
+    return texts
+
+
 def restore(release_id: str) -> Champion:
-    """Bring the release's repository into models/champion and name it in models/champion.json."""
+    """Bring the release's repository into models/champion and name it in models/champion.json.
+
+    Its code may be older than this checkout's: the ledger's digest says that these are the bytes
+    that were compared and proven at the release. Raises UserError if they are not.
+    """
     release = find(release_id)
     folder = Path(release.folder)
     if not folder.is_dir() or files.digest(folder) != release.model_digest:
         pointer = Path(f"{folder}.dvc")
         pointer.write_text(_text_at(release_id, pointer), encoding="utf-8")
         _fetch(release_id, pointer)
+        _demand_digest(release)
     files.write_json(CHAMPION, ChampionFile(champion=release))
     return release
 
@@ -96,6 +113,20 @@ def _fetch(release_id: str, pointer: Path) -> None:
         reason = call.stderr.strip()
     raise UserError(
         f"the files of {release_id} are neither in DVC's cache nor on its remote: {reason}"
+    )
+
+
+def _demand_digest(release: Champion) -> None:
+    """Raises UserError, with the folder gone, unless it holds what the ledger names."""
+    folder = Path(release.folder)
+    if folder.is_dir() and files.digest(folder) == release.model_digest:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    raise UserError(
+        f"what {tag(release.release_id)} names as {folder} is not the release "
+        f"{release.release_id} that the ledger names (digest {release.model_digest[:12]}), so it "
+        "was removed: `python -m pipelines releases --verify` says whether the tag was moved; the "
+        "clone that released it has the files (`dvc push` there)"
     )
 
 

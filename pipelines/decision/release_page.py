@@ -3,7 +3,7 @@
 Everything comes from the ledger and its commits, so any clone that has the branch can write it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +38,15 @@ BAD = ("refused", "rolled_back")
 
 
 class Subject(NamedTuple):
-    """What a page is about. `address_of_list`: of the page of all releases, if it is beside it."""
+    """What a page is about. `address_of_list`: of the page of all releases, if it is beside it.
+
+    `papers`: name and address of the model card and the list of parts, likewise.
+    """
 
     release_id: str
     standing: str
     address_of_list: str | None
+    papers: Mapping[str, str] = {}
 
 
 def write(*release_ids: str | None) -> list[Path]:
@@ -52,7 +56,7 @@ def write(*release_ids: str | None) -> list[Path]:
     """
     paths: list[Path] = []
     for release_id in filter(None, release_ids):
-        page = render_page(release_id, LIST)
+        page = render_page(release_id, LIST, _write_papers(release_id))
         if page is not None:
             paths.append(FOLDER / f"{release_id}.html")
             files.write_text(paths[-1], page)
@@ -63,6 +67,15 @@ def write(*release_ids: str | None) -> list[Path]:
 def write_all() -> list[Path]:
     """The page of each release that the ledger names."""
     return write(*dict.fromkeys(event.release_id for event in ledger.read()))
+
+
+def _write_papers(release_id: str) -> dict[str, str]:
+    """Model card and list of parts beside the release's page; address of each by its name."""
+    addresses: dict[str, str] = {}
+    for name, text in release_files.papers(release_id).items():
+        addresses[name] = f"{release_id}.{name}"
+        files.write_text(FOLDER / addresses[name], text)
+    return addresses
 
 
 def write_to(path: Path, release_id: str) -> None:
@@ -82,7 +95,9 @@ def write_candidate(path: Path, release_id: str, verdict: Verdict) -> None:
     files.write_text(path, page)
 
 
-def render_page(release_id: str, address_of_list: str | None = None) -> str | None:
+def render_page(
+    release_id: str, address_of_list: str | None = None, papers: Mapping[str, str] | None = None
+) -> str | None:
     """The page; None if nothing is known about such a release."""
     events = ledger.read()
     attempts = step_results.attempts(release_id) or _recorded_gate(release_id)
@@ -91,7 +106,8 @@ def render_page(release_id: str, address_of_list: str | None = None) -> str | No
     own = [event for event in events if _is_about(event, release_id, candidates)]
     if not attempts and not own:
         return None
-    subject = Subject(release_id, _standing(release_id, events), address_of_list)
+    standing = _standing(release_id, events)
+    subject = Subject(release_id, standing, address_of_list, papers or {})
     return _render(subject, own, attempts)
 
 

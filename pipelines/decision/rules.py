@@ -11,10 +11,10 @@ from pipelines.config.gate import GateConfig
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.scores import BASE, CANDIDATE, CHAMPION, FREQUENT, Interval, Scores
 from pipelines.contracts.verdict import Override, Verdict
-from pipelines.decision import gaps, power
+from pipelines.decision import gaps, licence_rules, power
+from pipelines.system.locked_packages import Package
 from pipelines.training.weights import CHECK_NAMES
 
-NOT_STATED = "not stated"
 MISSING = Interval(value=None, low=None, high=None, num=0)
 ERROR_RATE = 0.05  # share of equally good models that the comparison of all slices refuses
 
@@ -29,6 +29,7 @@ class Evidence:
     adapter_checks: list[Check]
     proof: Report  # of the adapter, by finetune
     licences: dict[str, str | None]  # of each model that was not made here; None: not stated
+    packages: list[Package]  # of the environments whose code a release runs
 
 
 def judge(
@@ -71,7 +72,7 @@ def names(config: GateConfig) -> list[str]:
         candidate="", champion=None, num_questions=0, golden_digest="", systems={}, differences={}
     )
     report = Report.of([])
-    evidence = Evidence(report, report, "", [], report, {})
+    evidence = Evidence(report, report, "", [], report, {}, [])
     verdict = judge(config, scores, check_evidence(config, evidence, scores), "any", [])
     return [*CHECK_NAMES, *(rule.name for rule in verdict.rules)]
 
@@ -90,20 +91,9 @@ def check_evidence(config: GateConfig, evidence: Evidence, scores: Scores) -> li
             observed=scores.candidate[:12] or "none",
             expected=evidence.adapter_digest[:12],
         ),
-        _check_licences(config, evidence.licences),
+        licence_rules.check_models(config, evidence.licences),
+        licence_rules.check_packages(config, evidence.packages),
     ]
-
-
-def _check_licences(config: GateConfig, licences: dict[str, str | None]) -> Check:
-    allowed = {name.lower() for name in config.licences}
-    names = {model: licence or NOT_STATED for model, licence in licences.items()}
-    descriptions = [f"{model}: {name}" for model, name in names.items()]
-    return Check(
-        name="licences are allowed",
-        passed=allowed.issuperset(name.lower() for name in names.values()),
-        observed=", ".join(descriptions) or "none",
-        expected=f"each one of {', '.join(config.licences)}",
-    )
 
 
 def _check_report(name: str, report: Report) -> Check:

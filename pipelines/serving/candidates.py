@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines import files
+from pipelines.config.export import ExportConfig
+from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.scores import Scores
 from pipelines.contracts.verdict import Verdict
 from pipelines.decision import ledger
 from pipelines.errors import Refusal, UserError
+from pipelines.serving import model_code
 
 EXPORT = Path("models/triton")
 VERDICT = Path("data/reports/verdict.json")
 SCORES = Path("data/reports/scores.json")
+INDEX = Path("data/index.json")
+MAX_FILES = 5  # in a message
 
 
 class Step(StrEnum):
@@ -80,7 +85,7 @@ def obey(candidate: Candidate) -> None:
             f"{VERDICT} holds every rule with its numbers; `make run` judges again",
             Step.RELEASE,
         )
-    decision = _last_decision(adapter)
+    decision = last_decision(adapter)
     if decision and decision.kind == "refused":
         raise StepRefusal(
             f"refused: {decision.who} refused candidate {adapter[:12]} at {decision.when}: "
@@ -90,8 +95,12 @@ def obey(candidate: Candidate) -> None:
         )
 
 
-def check_export(record: ReleaseRecord) -> None:
-    """Raises UserError unless the exported weights are those that release.json names."""
+def check_export(record: ReleaseRecord, config: ExportConfig) -> None:
+    """Raises Refusal unless the export's code is what this checkout exports by `config`.
+
+    Raises UserError unless the weights are those that release.json names. Nothing of it has run.
+    """
+    _demand_own_code(config)
     weights = EXPORT / "generator" / str(record.version) / "weights"
     if not weights.is_dir() or files.digest(weights) != record.model:
         raise UserError(
@@ -100,7 +109,24 @@ def check_export(record: ReleaseRecord) -> None:
         )
 
 
-def _last_decision(adapter: str) -> ledger.Event | None:
+def _demand_own_code(config: ExportConfig) -> None:
+    """Bytecode goes: a proof that was killed leaves it, and it would run in the code's stead."""
+    model_code.remove_bytecode(EXPORT)
+    dimensions = files.read_json(INDEX, Receipt).dimensions
+    problems = model_code.differences(EXPORT, config, dimensions)
+    if problems:
+        more = f"\n  and {len(problems) - MAX_FILES} more" if len(problems) > MAX_FILES else ""
+        lines = "".join(f"\n  {EXPORT}/{problem}" for problem in problems[:MAX_FILES])
+        raise StepRefusal(
+            f"refused: the code in {EXPORT} is not what this checkout exports, so none of it was "
+            f"run:{lines}{more}\nIf code or params.yaml have changed since the export, `dvc repro "
+            "export` writes it anew (`dvc repro --force --single-item export` if DVC sees no "
+            "change). Otherwise find out who pushed it: `git log dvc.lock`",
+            Step.RELEASE,
+        )
+
+
+def last_decision(adapter: str) -> ledger.Event | None:
     """What the last person decided about this candidate."""
     for event in reversed(ledger.read()):
         if event.step == "approval" and event.candidate == adapter:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipelines import files, vectorstore
 from pipelines.config.experiment import ExperimentConfig
+from pipelines.config.export import ExportConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.decision import ledger, release_page, step_results
 from pipelines.errors import Refusal, UserError
@@ -74,7 +75,7 @@ def start(
     step_results.begin(candidate.release_id, candidate.verdict)
     with releasing.refusals_on_record(_event(experiment, author, START, author.why)):
         candidates.obey(candidate)
-        candidates.check_export(candidate.record)
+        candidates.check_export(candidate.record, config.release.export)
         releasing.prove(config.release.proof, candidate.record)
         releases = releasing.Releases(candidate.release_id, champion.release_id)
         pairs = releasing.load_beside(config.release, triton, releases, declaration)
@@ -95,7 +96,7 @@ def stop(config: Config, author: releasing.Author, keep: str) -> Findings:
     findings = experiment_findings.read(experiment)
     if keep == "new":
         _demand_harmless(findings)
-        _demand_export(experiment)
+        _demand_export(experiment, config.release.export)
     experiment_record.write(experiment.model_copy(update={"keep": keep}))
     is_again = experiment.keep == keep  # the same decision, after a kill
     if not is_again or not _is_stop_on_record(experiment):
@@ -135,7 +136,7 @@ def _demand_harmless(findings: Findings) -> None:
     )
 
 
-def _demand_export(experiment: Experiment) -> None:
+def _demand_export(experiment: Experiment, config: ExportConfig) -> None:
     """Raises UserError if models/triton holds another release by now, Refusal if it may not go."""
     candidate = Candidate.read()
     if candidate.release_id != experiment.new:
@@ -145,6 +146,7 @@ def _demand_export(experiment: Experiment) -> None:
             "then stop the experiment again"
         )
     candidates.obey(candidate)
+    candidates.check_export(candidate.record, config)
 
 
 def restore(triton: Triton) -> None:
@@ -157,7 +159,7 @@ def restore(triton: Triton) -> None:
         return
     try:
         if vectorstore.alias_state(live_server.alias(experiment.new)).current is None:
-            receipt = files.read_json(releasing.INDEX, Receipt)
+            receipt = files.read_json(candidates.INDEX, Receipt)
             vectorstore.point_alias(live_server.alias(experiment.new), receipt.collection)
         live_server.load(triton, experiment.new)
     except (UserError, OSError) as error:

@@ -28,12 +28,13 @@ from pipelines.serving import (
     live_record,
     live_routes,
     locations,
+    model_code,
     model_configs,
-    model_repository,
     triton_server,
 )
+from pipelines.serving.model_code import ENGINE
 from pipelines.serving.model_configs import ASSISTANT, MODELS
-from pipelines.serving.model_repository import ENGINE, SETTINGS
+from pipelines.serving.model_repository import SETTINGS
 from pipelines.serving.triton_connection import Triton
 
 KNOWLEDGE = "Knowledge"  # alias of the live release's collection, for programs of others
@@ -160,7 +161,7 @@ def write_entry(config: ServeConfig) -> None:
     with files.replacing(locations.repository() / ASSISTANT) as folder:
         version = folder / "1"
         version.mkdir(parents=True)
-        model_repository.copy_code("entry", version)
+        model_code.copy("entry", version)
         (folder / "config.pbtxt").write_text(model_configs.assistant(1))
         (version / SETTINGS).write_text(json.dumps(_entry_settings(config)))
 

@@ -26,15 +26,14 @@ from pipelines.runtime import (
     transformers_engine,
 )
 from pipelines.runtime.withholding import Limits
-from pipelines.serving import model_configs
+from pipelines.serving import model_code, model_configs
+from pipelines.serving.model_code import ENGINE, MODEL_CODE
 from pipelines.serving.model_configs import ASSISTANT, EMBEDDER, GENERATOR, MODELS
 from pipelines.training import answer_engine, graph_conversion, openvino_graph
 from pipelines.training.answer_engine import Engine
 from pipelines.vectorstore import engine_files
 
 SETTINGS = "settings.json"
-ENGINE = "model.json"  # vLLM's arguments
-MODEL_CODE = "model.py"  # what Triton's Python backend imports
 ADAPTER = "candidate"  # the adapter's name in vLLM's list
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 WARM_UP_QUESTION = "How do I begin?"
@@ -81,37 +80,13 @@ def write(config: ExportConfig, evaluate: EvaluateConfig, parts: Parts, target: 
             f"index holds ({parts.receipt.encoder.model}): `dvc repro guard`"
         )
     version = str(config.version)
-    _write_embedder(config, parts, target / EMBEDDER / version)
+    model_code.write(config, parts.receipt.dimensions, target)
+    _write_embedder(parts, target / EMBEDDER / version)
     weights = _write_generator(config, evaluate, parts, target / GENERATOR / version)
-    copy_code(ASSISTANT, target / ASSISTANT / version)
     settings = _settings(config, evaluate, parts)
     files.write_json(target / ASSISTANT / version / SETTINGS, settings)
     files.write_json(target / ASSISTANT / version / injection.FILE, parts.guard)
-    texts = {
-        EMBEDDER: model_configs.embedder(config, parts.receipt.dimensions),
-        GENERATOR: model_configs.generator(config),
-        ASSISTANT: model_configs.assistant(config.version),
-    }
-    for model in MODELS:
-        (target / model / model_configs.FILE).write_text(texts[model])
     return weights
-
-
-def copy_code(module: str, folder: Path) -> None:
-    """Copy a model's code into a version folder: the runtime whole, and what Triton imports.
-
-    `module` of pipelines/runtime holds the model's class.
-    """
-    without_bytecode = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(RUNTIME, folder / "runtime", ignore=without_bytecode, copy_function=shutil.copy)
-    lines = (
-        f'"""What Triton imports; the code is in runtime/{module}.py."""',
-        "",
-        f"from .runtime.{module} import TritonPythonModel",
-        "",
-        '__all__ = ["TritonPythonModel"]',
-    )
-    (folder / MODEL_CODE).write_text("\n".join(lines) + "\n")
 
 
 def name(target: Path, version: int, release_id: str) -> None:
@@ -123,10 +98,13 @@ def name(target: Path, version: int, release_id: str) -> None:
     files.write_json(path, {**json.loads(path.read_text()), "release_id": release_id})
 
 
-def _write_embedder(config: ExportConfig, parts: Parts, folder: Path) -> None:
-    copy_code(EMBEDDER, folder)
+def _write_embedder(parts: Parts, folder: Path) -> None:
     encoder = parts.receipt.encoder
-    shutil.copytree(engine_files(parts.encoder, encoder.engine), folder / "encoder")
+    shutil.copytree(
+        engine_files(parts.encoder, encoder.engine),
+        folder / "encoder",
+        ignore=model_code.ignore_importable,
+    )
     settings = {"engine": encoder.engine, "precision": encoder.precision}
     files.write_json(folder / SETTINGS, settings)
     _write_warm_up(folder.parent, WARM_UP_QUESTION)
@@ -136,10 +114,8 @@ def _write_generator(
     config: ExportConfig, evaluate: EvaluateConfig, parts: Parts, folder: Path
 ) -> Path:
     if config.backend == "vllm":
-        folder.mkdir(parents=True)
         _write_vllm(config, evaluate, parts, folder)
     else:
-        copy_code(GENERATOR, folder)
         warm_up = parts.prompt.render(WARM_UP_QUESTION, [])
         _write_warm_up(folder.parent, rendering.pack(warm_up))
     settings = {

@@ -5,7 +5,6 @@ the started server loads and answers counts.
 """
 
 import json
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pipelines.config.proof import ProofConfig
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.report import Check, CheckCode, Report
 from pipelines.errors import UserError
-from pipelines.serving import locations, triton_server
+from pipelines.serving import locations, model_code, triton_server
 from pipelines.serving.model_configs import ASSISTANT, MODELS
 from pipelines.serving.model_repository import SETTINGS
 from pipelines.serving.triton_connection import Triton
@@ -103,7 +102,7 @@ def prove(
         reason = _load_error(log) or str(error)
         return Proof(Report.of([_check_loading(reason, is_loaded=False)]), "none", "none")
     finally:
-        _remove_bytecode(repository)
+        model_code.remove_bytecode(repository)
 
 
 def _read_limits(repository: Path) -> Limits:
@@ -325,9 +324,3 @@ def _load_error(log: Path) -> str | None:
 def _format_versions(versions: dict[str, list[str]]) -> str:
     names = [f"{model} {'+'.join(sorted(versions[model]))}" for model in sorted(versions)]
     return ", ".join(names) or "nothing"
-
-
-def _remove_bytecode(repository: Path) -> None:
-    """Triton's Python writes it whatever its environment says; DVC would see a changed export."""
-    for folder in repository.rglob("__pycache__"):
-        shutil.rmtree(folder)

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipelines import files, vectorstore
 from pipelines.config.canary import CanaryConfig
+from pipelines.config.export import ExportConfig
 from pipelines.config.params import Params
 from pipelines.config.proof import ProofConfig
 from pipelines.config.release import ExpectedConfig, ReleaseConfig
@@ -28,11 +29,13 @@ from pipelines.contracts.verdict import Override
 from pipelines.decision import (
     champions,
     ledger,
+    model_card,
     release_files,
     release_page,
     signatures,
     step_results,
 )
+from pipelines.decision.model_card import Decision
 from pipelines.errors import Refusal, UserError
 from pipelines.questions import reading_set
 from pipelines.serving import (
@@ -48,12 +51,14 @@ from pipelines.serving import (
 )
 from pipelines.serving.candidates import (
     EXPORT,
+    INDEX,
     SCORES,
     VERDICT,
     Candidate,
     Step,
     StepRefusal,
     check_export,
+    last_decision,
     obey,
 )
 from pipelines.serving.release_comparison import Declaration
@@ -62,7 +67,6 @@ from pipelines.serving.triton_connection import Triton
 FOLDER = Path("models/champion")
 CHAMPION = Path("models/champion.json")
 ANSWERS_FILE = Path("data/answers.parquet")
-INDEX = Path("data/index.json")
 CHUNKS = Path("data/chunks.parquet")
 VECTORS = Path("data/vectors.parquet")
 
@@ -71,6 +75,7 @@ VECTORS = Path("data/vectors.parquet")
 class Config:
     """The sections of params.yaml by which a release is made."""
 
+    export: ExportConfig
     proof: ProofConfig
     shadow: ShadowConfig
     canary: CanaryConfig
@@ -80,6 +85,7 @@ class Config:
     @classmethod
     def of(cls, values: Params) -> "Config":
         return cls(
+            export=values.section(ExportConfig),
             proof=values.section(ProofConfig),
             shadow=values.section(ShadowConfig),
             canary=values.section(CanaryConfig),
@@ -146,7 +152,7 @@ def release(
     step_results.begin(candidate.release_id, candidate.verdict)
     with refusals_on_record(event):
         obey(candidate)
-        check_export(candidate.record)
+        check_export(candidate.record, config.export)
         prove(config.proof, candidate.record)
         triton = live_server.find_running()
         if triton:
@@ -299,9 +305,14 @@ def _observations(report: Report) -> list[str]:
 
 
 def keep(record: ReleaseRecord, event: ledger.Event) -> Champion:
-    """The exported repository in models/champion and DVC's cache; models/champion.json names it."""
+    """The exported repository in models/champion and DVC's cache; models/champion.json names it.
+
+    Its model card says there who decided.
+    """
     with files.replacing(FOLDER) as target:
         shutil.copytree(EXPORT, target)
+        card = (target / model_card.FILE).read_text(encoding="utf-8")
+        files.write_text(target / model_card.FILE, _complete_card(card, event))
     _add_to_dvc(FOLDER)
     version = f"generator/{record.version}"
     champion = Champion(
@@ -372,7 +383,18 @@ def _record(candidate: Candidate, event: ledger.Event, champion: Champion) -> No
         ledger.append(_override_event(event, override))
     release_event = event.model_copy(update={"champion": champion})
     steps = step_results.text(candidate.release_id)
-    ledger.append(release_event, whole_release=True, steps=steps)
+    papers: dict[str, str] = {}
+    for name in release_files.PAPERS:
+        papers[name] = (FOLDER / name).read_text(encoding="utf-8")
+    ledger.append(release_event, whole_release=True, steps=steps, papers=papers)
+
+
+def _complete_card(card: str, event: ledger.Event) -> str:
+    decisions = [Decision("Released", event.who, event.when, event.why)]
+    approval = last_decision(str(event.candidate))
+    if approval is not None and approval.kind == "approved":
+        decisions.insert(0, Decision("Approved", approval.who, approval.when, approval.why))
+    return model_card.add_release(card, decisions, event.undecided)
 
 
 def _event(candidate: Candidate, author: Author, declaration: Declaration) -> ledger.Event:

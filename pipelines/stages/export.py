@@ -1,21 +1,27 @@
 """export: an accepted candidate -> a Triton model repository and the record of its origin."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import files
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.gate import GateConfig
 from pipelines.config.generation import GenerationConfig
+from pipelines.contracts.base_receipt import BaseReceipt
 from pipelines.contracts.calibration import Calibration
+from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.guard import Guard
 from pipelines.contracts.receipt import Receipt
+from pipelines.contracts.redaction import Redaction
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.report import CheckCode, Report
 from pipelines.contracts.scores import CANDIDATE, Scores
 from pipelines.contracts.verdict import Verdict
-from pipelines.decision import calibrating
+from pipelines.decision import bill_of_materials, calibrating, model_card
 from pipelines.errors import Refusal, UserError, demand_none
 from pipelines.questions import prompts
 from pipelines.runtime.rendering import ModelInput
@@ -47,6 +53,8 @@ class Config:
     export: ExportConfig
     evaluate: EvaluateConfig
     generation: GenerationConfig
+    finetune: FinetuneConfig  # for the model card, as is the next
+    gate: GateConfig
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,9 @@ class Inputs:
     """Files that the stage reads."""
 
     verdict: Path
+    sbom: Path
     scores: Path
+    redaction: Path
     documents: Path
     chunks: Path
     index: Path
@@ -87,10 +97,14 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
         weights = model_repository.write(config.export, config.evaluate, parts, target)
         digests["model"] = files.digest(weights)
         _demand_parity(config, parts, target, inputs.examples)
+        parts_list = bill_of_materials.read(inputs.sbom, digests["adapter"])
+        files.write_text(target / bill_of_materials.FILE, parts_list)
         digests["repository"] = files.digest(target)
         record = _make_record(config.export.version, digests, parts, inputs)
         model_repository.name(target, config.export.version, record.release_id)
         files.write_json(target / "release.json", record)
+        card = model_card.render(_subject(config, inputs, record))
+        files.write_text(target / model_card.FILE, card)
         model_repository.check(target)
     models = ", ".join(MODELS)
     version = config.export.version
@@ -205,6 +219,41 @@ def _make_record(
         code_commit=_code_commit(),
         code_modified=_is_code_modified(),
         **digests,
+    )
+
+
+def _subject(config: Config, inputs: Inputs, record: ReleaseRecord) -> model_card.Subject:
+    """All that the model card says, from what other stages have written."""
+    return model_card.Subject(
+        record=record,
+        base=files.read_json(inputs.base / "receipt.json", BaseReceipt),
+        encoder=files.read_json(inputs.index, Receipt).encoder,
+        sources=_count_sources(inputs.documents),
+        redaction=files.read_json(inputs.redaction, Redaction),
+        training=_describe_training(config.finetune, inputs.examples),
+        scores=files.read_json(inputs.scores, Scores),
+        verdict=files.read_json(inputs.verdict, Verdict),
+        min_slice_questions=config.gate.min_slice_questions,
+    )
+
+
+def _count_sources(documents: Path) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for batch in files.batches(documents, DOCUMENTS, columns=["source"]):
+        counts.update(batch.column("source").to_pylist())
+    return counts
+
+
+def _describe_training(config: FinetuneConfig, examples: Path) -> model_card.Training:
+    from datasets import load_from_disk
+
+    splits = load_from_disk(str(examples))
+    settings = config.model_dump(mode="json", exclude={"hostfile"})  # a file of one machine
+    return model_card.Training(
+        num_examples=len(splits["train"]),
+        num_validation_examples=len(splits["validation"]),
+        digest=files.digest(examples),
+        settings=settings,
     )
 
 

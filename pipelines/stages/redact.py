@@ -18,6 +18,7 @@ from pipelines import files
 from pipelines.config.engine import EngineConfig
 from pipelines.config.redact import RedactConfig
 from pipelines.contracts.documents import DOCUMENTS
+from pipelines.contracts.redaction import Redaction
 from pipelines.contracts.redactions import REDACTIONS
 from pipelines.corpus import pii
 from pipelines.system import paths
@@ -60,18 +61,18 @@ class Tally:
             self.rows.append({"uri": uri, "source": source, **replacement})
         self.num_documents += bool(replacements)
 
-    def report(self, config: RedactConfig) -> dict[str, Any]:
+    def report(self, config: RedactConfig) -> Redaction:
         by_type = dict.fromkeys(sorted(config.actions), 0)
         by_source: dict[str, dict[str, int]] = {}
         for (name, source), count in sorted(self.counts.items(), key=_source_first):
             by_type[name] += count
             by_source.setdefault(source, {})[name] = count
-        return {
-            "documents_changed": self.num_documents,
-            "by_type": by_type,
-            "by_source": by_source,
-            "actions": dict(sorted(config.actions.items())),
-        }
+        return Redaction(
+            documents_changed=self.num_documents,
+            by_type=by_type,
+            by_source=by_source,
+            actions=dict(sorted(config.actions.items())),
+        )
 
 
 def _source_first(item: tuple[tuple[str, str], int]) -> tuple[str, str]:

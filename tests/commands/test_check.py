@@ -29,6 +29,7 @@ FOLDERS = (
     "data/prompts",
     "data/scenarios",
     "data/raw/handbook",
+    "infra/requirements",
 )
 RECEIPT = BaseReceipt(
     source="made",
@@ -194,6 +195,16 @@ def test_the_issuer_of_tokens_is_named_and_not_asked(
     edit_params(lambda values: values["gateway"]["oidc"].update(issuer="http://login.example.com"))
     with pytest.raises(UserError, match="gateway.oidc.issuer: must begin with https"):
         check.run()
+
+
+def test_a_package_that_the_gate_would_refuse_is_a_warning_before_a_training(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit_params(lambda values: values["gate"]["package_exceptions"].pop("torchao"))
+    check.run()
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "torchao" in line]
+    assert line.startswith("warning: the gate will refuse: licences of packages are allowed: ")
+    assert "not allowed: torchao==0.18.0 (not stated)" in line
 
 
 def test_lengths_are_checked_with_the_tokenizer_of_the_base_model_that_is_here(copy: Path) -> None:

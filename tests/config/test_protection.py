@@ -78,6 +78,7 @@ def test_every_rule_is_known_and_orders_all_values_of_its_choice() -> None:
         (HIGHER, None, 40),
         (FEWER, ["a", "b"], ["a"]),
         (MORE, ["a"], ["a", "b"]),
+        (MORE, {"a": "why"}, {"a": "why", "b": "because"}),
         (ANY_CHANGE, "model", None),
         (ANY_IF_RESTRICTED, [{"name": "hr", "readers": ["hr"]}], [{"name": "hr", "readers": []}]),
         (OPENING, None, {"issuer": "https://login.example.com"}),

@@ -19,6 +19,8 @@ CONFIG = GateConfig(
     min_questions=4,
     min_slice_questions=2,
     licences=["apache-2.0", "MIT"],
+    package_licences=["Apache-2.0", "MIT"],
+    package_exceptions={"odd": "we wrote it"},
 )
 
 

@@ -20,6 +20,8 @@ CONFIG = GateConfig(
     min_questions=100,
     min_slice_questions=10,
     licences=["apache-2.0", "MIT"],
+    package_licences=["Apache-2.0", "MIT"],
+    package_exceptions={"odd": "we wrote it"},
 )
 
 

@@ -30,10 +30,12 @@ from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.scores import Interval, Scores, System
 from pipelines.contracts.vectors import vectors as vectors_schema
 from pipelines.contracts.verdict import Verdict
+from pipelines.decision import bill_of_materials, model_card
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Prompt
+from pipelines.runtime import FOLDER as RUNTIME
 from pipelines.runtime import transformers_engine
-from pipelines.serving import live_server, model_repository
+from pipelines.serving import live_server, model_code, model_repository
 from pipelines.serving.triton_connection import Triton
 from pipelines.system import processes
 from pipelines.training import base_model
@@ -261,6 +263,9 @@ def export(models: Path) -> Callable[..., ReleaseRecord]:
         change_settings(target / "assistant" / str(config.version) / "settings.json", **settings)
         record = make_record(release_id, config, receipt, weights)
         files.write_json(target / "release.json", record)
+        card = f"# Tiny\n{model_card.RELEASE_HEADING}\n{model_card.NOT_RELEASED}\n"
+        files.write_text(target / model_card.FILE, card)
+        files.write_text(target / bill_of_materials.FILE, "{}\n")
         return record
 
     return write_release
@@ -300,6 +305,7 @@ def shop(serving: Path, models: Path) -> Path:
     Path(".gitignore").write_text(".state/\n")
     values = yaml.safe_load(Path("params.yaml").read_text())
     values |= {"shadow": SHADOW, "canary": CANARY, "proof": PROOF}
+    values["export"] = EXPORT.model_dump(mode="json")
     (values["gateway"]["port"],) = processes.free_ports(1)
     Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     chunks = Path("data/chunks.parquet")
@@ -336,10 +342,11 @@ def candidate(
     shop: Path,
     export: Callable[..., ReleaseRecord],
     evaluated: Callable[[Receipt], list[dict[str, Any]]],
-) -> Callable[..., str]:
+) -> Iterator[Callable[..., str]]:
     """Puts a candidate into models/triton.
 
-    It is a good one, save for text that is appended to its guard and for changed settings.
+    It is a good one, save for text that is appended to its guard, in this checkout's code as well,
+    and for changed settings.
     """
     receipt = files.read_json(Path("data/index.json"), Receipt)
     constants: dict[str, Any] = {
@@ -362,15 +369,21 @@ def candidate(
     ]
     files.write(Path("data/answers.parquet"), ANSWERS, rows)
 
+    runtime = shop / ".state/code/runtime"
+
     def write_candidate(release_id: str, guard: str = "", **settings: Any) -> str:
+        with files.replacing(runtime) as code:
+            shutil.copytree(RUNTIME, code, ignore=shutil.ignore_patterns("__pycache__"))
+            path = code / "guard.py"
+            path.write_text(path.read_text() + guard)
         with files.replacing(Path("models/triton")) as target:
             target.mkdir()
             export(target, receipt, release_id, **settings)
-            path = target / "assistant/1/runtime/guard.py"
-            path.write_text(path.read_text() + guard)
         return release_id
 
-    return write_candidate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_code, "RUNTIME", runtime)
+        yield write_candidate
 
 
 @pytest.fixture(scope="module")

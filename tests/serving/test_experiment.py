@@ -159,6 +159,11 @@ def test_a_person_keeps_the_new_release(
     with pytest.raises(UserError, match="models/triton holds r-three, not r-two"):
         command("stop", keep="new")
     candidate("r-two")
+    with Path("models/triton/assistant/1/runtime/guard.py").open("a") as code:
+        code.write("print('foreign')\n")
+    with pytest.raises(Refusal, match=r"assistant/1/runtime/guard\.py: differs"):
+        command("stop", keep="new")
+    candidate("r-two")
     command("stop", keep="new")
     assert live_routes.read() == ([("r-two", 1.0)], None)
     assert ledger_lines()[-2:] == [

