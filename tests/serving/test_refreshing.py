@@ -11,7 +11,7 @@ from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.contracts.scores import Interval
 from pipelines.errors import UserError
 from pipelines.questions import prompts
-from pipelines.serving import model_repository, refreshing
+from pipelines.serving import model_code, refreshing
 from pipelines.serving.model_configs import ASSISTANT
 from tests.decision.test_champions import RELEASE
 
@@ -76,7 +76,7 @@ def test_a_release_that_knows_of_no_readers_gets_no_index_with_restricted_passag
         server_version="1",
     )
     restricted = receipt.model_copy(update={"num_restricted": 3})
-    model_repository.copy_code(ASSISTANT, Path("champion") / ASSISTANT / "1")
+    model_code.copy(ASSISTANT, Path("champion") / ASSISTANT / "1")
     refreshing._demand_readers(champion, restricted)
     (Path("champion") / ASSISTANT / "1/runtime/readers.py").unlink()
     refreshing._demand_readers(champion, receipt)
