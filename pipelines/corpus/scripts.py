@@ -2,12 +2,8 @@
 
 import re
 
-# Scripts without blanks between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
-SCRIPTS_WITHOUT_BLANKS = (
-    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"
-    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\uff66-\uff9f\U00020000-\U0003ffff"
-)
+from pipelines.runtime.character_pairs import SCRIPTS_WITHOUT_BLANKS
+
 CHARACTERS_A_WORD = 2  # of these scripts, about: 1.5 in Chinese, 4 in Thai
 CHARACTER_WITHOUT_BLANKS = re.compile(f"[{SCRIPTS_WITHOUT_BLANKS}]")
 WORD = re.compile(rf"[{SCRIPTS_WITHOUT_BLANKS}]|[^\W{SCRIPTS_WITHOUT_BLANKS}]+")

@@ -15,11 +15,12 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
-from . import readers
+from . import character_pairs, readers
 from .readers import Groups
 
 FUSION = "relativeScoreFusion"  # both scores are scaled to 0..1 over the candidates and added
-SEARCHED_PROPERTIES = ("text", "title", "headings")  # by words
+# By words.
+SEARCHED_PROPERTIES = ("text", "title", "headings", character_pairs.PROPERTY)
 RETURNED_PROPERTIES = (
     *("chunk_id", "uri", "title", "headings", "pages"),
     *("table_head", "text", "start", "end"),
@@ -157,7 +158,7 @@ class Index:
 def _hybrid(query: Query, limit: int) -> str:
     """The arguments of a hybrid search over what the asker may read."""
     parameters = (
-        f"query: {json.dumps(query.question)}",
+        f"query: {json.dumps(character_pairs.with_pairs(query.question))}",
         f"vector: {json.dumps(query.vector)}",
         f"alpha: {query.alpha}",
         f"fusionType: {FUSION}",

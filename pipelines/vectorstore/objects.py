@@ -17,6 +17,8 @@ import pyarrow as pa
 from pipelines import files
 from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.vectors import vectors as schema_of
+from pipelines.runtime.character_pairs import PROPERTY as PAIRS
+from pipelines.runtime.character_pairs import pairs_of
 
 Vectors = npt.NDArray[np.float32]
 Properties = dict[str, Any]
@@ -59,6 +61,8 @@ def read_batches(source: IndexFiles) -> Iterator[Batch]:
     for table, vectors in _read_tables(source):
         rows = table.select(PROPERTIES).to_pylist()
         ids = [object_id(row, vector) for row, vector in zip(rows, vectors, strict=True)]
+        for row in rows:
+            _add_pairs(row)
         yield Batch(ids, rows, vectors)
 
 
@@ -79,6 +83,14 @@ def object_id(row: Properties, vector: Vectors) -> uuid.UUID:
     properties = repr([row[name] for name in PROPERTIES])
     content = properties.encode("utf-8", "surrogatepass") + b"\0" + vector.tobytes()
     return uuid.UUID(bytes=hashlib.sha256(content).digest()[:16], version=5)
+
+
+def _add_pairs(row: Properties) -> None:
+    """They follow from the other properties, so the object's id says nothing of them."""
+    searched_texts = [row["title"], *row["headings"], row["table_head"] or "", row["text"]]
+    pairs = pairs_of("\n".join(searched_texts))
+    if pairs:
+        row[PAIRS] = " ".join(pairs)
 
 
 def _read_tables(source: IndexFiles) -> Iterator[tuple[pa.RecordBatch, Vectors]]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.contracts.receipt import Receipt
-from pipelines.runtime import readers
+from pipelines.runtime import character_pairs, readers
 from pipelines.runtime.passage_search import (
     RETURNED_PROPERTIES,
     SEARCHED_PROPERTIES,
@@ -57,7 +57,7 @@ class Index:
 
         condition = Filter.by_property(readers.PROPERTY).contains_any(readers.memberships(groups))
         answer = self._collection.query.hybrid(
-            question,
+            character_pairs.with_pairs(question),
             vector=vector.tolist(),
             alpha=self.receipt.hybrid_alpha,
             fusion_type=HybridFusion.RELATIVE_SCORE,

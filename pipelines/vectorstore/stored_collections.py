@@ -16,7 +16,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.errors import UserError
-from pipelines.runtime import readers
+from pipelines.runtime import character_pairs, readers
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -171,6 +171,12 @@ def _properties() -> "list[Property]":
         Property(name="start", data_type=DataType.INT),
         Property(name="end", data_type=DataType.INT),
         Property(name="pages", data_type=DataType.INT_ARRAY),
+        Property(
+            name=character_pairs.PROPERTY,
+            data_type=DataType.TEXT,
+            tokenization=Tokenization.WHITESPACE,
+            index_filterable=False,
+        ),
         Property(
             name=readers.PROPERTY,
             data_type=DataType.TEXT_ARRAY,
