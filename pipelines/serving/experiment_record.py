@@ -31,6 +31,9 @@ class Experiment(BaseModel):
     start: float  # seconds since 1970
     who: str
     why: str
+    # Digest of the new release's export, whose code was compared at the start; empty in a record
+    # from before this was written.
+    export: str = ""
     # Why the live server gave everything back to the old release; empty as long as it did not.
     harm: str = ""
     # The release that a person keeps, `old` or `new`, while it is stopped: the live server leaves

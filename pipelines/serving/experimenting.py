@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from pipelines import files, vectorstore
 from pipelines.config.experiment import ExperimentConfig
-from pipelines.config.export import ExportConfig
 from pipelines.contracts.receipt import Receipt
 from pipelines.decision import ledger, release_page, step_results
 from pipelines.errors import Refusal, UserError
@@ -79,7 +78,8 @@ def start(
         releasing.prove(config.release.proof, candidate.record)
         releases = releasing.Releases(candidate.release_id, champion.release_id)
         pairs = releasing.load_beside(config.release, triton, releases, declaration)
-    experiment = experiment.model_copy(update={"start": time.time()})
+    changes = {"start": time.time(), "export": files.digest(EXPORT)}
+    experiment = experiment.model_copy(update=changes)
     text = f"{experiment.config.share:.0%} of the askers, by {experiment.config.metric}"
     ledger.append(_event(experiment, author, START, f"{author.why} ({text})", pairs.shadow))
     experiment_record.write(experiment)
@@ -96,7 +96,7 @@ def stop(config: Config, author: releasing.Author, keep: str) -> Findings:
     findings = experiment_findings.read(experiment)
     if keep == "new":
         _demand_harmless(findings)
-        _demand_export(experiment, config.release.export)
+        _demand_export(experiment)
     experiment_record.write(experiment.model_copy(update={"keep": keep}))
     is_again = experiment.keep == keep  # the same decision, after a kill
     if not is_again or not _is_stop_on_record(experiment):
@@ -136,8 +136,11 @@ def _demand_harmless(findings: Findings) -> None:
     )
 
 
-def _demand_export(experiment: Experiment, config: ExportConfig) -> None:
-    """Raises UserError if models/triton holds another release by now, Refusal if it may not go."""
+def _demand_export(experiment: Experiment) -> None:
+    """Raises UserError if models/triton holds another release by now, Refusal if it may not go.
+
+    Its code is that of the start, which this checkout's may have left behind since.
+    """
     candidate = Candidate.read()
     if candidate.release_id != experiment.new:
         raise UserError(
@@ -145,8 +148,13 @@ def _demand_export(experiment: Experiment, config: ExportConfig) -> None:
             "out the dvc.lock with which it was exported (`git log dvc.lock`), `dvc checkout`, "
             "then stop the experiment again"
         )
+    if files.digest(EXPORT) != experiment.export:
+        raise Refusal(
+            f"refused: {EXPORT} is not the export of {experiment.new} that was proven when the "
+            f"experiment began: `dvc checkout {EXPORT}` brings it back; or end the experiment by "
+            "`--keep old`, and release the candidate"
+        )
     candidates.obey(candidate)
-    candidates.check_export(candidate.record, config)
 
 
 def restore(triton: Triton) -> None:

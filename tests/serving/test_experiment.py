@@ -161,7 +161,7 @@ def test_a_person_keeps_the_new_release(
     candidate("r-two")
     with Path("models/triton/assistant/1/runtime/guard.py").open("a") as code:
         code.write("print('foreign')\n")
-    with pytest.raises(Refusal, match=r"assistant/1/runtime/guard\.py: differs"):
+    with pytest.raises(Refusal, match="is not the export of r-two that was proven when"):
         command("stop", keep="new")
     candidate("r-two")
     command("stop", keep="new")
