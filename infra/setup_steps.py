@@ -301,7 +301,8 @@ def triton_step() -> Step:
             serving / "triton_installation.py",
             serving / "triton_server.py",
         ),
-        ROOT / ".state/triton/proven",
+        # In the environment, so that it goes with it.
+        ROOT / ".venv-triton/proven",
         install_triton,
         ("triton", "pipeline"),
     )

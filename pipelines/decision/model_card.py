@@ -20,6 +20,7 @@ from pipelines.decision.bill_of_materials import name_of
 FILE = "model_card.md"
 RELEASE_HEADING = "\n## Release\n"
 NOT_RELEASED = "Not released: nobody has decided about this export yet."
+MIN_QUESTIONS = 10  # of a slice; an interval over fewer is half of the scale wide
 SYSTEMS = (CANDIDATE, BASE, CHAMPION)  # those whose scores the card shows
 REFUSALS = {
     "answered": "share of the questions with an answer that it answers",
@@ -50,10 +51,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Subject:
-    """What the card is about. `sources`: source of documents -> how many there are.
-
-    `min_slice_questions`: fewer say nothing about a slice.
-    """
+    """What the card is about. `sources`: source of documents -> how many there are."""
 
     record: ReleaseRecord
     base: BaseReceipt
@@ -63,7 +61,6 @@ class Subject:
     training: Training
     scores: Scores
     verdict: Verdict
-    min_slice_questions: int
 
 
 def render(subject: Subject) -> str:
@@ -218,10 +215,10 @@ def _describe_limits(subject: Subject) -> Iterator[str]:
     lines = [f"- {text}: {_interval(metrics.get(name))}" for name, text in REFUSALS.items()]
     lines += [f"- not judged: {_cell(gap)}" for gap in subject.verdict.not_judged]
     lines += [f"- {_cell(text)}" for text in subject.verdict.power]
-    minimum = subject.min_slice_questions
     for name, interval in sorted(subject.scores.systems[CANDIDATE].slices.items()):
-        if interval.num < minimum:
-            lines.append(f"- cannot tell: {_cell(name)} has {interval.num} of {minimum} questions")
+        if interval.num < MIN_QUESTIONS:
+            count = f"{interval.num} of {MIN_QUESTIONS} questions"
+            lines.append(f"- cannot tell: {_cell(name)} has {count}")
     yield "\n".join(lines)
 
 

@@ -9,7 +9,6 @@ from pipelines import files
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.config.gate import GateConfig
 from pipelines.config.generation import GenerationConfig
 from pipelines.contracts.base_receipt import BaseReceipt
 from pipelines.contracts.calibration import Calibration
@@ -54,7 +53,6 @@ class Config:
     evaluate: EvaluateConfig
     generation: GenerationConfig
     finetune: FinetuneConfig  # for the model card, as is the next
-    gate: GateConfig
 
 
 @dataclass(frozen=True)
@@ -233,7 +231,6 @@ def _subject(config: Config, inputs: Inputs, record: ReleaseRecord) -> model_car
         training=_describe_training(config.finetune, inputs.examples),
         scores=files.read_json(inputs.scores, Scores),
         verdict=files.read_json(inputs.verdict, Verdict),
-        min_slice_questions=config.gate.min_slice_questions,
     )
 
 

@@ -19,7 +19,6 @@ from pipelines.config.base import MadeModel
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.export import ExportConfig, ParityConfig, VllmConfig
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.config.gate import GateConfig
 from pipelines.config.generation import GenerationConfig
 from pipelines.contracts.base_receipt import BaseReceipt
 from pipelines.contracts.documents import DOCUMENTS
@@ -81,7 +80,6 @@ CONFIG = Config(
     EVALUATE,
     GenerationConfig(engine="transformers"),
     VALUES.section(FinetuneConfig),
-    VALUES.section(GateConfig),
 )
 TINY = MadeModel(
     vocabulary_size=400,
