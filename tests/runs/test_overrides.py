@@ -9,6 +9,7 @@ from pipelines.errors import UserError
 from pipelines.runs import overrides
 
 ROOT = Path(__file__).parents[2]
+SOURCE = {"kind": "files", "name": "x", "path": "data/raw/x", "globs": ["*"], "readers": ["hr"]}
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_an_overridden_value_replaces_the_files_and_nothing_else(file: Path) -> 
     ("key", "value"),
     [
         ("gate.floors", {"exact_match": 0.1}),
-        ("ingest.sources", [{"kind": "files", "name": "x", "path": "data/raw/x", "globs": ["*"]}]),
+        ("ingest.sources", [SOURCE]),
         ("encoder.revision", "0" * 40),
         ("finetune.packing", "joined"),
         ("base.source", 'a "quoted": name # here'),
