@@ -21,11 +21,12 @@ from pipelines.config import params
 from pipelines.config.chunk import ChunkConfig
 from pipelines.config.encoder import EncoderConfig
 from pipelines.config.fetch import FetchConfig
-from pipelines.config.ingest import IngestConfig, WebSource
+from pipelines.config.ingest import FilesSource, IngestConfig, WebSource
 from pipelines.config.params import Params
 from pipelines.config.redact import RedactConfig
 from pipelines.corpus import detection, intake, losses, pii
 from pipelines.corpus.losses import Loss
+from pipelines.corpus.snapshots import is_remote
 from pipelines.corpus.sources import SourceDocument
 from pipelines.corpus.web_site import open_site
 from pipelines.errors import UserError
@@ -70,7 +71,8 @@ def run(document: str, page: Path | None = None) -> int:
     """Print the reading and write its page. The exit code is 1 if the document is rejected."""
     values = params.load()
     source = _fetch(document, values) if _is_url(document) else _open(document, values)
-    reading = read(source, values)
+    origin = None if _is_url(document) else _find_origin(Path(document), values)
+    reading = read(source, values, origin)
     _print(document, reading)
     target = page or paths.state_folder() / "read.html"
     files.write_text(target, render_page(document, source.content, reading))
@@ -78,9 +80,15 @@ def run(document: str, page: Path | None = None) -> int:
     return 0 if reading.row else 1
 
 
-def read(source: SourceDocument, values: Params) -> Reading:
-    """Read, redact and cut one document, with a cache of its own."""
+def read(source: SourceDocument, values: Params, origin: FilesSource | None = None) -> Reading:
+    """Read, redact and cut one document, with a cache of its own.
+
+    `origin`: the source that it belongs to, which may name its readers.
+    """
     config = values.section(IngestConfig)
+    if origin is not None:
+        own_source = origin.model_copy(update={"name": SOURCE})
+        config = config.model_copy(update={"sources": [own_source]})
     with tempfile.TemporaryDirectory() as folder:
         cache_file = Path(folder) / "work.sqlite"
         with open_cache(cache_file, intake.cache_kind(config)) as cache:
@@ -122,6 +130,17 @@ def _open(document: str, values: Params) -> SourceDocument:
             f"({max_mib}) allows fewer"
         )
     return SourceDocument(f"{SOURCE}/{path.name}", path.read_bytes())
+
+
+def _find_origin(file: Path, values: Params) -> FilesSource | None:
+    """The source of params.yaml that reads a file."""
+    for source in values.section(IngestConfig).sources:
+        if isinstance(source, FilesSource) and not is_remote(source):
+            folder = Path(source.path)
+            for glob in source.globs:
+                if any(path.samefile(file) for path in folder.glob(glob) if path.is_file()):
+                    return source
+    return None
 
 
 def _fetch(url: str, values: Params) -> SourceDocument:

@@ -16,6 +16,7 @@ from pipelines.questions import consistency, reading_set
 from pipelines.questions.document_questions import DocumentQuestion, contains
 from pipelines.questions.reading_examples import Source
 from pipelines.questions.reading_set import Hit
+from pipelines.runtime import readers
 from pipelines.vectorstore import Retriever, open_retriever
 
 RECEIPT = Path("data/index.json")
@@ -58,6 +59,8 @@ def _is_own(uri: str) -> bool:
 def _passages_by_page() -> dict[str, list[Hit]]:
     by_page: dict[str, list[Hit]] = {}
     for row in files.read(CHUNKS_FILE, CHUNKS):
+        if not readers.is_public(row["readers"]):
+            continue
         source = Source(row["uri"], row["text"], "")
         by_page.setdefault(source.uri, []).append(Hit(source, row["title"], 0.0))
     return by_page

@@ -10,6 +10,7 @@ import argparse
 import datetime
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.config import params
@@ -72,20 +73,26 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _append(complaint: Complaint, ruling: Ruling) -> None:
-    """Raises UserError if the ruling is incomplete, or rests on what not everyone may read."""
-    review = reviews.review(complaint, ruling)
-    restrictions = _read_restrictions()
+    """Put a ruling on record, without an answer that rests on what not everyone may read.
+
+    Raises UserError if it is incomplete, or teaches such a thing: the record is in Git, and the
+    model answers everybody.
+    """
+    restrictions = catalogue.restricted_pages(DOCUMENTS)
+    pages = [page for page in complaint.pages if page in restrictions]
+    review = reviews.review(replace(complaint, answer=None) if pages else complaint, ruling)
+    has_own_page = ruling.decision == "edit" and ruling.page is not None
     if review.page is not None and review.page in restrictions:
+        pages = [review.page]
+    elif has_own_page or review.page is None:
+        pages = []
+    if pages:
         raise UserError(
-            f"{complaint.request_id}: the page {review.page!r} {restrictions[review.page]}, or "
-            "leave the question out with --decision reject"
+            f"{complaint.request_id}: the page {pages[0]!r} {restrictions[pages[0]]}, with "
+            "--decision edit --answer TEXT --page URI, or leave the question out with --decision "
+            "reject"
         )
     reviews.append(review)
-
-
-def _read_restrictions() -> dict[str, str]:
-    """Uri -> why it teaches nobody; empty before `ingest` ran, and `examples` looks again."""
-    return catalogue.restricted_pages(DOCUMENTS) if DOCUMENTS.exists() else {}
 
 
 def _waiting_complaints() -> list[Complaint]:
@@ -146,16 +153,13 @@ def _all_decidable(waiting: Sequence[Complaint], ruling: Ruling) -> list[Complai
             f"{num_left} have a thumb down and no correction: "
             "they still wait, for --decision edit or reject"
         )
-    restrictions = _read_restrictions()
-    decidable: list[Complaint] = []
-    for complaint in with_correction:
-        if (ruling.page or complaint.page) not in restrictions:
-            decidable.append(complaint)
+    restrictions = catalogue.restricted_pages(DOCUMENTS)
+    decidable = [item for item in with_correction if restrictions.keys().isdisjoint(item.pages)]
     num_left = len(with_correction) - len(decidable)
     if num_left:
         print(
             f"{num_left} rest on a page that not everyone may read: they still wait, for "
-            "--decision reject, or for --page with one that everyone may read"
+            "--decision reject, or for edit with --page and one that everyone may read"
         )
     return decidable
 

@@ -31,6 +31,9 @@ CHUNKS = pa.schema([
     pa.field("digest", pa.string(), nullable=False),
 ])  # fmt: skip
 
+# Of releases that were made before documents had readers.
+CHUNKS_WITHOUT_READERS = CHUNKS.remove(CHUNKS.get_field_index("readers"))
+
 
 def embedded_text(title: str, headings: list[str], text: str, table_head: str | None) -> str:
     """What the encoder reads for a passage: title, headings and head of a table before the text.

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from pipelines import files
 from pipelines.config.ingest import Source
 from pipelines.contracts.documents import DOCUMENTS, REJECTIONS, restriction
-from pipelines.corpus.sources import list_uris, source_problems
+from pipelines.corpus.sources import list_uris, overlap_problems, source_problems
 from pipelines.errors import UserError
 from pipelines.runtime import readers
 
@@ -31,7 +33,8 @@ class Catalogue:
 def read(sources: Iterable[Source], documents: Path, rejections: Path) -> Catalogue:
     """The documents of documents.parquet if it has those of the sources, else the listing."""
     listing: set[str] = set()
-    problems: list[str] = []
+    sources = list(sources)
+    problems = overlap_problems(sources)
     unreadable_sources: set[str] = set()
     for source in sources:
         failures = source_problems([source])
@@ -94,6 +97,9 @@ def _read_ingested(documents: Path, rejections: Path) -> tuple[set[str], dict[st
 def restricted_pages(documents: Path) -> dict[str, str]:
     """Uri of each document that not everyone may read -> why no question of ours may name it."""
     pages: dict[str, str] = {}
+    # Before `ingest` ran, or ran anew by code that knows of readers, no document has any.
+    if not documents.exists() or "readers" not in pq.read_schema(documents).names:
+        return pages
     for row in _columns(documents, DOCUMENTS, ["uri", "readers"]):
         if not readers.is_public(row["readers"]):
             pages[row["uri"]] = restriction(row["readers"])

@@ -26,6 +26,7 @@ class FaqDocument(NamedTuple):
     topic: str
     title: str  # its first question
     text: str
+    page: str | None  # uri of the document that its answer stands in
 
 
 def read_topics(source: FaqSource) -> Iterator[FaqDocument]:
@@ -75,7 +76,7 @@ def _document(path: Path, entry: dict[str, Any], source: FaqSource) -> FaqDocume
     sections: list[str] = []
     for start in range(0, len(wordings), WORDINGS_A_SECTION):
         sections.append(_section(wordings[start : start + WORDINGS_A_SECTION], answer))
-    return FaqDocument(topic, questions[0], "\n\n".join(sections))
+    return FaqDocument(topic, questions[0], "\n\n".join(sections), entry.get("page"))
 
 
 def _section(wordings: Sequence[str], answer: str) -> str:

@@ -23,6 +23,7 @@ from pipelines.corpus import (
     word,
     xml,
 )
+from pipelines.corpus.front_matter import demand_no_readers
 from pipelines.corpus.parts import TOO_DEEP, ConvertedDocument, Unreadable
 from pipelines.corpus.recognition import Recogniser
 
@@ -92,8 +93,16 @@ def convert(content: bytes, media_type: str, bounds: Bounds) -> ConvertedDocumen
 
 
 def _read_attachment(content: bytes, name: str, bounds: Bounds) -> ConvertedDocument:
-    """The text of a file in a mail. Raises Unreadable."""
-    return convert(content, detection.detect_media_type(content, name), bounds)
+    """The text of a file in a mail. Raises Unreadable, also if it names readers of its own."""
+    media_type = detection.detect_media_type(content, name)
+    document = convert(content, media_type, bounds)
+    if document.readers is not None:
+        raise Unreadable(
+            "it names its readers, and whoever may read a mail reads what is attached: name the "
+            "readers at the mail's source"
+        )
+    demand_no_readers(content, document.text, media_type)
+    return document
 
 
 def _decode(content: bytes, is_html: bool) -> str:

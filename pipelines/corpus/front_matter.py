@@ -1,23 +1,33 @@
 """Splits the front matter of a Markdown page, in YAML or TOML, from its text.
 
-Front matter may name the groups that alone may read the page (`readers: [hr]`). A page whose
-readers cannot be understood is rejected: it must not become everyone's.
+Front matter may name the groups that alone may read the page (`readers: [hr]`); see
+stated_readers.py.
 """
 
 import re
 import tomllib
 from typing import Any, NamedTuple
 
+from pipelines.corpus import stated_readers
+from pipelines.corpus.detection import HTML, MARKDOWN, MDX, PLAIN, RST
 from pipelines.corpus.parts import Unreadable
-from pipelines.runtime import readers
 
-FENCES = re.compile(r"\s*(---|\+\+\+)[ \t]*\n(.*?)(?:^|\n)(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+FENCES = re.compile(
+    r"\s*(?:(?P<yaml>---)[ \t]*\n(?P<yaml_source>.*?)(?:^|\n)(?:---|\.\.\.)"
+    r"|(?P<toml>\+\+\+)[ \t]*\n(?P<toml_source>.*?)(?:^|\n)\+\+\+)[ \t]*(?:\n|\Z)",
+    re.DOTALL,
+)
+UNCLEAR = (
+    "it seems to name its readers, and not in valid front matter: between two lines `---`, or "
+    "`+++`, at the very beginning"
+)
+HEAD_BYTES = 16_384
+WITH_FRONT_MATTER = (MARKDOWN, MDX)
+PROSE = (PLAIN, RST)
 TITLE_KEYS = ("title", "Title", "TITLE", "name")
 DESCRIPTION_KEYS = ("description", "Description", "summary", "subtitle", "excerpt", "lead")
 # A line of YAML that no loader accepts, such as that of a template: `title: {{ page.name }}`.
 KEY_LINE = re.compile(r"[\w.-]+\s*:(\s|$)|\s|#|-\s")
-READERS_KEY = "readers"
-READERS_LINE = re.compile(r"(?im)^[ \t]*[\"']?readers[\"']?[ \t]*[:=]")
 TITLE_LINE = re.compile(r"(?im)^title\s*:\s*(.+)$")
 
 
@@ -39,39 +49,55 @@ def split_front_matter(text: str) -> FrontMatter | None:
     """
     match = FENCES.match(text)
     if match is None:
+        _demand_clear(text)
         return None
-    fields = _parse(match[2], match[1])
+    fence = match["yaml"] or match["toml"]
+    source = match[f"{'yaml' if match['yaml'] else 'toml'}_source"]
+    body = text[match.end() :].lstrip("\n")
+    _demand_clear(body)
+    fields = _parse(source, fence)
     if fields is None:
-        if READERS_LINE.search(match[2]):
-            raise Unreadable("its front matter names readers, and is no valid YAML or TOML")
+        if stated_readers.mentions_readers(source):
+            raise Unreadable(UNCLEAR)
         return None
     title = _first_value(fields, TITLE_KEYS)
     description = _first_value(fields, DESCRIPTION_KEYS)
-    num_characters = len(match[2].strip()) - len(title or "") - len(description or "")
-    body = text[match.end() :].lstrip("\n")
-    return FrontMatter(_readers(fields), title, description, body, max(0, num_characters))
+    num_characters = len(source.strip()) - len(title or "") - len(description or "")
+    groups = stated_readers.find(fields)
+    if groups is not None and fence == "---":
+        stated_readers.demand_single(source)
+    return FrontMatter(groups, title, description, body, max(0, num_characters))
 
 
-def names_readers(text: str) -> bool:
-    """Whether a text begins as front matter that names readers does."""
+def demand_no_readers(content: bytes, text: str, media_type: str) -> None:
+    """Raises Unreadable if a document names readers where its format has no front matter."""
+    if media_type in WITH_FRONT_MATTER:
+        return
+    beginning = content[:HEAD_BYTES].decode("utf-8-sig", "replace").replace("\r\n", "\n")
+    is_named = _has_front_matter(beginning) or _has_front_matter(text)
+    if media_type in PROSE:
+        is_named = is_named or stated_readers.head_mentions_readers(text)
+    if media_type == RST:
+        is_named = is_named or stated_readers.has_field(beginning)
+    if media_type == HTML:
+        is_named = is_named or stated_readers.has_meta(beginning)
+    if is_named:
+        raise Unreadable(
+            "it seems to name its readers, which only the front matter of Markdown does: make it "
+            "Markdown, or name the readers at its source (params.yaml: ingest.sources)"
+        )
+
+
+def _has_front_matter(text: str) -> bool:
+    """Whether a text begins with front matter that names readers, as Markdown would have it."""
     match = FENCES.match(text)
-    return match is not None and READERS_LINE.search(match[2]) is not None
+    return match is not None and stated_readers.mentions_readers(match[0])
 
 
-def _readers(fields: dict[Any, Any]) -> list[str] | None:
-    """Raises Unreadable if they are not the names of groups."""
-    keys = [key for key in fields if str(key).lower() == READERS_KEY]
-    if not keys:
-        return None
-    value = fields[keys[0]]
-    names = [value] if isinstance(value, str) else value
-    if len(keys) > 1 or not isinstance(names, list) or not names:
-        raise Unreadable(f"its front matter's readers are {value!r}: write a list such as [hr]")
-    try:
-        groups = readers.to_groups(map(str, names))
-    except ValueError as error:
-        raise Unreadable(f"its front matter's readers: {error}") from error
-    return [readers.EVERYONE] if readers.EVERYONE in names else list(groups)
+def _demand_clear(text: str) -> None:
+    """Raises Unreadable if a text begins with something like front matter that names readers."""
+    if stated_readers.head_mentions_readers(text):
+        raise Unreadable(UNCLEAR)
 
 
 def _parse(source: str, fence: str) -> dict[Any, Any] | None:
@@ -99,7 +125,7 @@ def _parse_yaml(source: str) -> dict[Any, Any] | None:
 
 
 def _parse_template(source: str) -> dict[str, Any] | None:
-    if READERS_LINE.search(source):
+    if stated_readers.mentions_readers(source):
         return None
     lines = filter(str.strip, source.split("\n"))
     if not all(map(KEY_LINE.match, lines)):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pipelines.config.engine import EngineConfig
 from pipelines.config.ingest import FaqSource, IngestConfig, PackagesSource, Quality, Source
+from pipelines.contracts.documents import restriction
 from pipelines.corpus import reading, recognition, workers
 from pipelines.corpus.duplicates import Candidate, find_aliases
 from pipelines.corpus.formats import Bounds
@@ -25,7 +26,7 @@ from pipelines.corpus.reading import Task
 from pipelines.corpus.reading_code import CODE, LIBRARIES, PRELOAD
 from pipelines.corpus.sources import SourceDocument
 from pipelines.files import text_digest
-from pipelines.runtime import readers
+from pipelines.runtime import character_pairs, readers
 from pipelines.system import cache
 from pipelines.system.cache import Cache
 from pipelines.system.engine import LOCAL, Work, work
@@ -46,6 +47,7 @@ class Entry(NamedTuple):
     key: str  # under which the cache holds what was read; empty if there is no content
     content_digest: str | None
     problem: str | None
+    page: str | None = None  # uri of the document that a topic of the FAQ rests on
 
 
 @dataclass
@@ -69,6 +71,7 @@ def cache_kind(config: IngestConfig) -> str:
     """
     folder = Path(__file__).parent
     code = [folder / name for name in CODE]
+    code += [Path(str(module.__file__)) for module in (readers, character_pairs)]
     return cache.kind_of("read", code, repr(_bounds(config)), LIBRARIES)
 
 
@@ -170,7 +173,8 @@ def _entry(source: str, document: SourceDocument) -> Entry:
         return Entry(document.uri, source, "", None, document.problem)
     digest = content_digest(document.content)
     parts = (digest, _suffix(document), document.hint or "", document.title or "")
-    return Entry(document.uri, source, text_digest("\0".join(parts)), digest, None)
+    key = text_digest("\0".join(parts))
+    return Entry(document.uri, source, key, digest, None, document.page)
 
 
 def _task(document: SourceDocument, bounds: Bounds) -> Task:
@@ -245,13 +249,15 @@ def _judge_all(intake: Intake, facts: dict[str, Row], config: IngestConfig) -> l
     good_entries: list[Entry] = []
     source_readers = {source.name: _readers_of(source) for source in config.sources}
     for entry in intake.entries:
-        rejection = _judge(entry, facts, config.quality)
-        if rejection is None:
+        entry_facts = facts.get(entry.key, {})
+        if "readers" in entry_facts:
             # One document that `read` shows belongs to no source.
             admitted_groups = source_readers.get(entry.source, [])
-            groups = _narrow(admitted_groups, facts[entry.key]["readers"])
-            rejection = _reader_problem(admitted_groups, groups)
-            intake.readers[entry.uri] = groups
+            intake.readers[entry.uri] = _narrow(admitted_groups, entry_facts["readers"])
+    for entry in intake.entries:
+        rejection = _judge(entry, facts, config.quality)
+        if rejection is None:
+            rejection = _judge_readers(entry, intake.readers, source_readers)
         if rejection is None:
             good_entries.append(entry)
             continue
@@ -293,14 +299,20 @@ def _narrow(source_readers: list[str], own_readers: list[str] | None) -> list[st
     return sorted(set(source_readers) & set(own_readers))
 
 
-def _reader_problem(source_readers: list[str], groups: list[str]) -> tuple[str, str] | None:
-    """Stage and reason of a rejection if nobody is left to read a document."""
-    if groups:
+def _judge_readers(
+    entry: Entry, known_readers: dict[str, list[str]], source_readers: dict[str, list[str]]
+) -> tuple[str, str] | None:
+    """Stage and reason of a rejection: nobody may read it, or it says what not everyone may."""
+    if not known_readers[entry.uri]:
+        groups = ", ".join(sorted(source_readers[entry.source]))
+        return "readers", (
+            f"its front matter names none of the groups that may read its source ({groups}): name "
+            "one of them, or none at all"
+        )
+    page_readers = known_readers.get(entry.page or "", [readers.EVERYONE])
+    if readers.is_public(page_readers):
         return None
-    return "readers", (
-        "its front matter names none of the groups that may read its source "
-        f"({', '.join(sorted(source_readers))}): name one of them, or none at all"
-    )
+    return "readers", f"its page {entry.page!r} {restriction(page_readers)}"
 
 
 def _left_out(documents: Iterable[Entry], facts: dict[str, Row]) -> Iterator[Row]:

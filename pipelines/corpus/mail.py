@@ -17,6 +17,7 @@ from pipelines.corpus.mail_body import (
 )
 from pipelines.corpus.nesting import as_parts
 from pipelines.corpus.parts import ConvertedDocument, Empty, Part, Unreadable, assemble
+from pipelines.corpus.stated_readers import head_mentions_readers
 
 HEADERS = ("From", "To", "Cc", "Date")
 MAX_ATTACHMENTS = 100  # of a mail that are read; the others are named
@@ -94,6 +95,11 @@ def _mail_parts(
     yield Part("heading", mail.subject, level)
     yield Part("text", "\n".join(mail.headers))
     for text in mail.texts:
+        if head_mentions_readers(text):
+            raise Unreadable(
+                "its text seems to begin with front matter that names readers: name them at the "
+                "mail's source"
+            )
         yield Part("text", text)
     for number, attachment in enumerate(mail.attachments):
         try:

@@ -7,15 +7,14 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from pipelines.corpus import scripts
-from pipelines.corpus.detection import MARKDOWN, MDX, detect_media_type
+from pipelines.corpus.detection import detect_media_type
 from pipelines.corpus.formats import Bounds, convert
-from pipelines.corpus.front_matter import names_readers
+from pipelines.corpus.front_matter import demand_no_readers
 from pipelines.corpus.parts import Unreadable
 
 NUM_PERMUTATIONS = 64
 SCHEME = "affine32"  # of the permutations; part of what a signature means
 SHINGLE_WORDS = 5
-FRONT_MATTER_BYTES = 16_384
 LANGUAGE_CHARACTERS = 4000  # decide the language: more changes nothing and costs time
 MOJIBAKE_CHARACTERS = 20000
 FRAME_CHARACTERS = "|-:;,.%+ \t\n"  # around numbers in tables, which say more than a dump does
@@ -38,8 +37,7 @@ def read(task: Task) -> dict[str, Any]:
     try:
         media_type = detect_media_type(task.content, task.name, task.hint)
         document = convert(task.content, media_type, task.bounds)
-        if media_type not in (MARKDOWN, MDX):
-            _demand_no_readers(task.content, document.text)
+        demand_no_readers(task.content, document.text, media_type)
     except Unreadable as error:
         return {"rejected": str(error), "media_type": media_type}
     return {
@@ -55,16 +53,6 @@ def read(task: Task) -> dict[str, Any]:
         "measures": measure(document.text),
         "signature": compute_signature(document.text),
     }
-
-
-def _demand_no_readers(content: bytes, text: str) -> None:
-    """Raises Unreadable if a document names readers where its format has no front matter."""
-    beginning = content[:FRONT_MATTER_BYTES].decode("utf-8-sig", "replace").replace("\r\n", "\n")
-    if names_readers(beginning) or names_readers(text):
-        raise Unreadable(
-            "it begins with front matter that names readers, which only Markdown has: make it "
-            "Markdown, or name the readers at its source (params.yaml: ingest.sources)"
-        )
 
 
 def detect_language(text: str) -> str:

@@ -47,6 +47,7 @@ CODE = (
     "sphinx_directives.py",
     "sphinx_markup.py",
     "sphinx_roles.py",
+    "stated_readers.py",
     "text_counts.py",
     "word.py",
     "word_styles.py",

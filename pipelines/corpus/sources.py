@@ -43,6 +43,7 @@ class SourceDocument(NamedTuple):
     hint: str | None = None
     title: str | None = None
     problem: str | None = None
+    page: str | None = None  # uri of the document that a topic of the FAQ rests on
 
 
 def read_source(source: Source, pins: Pins, max_bytes: int) -> Iterator[SourceDocument]:
@@ -212,8 +213,13 @@ def read_faq(source: FaqSource) -> Iterator[SourceDocument]:
     """The FAQ's topics as Markdown. Raises UserError if they cannot be read."""
     for document in faq_documents.read_topics(source):
         uri = f"{source.name}/{document.topic}"
-        content = document.text.encode()
-        yield SourceDocument(uri, content, hint="text/markdown", title=document.title)
+        yield SourceDocument(
+            uri,
+            document.text.encode(),
+            hint="text/markdown",
+            title=document.title,
+            page=document.page,
+        )
 
 
 def read_snapshot(name: str) -> Iterator[SourceDocument]:
@@ -245,6 +251,29 @@ def source_problems(sources: Iterable[Source]) -> list[str]:
             except UserError as error:
                 problems.append(str(error))
     return problems
+
+
+def overlap_problems(sources: Iterable[Source]) -> list[str]:
+    """Files that two sources with different readers read: by the other, all could read them."""
+    problems: dict[tuple[str, str], str] = {}
+    owners: dict[str, FilesSource] = {}
+    for source in sources:
+        if not isinstance(source, FilesSource) or is_remote(source):
+            continue
+        for name in _matching_files(Path(source.path), source.globs):
+            owner = owners.setdefault(os.path.realpath(name), source)
+            if set(owner.readers) != set(source.readers):
+                pair = (owner.name, source.name)
+                problems.setdefault(pair, _describe_overlap(owner.name, source.name, name))
+    return list(problems.values())
+
+
+def _describe_overlap(first: str, second: str, file: str) -> str:
+    return (
+        f"params.yaml: ingest.sources: {first} and {second} both read {file} and name different "
+        "readers, so that it would be in the index with both: let their folders or globs not "
+        "overlap"
+    )
 
 
 def _requirements(source: Source) -> Iterator[Callable[[], object]]:

@@ -13,7 +13,7 @@ from pipelines.contracts.traffic import FEEDBACK, REQUESTS
 from pipelines.errors import UserError
 from pipelines.monitoring.log_files import Folder
 
-REQUEST_COLUMNS = ["request_id", "time", "release_id", "question", "answer", "page"]
+REQUEST_COLUMNS = ["request_id", "time", "release_id", "question", "answer", "page", "pages"]
 FEEDBACK_COLUMNS = ["who", "thumb", "correction", "comment"]
 # A complaint waits for a review no longer than this; bounds what is read.
 FORGOTTEN_AFTER = datetime.timedelta(days=90)
@@ -22,8 +22,8 @@ FORGOTTEN_AFTER = datetime.timedelta(days=90)
 def read(folder: Path, reviewed_ids: set[str], now: datetime.datetime) -> pd.DataFrame:
     """Requests whose last feedback is a thumb down or a correction, oldest first.
 
-    `reviewed_ids`: requests that are left out. `page`: the uri of the best passage. Raises
-    UserError if a file of the log cannot be read.
+    `reviewed_ids`: requests that are left out. `page`: the uri of the best passage; `pages`: of
+    all. Raises UserError if a file of the log cannot be read.
     """
     problems: list[str] = []
     start = now - FORGOTTEN_AFTER
@@ -56,8 +56,13 @@ def _requests(folder: Folder, complaints: pd.DataFrame) -> pd.DataFrame:
         is_complaint = pc.is_in(table.column("request_id"), request_ids)
         tables.append(table.filter(is_complaint).replace_schema_metadata())
     rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    rows["pages"] = rows["retrieved"].map(_pages)
     rows["page"] = rows["retrieved"].map(_best_page)
     return rows.drop_duplicates("request_id")
+
+
+def _pages(passages: Sequence[dict[str, Any]]) -> list[str]:
+    return [str(passage["uri"]) for passage in passages]
 
 
 def _best_page(passages: Sequence[dict[str, Any]]) -> str | None:

@@ -50,6 +50,7 @@ class Complaint:
     correction: str | None
     comment: str | None
     page: str | None  # of the passage that was retrieved first
+    pages: tuple[str, ...] = ()  # of all passages that were retrieved
 
     @classmethod
     def from_row(cls, row: dict[Any, Any]) -> "Complaint":
@@ -63,6 +64,7 @@ class Complaint:
             time=row["time"],
             who=str(row["who"]),
             question=str(row["question"]),
+            pages=tuple(row["pages"]),
             **texts,
         )
 

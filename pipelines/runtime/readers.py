@@ -1,7 +1,8 @@
 """Who may read a passage: a list of groups, or `everyone`.
 
 Whoever asks belongs to `everyone` and to the groups of their key or token. A passage that none of
-these may read is left out by Weaviate itself, so that it takes no part in any ranking.
+these may read is left out by Weaviate itself, before anything is ranked. How rare a word is, which
+BM25 goes by, Weaviate counts over all passages.
 """
 
 import json

@@ -10,6 +10,7 @@ from pipelines.contracts.champion import Champion
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.report import Check, Report
 from pipelines.contracts.scores import Interval
+from pipelines.corpus import catalogue
 from pipelines.decision import answer_rows, champions, scoring
 from pipelines.decision.scoring import Bootstrap
 from pipelines.errors import UserError
@@ -28,6 +29,7 @@ REPORT = Path("data/reports/retrieval.json")
 GOLDEN = Path("data/golden")
 QA = Path("data/qa")
 ADAPTER = Path("models/adapter")
+DOCUMENTS = Path("data/documents.parquet")
 METRICS = ("hit_at_1", "hit_at_3", "hit_at_5", "mrr", "ndcg_at_10")
 
 
@@ -82,8 +84,8 @@ def _demand_readers(champion: Champion, receipt: Receipt) -> None:
     code = f"{ASSISTANT}/*/{RUNTIME.name}/{Path(readers.__file__).name}"
     if receipt.num_restricted and not any(Path(champion.folder).glob(code)):
         raise UserError(
-            f"{receipt.collection} holds {receipt.num_restricted} passages that not everyone may "
-            f"read, and {champion.release_id} was exported by code that does not know of readers: "
+            f"{receipt.collection} holds passages that not everyone may read "
+            f"({receipt.num_restricted}), and {champion.release_id} was exported by code that does not know of readers: "
             "it reads what it read before. Make a new release (`python -m pipelines release`)"
         )
 
@@ -98,8 +100,17 @@ def _load_questions(champion: Champion | None) -> list[Golden]:
     path = Path(champion.folder) / champion.prompt if champion else ADAPTER / prompts.FILE
     if path.exists():
         refusal = prompts.load(path).refusal
-    questions = golden.load_all(GOLDEN, QA, refusal)
-    return [question for question in questions if question.page and not question.expects_refusal]
+    restrictions = catalogue.restricted_pages(DOCUMENTS)
+    questions: list[Golden] = []
+    num_restricted = 0
+    for question in golden.load_all(GOLDEN, QA, refusal):
+        if question.page and not question.expects_refusal:
+            num_restricted += question.page in restrictions
+            if question.page not in restrictions:
+                questions.append(question)
+    if num_restricted:
+        print(f"{num_restricted} golden questions are left out: not everyone may read their pages")
+    return questions
 
 
 def measure(

@@ -17,6 +17,7 @@ from pipelines.corpus.intake import Intake
 from pipelines.corpus.problems import source_error
 from pipelines.corpus.sources import (
     SourceDocument,
+    overlap_problems,
     pinned_versions,
     read_source,
     source_problems,
@@ -60,7 +61,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs) -> None:
     Raises UserError if a source cannot be read or yields no document, or if too many documents are
     rejected.
     """
-    demand_none(source_problems(config.ingest.sources))
+    sources = config.ingest.sources
+    demand_none([*source_problems(sources), *overlap_problems(sources)])
     documents = _read_sources(config.ingest, inputs.pipeline)
     kind = intake.cache_kind(config.ingest)
     with open_cache(state_folder() / "work.sqlite", kind) as cache:

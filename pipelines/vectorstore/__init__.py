@@ -27,6 +27,7 @@ from pipelines.vectorstore.encoding import (
     resolve_engine,
     resolve_precision,
 )
+from pipelines.vectorstore.published import published_pages
 from pipelines.vectorstore.retrieval import Retriever, open_retriever
 from pipelines.vectorstore.search import Index, Passage
 from pipelines.vectorstore.weaviate_client import open_client, server_address
@@ -54,6 +55,7 @@ __all__ = [
     "open_index",
     "open_retriever",
     "point_alias",
+    "published_pages",
     "remove_alias",
     "resolve_engine",
     "resolve_precision",

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines import files
-from pipelines.contracts.chunks import CHUNKS
+from pipelines.contracts.chunks import CHUNKS, CHUNKS_WITHOUT_READERS
 from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.runtime.character_pairs import PROPERTY as PAIRS
 from pipelines.runtime.character_pairs import pairs_of
+from pipelines.runtime.readers import PROPERTY as READERS
 
 Vectors = npt.NDArray[np.float32]
 Properties = dict[str, Any]
@@ -59,7 +61,7 @@ class Batch(NamedTuple):
 def read_batches(source: IndexFiles) -> Iterator[Batch]:
     """All objects of the two files."""
     for table, vectors in _read_tables(source):
-        rows = table.select(PROPERTIES).to_pylist()
+        rows = table.select(_properties(table.schema)).to_pylist()
         ids = [object_id(row, vector) for row, vector in zip(rows, vectors, strict=True)]
         for row in rows:
             _add_pairs(row)
@@ -73,14 +75,14 @@ def read_sample(source: IndexFiles, step: int) -> Iterator[tuple[Properties, Vec
     for table, vectors in _read_tables(source):
         for number in range(table.num_rows):
             if position % step == 0 or position == last:
-                (row,) = table.slice(number, 1).select(PROPERTIES).to_pylist()
+                (row,) = table.slice(number, 1).select(_properties(table.schema)).to_pylist()
                 yield row, vectors[number]
             position += 1
 
 
 def object_id(row: Properties, vector: Vectors) -> uuid.UUID:
     """The digest of an object: its properties and the bytes of its vector."""
-    properties = repr([row[name] for name in PROPERTIES])
+    properties = repr([row[name] for name in PROPERTIES if name in row])
     content = properties.encode("utf-8", "surrogatepass") + b"\0" + vector.tobytes()
     return uuid.UUID(bytes=hashlib.sha256(content).digest()[:16], version=5)
 
@@ -93,9 +95,16 @@ def _add_pairs(row: Properties) -> None:
         row[PAIRS] = " ".join(pairs)
 
 
+def _properties(schema: pa.Schema) -> list[str]:
+    """Those of PROPERTIES that the chunks have: those of earlier releases have no readers."""
+    return [name for name in PROPERTIES if name in schema.names]
+
+
 def _read_tables(source: IndexFiles) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
     """Batches of chunks.parquet with their vectors, shape (chunks, dimensions)."""
-    chunk_batches = files.batches(source.chunks, CHUNKS)
+    has_readers = READERS in pq.read_schema(source.chunks).names
+    schema = CHUNKS if has_readers else CHUNKS_WITHOUT_READERS
+    chunk_batches = files.batches(source.chunks, schema)
     vector_batches = files.batches(source.vectors, schema_of(source.dimensions))
     for table, vector_table in zip(chunk_batches, vector_batches, strict=True):
         is_aligned = table.column("chunk_id").equals(vector_table.column("chunk_id"))

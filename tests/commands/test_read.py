@@ -60,6 +60,24 @@ def test_the_page_beside_the_output_shows_the_source_and_runs_nothing_of_it(
     assert "Write to [EMAIL_ADDRESS 1]" in page
 
 
+def test_a_file_of_a_source_with_readers_says_who_may_read_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = Path("params.yaml").read_text()
+    folder = "path: data/raw/handbook       "
+    assert folder in values
+    Path("params.yaml").write_text(values.replace(folder, f"readers: [hr]\n      {folder}"))
+    page = Path("data/raw/handbook/pay.md")
+    page.parent.mkdir(parents=True)
+    page.write_text("# Pay\n\nWages are paid on the last day of the month.\n")
+    assert read.run(str(page)) == 0
+    assert "readers hr" in lines_of(capsys)
+    elsewhere = Path("pay.md")
+    elsewhere.write_text(page.read_text())
+    assert read.run(str(elsewhere)) == 0
+    assert "readers everyone" in lines_of(capsys)
+
+
 def test_a_rejected_file_says_why_and_gives_exit_code_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -161,13 +161,19 @@ def test_what_not_everyone_may_read_teaches_nothing(capsys: pytest.CaptureFixtur
     with pytest.raises(UserError, match=r"'handbook/setup.md' may be read by hr alone"):
         run(*accept, "q0")
     assert reviews.read() == []
-    run(*accept, "q0", "--page", "handbook/gate.md")
+    with pytest.raises(UserError, match=r"'handbook/setup.md' may be read by hr alone"):
+        run(*accept, "q0", "--page", "handbook/gate.md")
+    edit = ["--who", "ada", "--decision", "edit", "--answer", "Ask the desk.", "--request"]
+    with pytest.raises(UserError, match=r"'handbook/setup.md' may be read by hr alone"):
+        run(*edit, "q0")
+    run(*edit, "q0", "--page", "handbook/gate.md")
     with pytest.raises(UserError, match="q17: no page was retrieved"):
         run(*accept, "all")
     assert "rest on a page that not everyone may read" in capsys.readouterr().out
     assert {item.request_id for item in reviews.read()} == {"q0"}
     run("--who", "ada", "--decision", "reject", "--request", "q1")
     assert [item.page for item in reviews.read()] == ["handbook/gate.md", None]
+    assert [item.given for item in reviews.read()] == [None, None]
 
 
 @pytest.mark.usefixtures("feedback")

@@ -9,7 +9,12 @@ from pipelines.contracts.documents import DOCUMENTS, REJECTIONS
 from pipelines.contracts.fetched import FETCHED
 from pipelines.corpus import catalogue
 from pipelines.corpus.catalogue import Catalogue
-from pipelines.corpus.sources import list_uris, read_source, source_problems
+from pipelines.corpus.sources import (
+    list_uris,
+    overlap_problems,
+    read_source,
+    source_problems,
+)
 
 BOOK = FilesSource(kind="files", name="book", path="data/raw/book", globs=["**/*.md", "*.md"])
 PACKAGES = PackagesSource(kind="python_packages", name="packages", packages=["pydantic"])
@@ -121,3 +126,24 @@ def test_a_document_that_not_everyone_may_read_is_no_page_of_a_question() -> Non
     assert catalogue.size_problems(found, 2) == []
     (problem,) = catalogue.size_problems(found, 3)
     assert "hold 2 documents" in problem
+
+
+def test_two_sources_with_different_readers_may_not_read_the_same_file() -> None:
+    personnel = BOOK.model_copy(update={"name": "sub", "path": "data/raw/book/sub"})
+    restricted = personnel.model_copy(update={"readers": ["hr"]})
+    assert overlap_problems([BOOK, personnel]) == []
+    (problem,) = overlap_problems([BOOK, restricted])
+    assert "book and sub both read data/raw/book/sub/b.md and name different readers" in problem
+    assert problem in read(BOOK, restricted).problems
+    assert overlap_problems([BOOK.model_copy(update={"globs": ["*.md"]}), restricted]) == []
+    Path("data/raw/book/link.md").symlink_to("sub/b.md")
+    assert overlap_problems([BOOK.model_copy(update={"globs": ["*.md"]}), restricted])
+
+
+def test_before_documents_had_readers_none_is_restricted() -> None:
+    assert catalogue.restricted_pages(ARTIFACTS[0]) == {}
+    schema = DOCUMENTS.remove(DOCUMENTS.get_field_index("readers"))
+    row = document("book/a.md", [])
+    del row["readers"]
+    files.write(ARTIFACTS[0], schema, [row])
+    assert catalogue.restricted_pages(ARTIFACTS[0]) == {}

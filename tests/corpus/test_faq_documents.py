@@ -27,7 +27,7 @@ def test_each_topic_is_a_markdown_document_of_its_wordings_and_its_answer() -> N
     write("a", [GATE | {"questions": ["why refused", "Why was it refused?", "tell me!"]}])
     (document,) = read_source(SOURCE, {}, 1000)
     assert (document.uri, document.title) == ("faq/gate", "why refused")
-    assert document.hint == "text/markdown"
+    assert (document.hint, document.page) == ("text/markdown", "book/gate.md")
     assert document.content.decode() == (
         "## why refused?\n\nWhy was it refused? tell me!\n\nAnswer: Read it."
     )

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.corpus.detection import MAIL
 from pipelines.corpus.formats import Bounds, convert
-from pipelines.corpus.parts import ConvertedDocument, Empty
+from pipelines.corpus.parts import ConvertedDocument, Empty, Unreadable
 from tests.corpus.hostile_files import make_office_file, make_pdf
 
 BOUNDS = Bounds(max_pages=9, max_unpacked_bytes=1 << 24)
@@ -108,6 +108,20 @@ def test_attachments_are_read_by_their_format_and_named_if_they_cannot_be() -> N
         "Attachment, not read: c.bin (holds a NUL character at 0: not a text file)\n"
     )
     assert document.left_out == {"attachments": 2}
+
+
+@pytest.mark.parametrize("name", ["pay.md", "pay.mdx", "pay.txt"])
+def test_an_attachment_that_names_its_readers_is_left_out(name: str) -> None:
+    message = make_mail()
+    message.set_content("See the file.\n")
+    message.add_attachment("---\nreaders: [hr]\n---\n# Pay\n\nMuch.\n", filename=name)
+    document = read(message.as_bytes())
+    assert f"Attachment, not read: {name} (it " in document.text
+    assert "Much" not in document.text
+    message = make_mail()
+    message.set_content("---\nreaders: [hr]\n---\nMuch.\n")
+    with pytest.raises(Unreadable, match="names readers"):
+        read(message.as_bytes())
 
 
 def test_a_forwarded_mail_is_read_with_its_attachments() -> None:

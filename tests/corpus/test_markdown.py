@@ -47,36 +47,81 @@ def test_a_page_with_a_heading_of_its_own_keeps_it() -> None:
         ("---\ntitle: Pay\nreaders: hr\n---\n", ["hr"]),
         ("---\nreaders: [hr, board, hr]\n---\n", ["board", "hr"]),
         ("---\nReaders:\n  - hr\n---\n", ["hr"]),
+        ('---\n"read\\x65rs": [hr]\n---\n', ["hr"]),
+        ("---\n? readers\n: [hr]\n---\n", ["hr"]),
+        ("---\ncommon: &c {readers: [hr]}\nmore: *c\n---\n", None),
+        ("---\naccess:\n  readers: [hr]\n---\n", ["hr"]),
+        ("---\n\u00a0readers\u200b: [hr]\n---\n".replace("\u00a0", ""), ["hr"]),
         ('+++\nreaders = ["hr"]\n+++\n', ["hr"]),
-        ("---\nreaders: [hr, everyone]\n---\n", ["everyone"]),
+        ('+++\ntitle = "x"\n[extra]\nreaders = ["hr"]\n+++\n', ["hr"]),
+        ('+++\nd = """\nfoo\n...\nbar\n"""\nreaders = ["hr"]\n+++\n', ["hr"]),
+        ("---\nreaders: everyone\n---\n", ["everyone"]),
         ("---\ntitle: Readers of this page\n---\n", None),
+        ("\ufeff---\nreaders: hr\n---\n".replace("\ufeff", ""), ["hr"]),
     ],
 )
 def test_front_matter_may_name_the_groups_that_alone_may_read(
     front_matter: str, groups: list[str] | None
 ) -> None:
     for convert in (convert_markdown, convert_mdx):
-        assert convert(front_matter + "\nWages.\n").readers == groups
+        if groups is None and "*c" in front_matter:
+            with pytest.raises(Unreadable, match="names readers twice"):
+                convert(front_matter + "\nWages.\n")
+        else:
+            assert convert(front_matter + "\nWages.\n").readers == groups
 
 
 @pytest.mark.parametrize(
-    "front_matter",
+    "beginning",
     [
         "---\nreaders:\n---\n",
         "---\nreaders: []\n---\n",
         "---\nreaders: 7\n---\n",
         "---\nreaders: {hr: true}\n---\n",
         "---\nreaders: [hr team]\n---\n",
+        "---\nreaders: [hr, everyone]\n---\n",
         "---\nreaders: hr\nReaders: board\n---\n",
+        "---\nreaders: [hr]\nreaders: [everyone]\n---\n",
         "---\nreaders: [hr\n---\n",
         "---\nreaders: hr\nlayout: {{ page.layout }}\n---\n",
+        "---\n{title: {{ S }}, readers: [hr]}\n---\n",
+        "---\n{date: 2024-02-31, readers: [hr]}\n---\n",
+        "---\n- readers: [hr]\n---\n",
         '---\n"readers": [hr\n no key\n---\n',
+        "---\ntitle: x\n...\nreaders: [hr]\n---\n",
+        "---\ntitle: S\n---\n---\nreaders: [hr]\n---\n",
+        "<!-- lint -->\n---\nreaders: [hr]\n---\n",
+        "----\nreaders: [hr]\n----\n",
+        "---yaml\nreaders: [hr]\n---\n",
+        "--- # x\nreaders: [hr]\n---\n",
+        "---\u00a0\nreaders: [hr]\n---\n",
+        "---\nreaders: [hr]\n ---\n",
+        "---\nreaders: [hr]\n--- end\n",
+        "---\nreaders: [hr]\n",
+        "\u200b---\nreaders: [hr]\n---\n",
+        "Title: Pay\nReaders: hr\n",
+        '{"title": "Pay", "readers": ["hr"]}\n',
+        ';;;\n{\n"readers": ["hr"]\n}\n;;;\n',
+        "---\nre\u00adaders: [hr\n---\n",
         "+++\nreaders = [hr]\n+++\n",
     ],
 )
-def test_readers_that_cannot_be_understood_reject_the_page(front_matter: str) -> None:
-    with pytest.raises(Unreadable, match="front matter"):
-        convert_markdown(front_matter + "\nWages.\n")
+def test_readers_that_cannot_be_understood_reject_the_page(beginning: str) -> None:
+    for convert in (convert_markdown, convert_mdx):
+        with pytest.raises(Unreadable, match="front matter"):
+            convert(beginning + "\nWages.\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Readers\n\nreaders: they read.\n",
+        "Dear readers,\n\nhello.\n",
+        "---\n\nreaders are welcome\n\n---\n\nText.\n",
+    ],
+)
+def test_a_text_that_speaks_of_readers_is_for_everyone(text: str) -> None:
+    assert convert_markdown(text).readers is None
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,19 @@ import pytest
 from weaviate.classes.query import Filter
 
 from pipelines import files
-from pipelines.contracts.chunks import CHUNKS
-from pipelines.contracts.receipt import Receipt
+from pipelines.contracts.chunks import CHUNKS, CHUNKS_WITHOUT_READERS
+from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.runtime import passage_search
 from pipelines.runtime.passage_search import Query, SearchError
 from pipelines.runtime.readers import EVERYONE, Groups
-from pipelines.vectorstore import build_index, open_index, server_address
+from pipelines.vectorstore import (
+    build_index,
+    open_client,
+    open_index,
+    published_pages,
+    server_address,
+)
 from pipelines.vectorstore.search import Index
 from tests.vectorstore.conftest import FACTS, Source
 
@@ -27,6 +33,17 @@ NUM_PASSAGES = 240
 NUM_QUESTIONS = 500
 LIMIT = 10
 DIMENSIONS = 8
+RECEIPT = Receipt(
+    collection="Chunks_0123456789ab",
+    digest="0123456789ab",
+    num_objects=8,
+    dimensions=DIMENSIONS,
+    encoder=Encoder(model="mini", revision=None, digest="e1", precision="fp32"),
+    chunks_digest="",
+    vectors_digest="",
+    hybrid_alpha=0.5,
+    server_version="1",
+)
 Vector = npt.NDArray[np.float32]
 
 
@@ -168,3 +185,35 @@ def test_who_may_read_nothing_finds_nothing_and_an_empty_index_is_an_error(
         index._collection.data.delete_many(Filter.by_property("readers").contains_any(["hr"]))
         with pytest.raises(SearchError, match="holds no passages"):
             in_triton.search(Query("salary", vector, 0.5), LIMIT)
+
+
+def test_pages_that_everyone_may_read_in_a_collection_are_named(
+    serving: Path, tmp_path: Path
+) -> None:
+    passages = draw_passages()
+    source = write(tmp_path, passages)
+    collection = build(source).collection
+    asked = [f"book/{number}" for number in range(6)] + ["book/none"]
+    assert published_pages(collection, asked) == ["book/0", "book/1"]
+    assert published_pages(collection, []) == []
+
+
+def test_the_files_of_a_release_from_before_documents_had_readers_make_its_collection(
+    serving: Path, tmp_path: Path
+) -> None:
+    source = write(tmp_path, draw_passages()[:8])
+    rows = list(files.read(source.chunks, CHUNKS))
+    for row in rows:
+        del row["readers"]
+    files.write(source.chunks, CHUNKS_WITHOUT_READERS, rows)
+    receipt = RECEIPT.model_copy(
+        update={
+            "chunks_digest": files.digest(source.chunks),
+            "vectors_digest": files.digest(source.vectors),
+        }
+    )
+    with open_index(receipt, *source), open_client() as client:
+        collection = client.collections.use(receipt.collection)
+        stored = collection.query.fetch_objects(limit=10).objects
+    assert {item.properties["text"] for item in stored} == {row["text"] for row in rows}
+    assert len(published_pages(receipt.collection, ["book/2", "book/5"])) == 2
