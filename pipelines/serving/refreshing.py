@@ -85,8 +85,9 @@ def _demand_readers(champion: Champion, receipt: Receipt) -> None:
     if receipt.num_restricted and not any(Path(champion.folder).glob(code)):
         raise UserError(
             f"{receipt.collection} holds passages that not everyone may read "
-            f"({receipt.num_restricted}), and {champion.release_id} was exported by code that does not know of readers: "
-            "it reads what it read before. Make a new release (`python -m pipelines release`)"
+            f"({receipt.num_restricted}), and {champion.release_id} was exported by code that does "
+            "not know of readers: it reads what it read before. Make a new release (`python -m "
+            "pipelines release`)"
         )
 
 
