@@ -50,6 +50,9 @@ SETTINGS = {
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
 }
 FOREIGN = ("AIRFLOW", "PYTHON", "WEAVIATE_", "DVC_", "GIT_")  # variables that tests do not inherit
+# Before a person answers. Airflow takes an answer that comes while the worker's process still ends
+# for a lost task, and asks once more.
+READING_SECONDS = 10
 
 
 @dataclass
@@ -140,6 +143,7 @@ class Airflow:
             return states.get("approve") == "awaiting_input"
 
         self.wait("the question for approval", is_asking)
+        time.sleep(READING_SECONDS)
 
     def final_state(self, dag: str, run: str, seconds: float = 1200) -> str:
         """The run's state when it has ended, its tidying included."""
