@@ -15,6 +15,7 @@ from pipelines import files
 from pipelines.contracts.traffic import FEEDBACK, REQUESTS, REQUESTS_WITHOUT_POSITION
 
 Row = dict[str, Any]
+CLOCK_STEP_SECONDS = 0.05  # by which a file system's clock may lag behind the processes' own
 
 
 def requests(folder: Path, since: float) -> list[Row]:
@@ -65,7 +66,7 @@ def thumbs(folder: Path, since: float) -> dict[str, int]:
 def _recent_files(folder: Path, since: float) -> Iterator[Path]:
     """Files that may hold rows of that time: a file is written after its rows came."""
     for path in sorted(folder.glob("*.parquet")):
-        if path.stat().st_mtime >= since:
+        if path.stat().st_mtime >= since - CLOCK_STEP_SECONDS:
             yield path
 
 
