@@ -33,7 +33,10 @@ def fields(values: Params, sections: list[str]) -> list[Field]:
     for name in sections:
         part = schema["properties"][name]
         heading = f"{name}: {part.get('description', '')}"
-        value = values.named(name).model_dump(mode="json", by_alias=True)
+        section = values.named(name)
+        value = section.model_dump(mode="json", by_alias=True)
+        # As the file has it: a list of sources with keys that it leaves out would be an override.
+        value |= section.model_dump(mode="json", by_alias=True, exclude_unset=True)
         form += _fields_below(Field(name, heading, "", part, value), schema["$defs"])
     return form
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import params
+from pipelines.config import form, params
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.errors import UserError
 from pipelines.runs import overrides
@@ -72,3 +72,11 @@ def test_a_wrong_value_is_refused_and_the_file_stays(
 
     assert message in str(error.value)
     assert file.read_text() == before
+
+
+def test_a_form_that_nobody_has_changed_overrides_nothing(file: Path) -> None:
+    text = file.read_text()
+    sections = list(params.section_models())
+    fields = form.fields(params.load(file), sections)
+    assert overrides.apply(file, {field.key: field.value for field in fields}) == []
+    assert file.read_text() == text
