@@ -52,7 +52,7 @@ class Config:
     export: ExportConfig
     evaluate: EvaluateConfig
     generation: GenerationConfig
-    finetune: FinetuneConfig  # for the model card, as is the next
+    finetune: FinetuneConfig  # for the model card
 
 
 @dataclass(frozen=True)
