@@ -1,13 +1,13 @@
 """Vector store: the encoder, Weaviate, and the knowledge index that they make of chunks.
 
-The door is what this file exports; nobody imports the modules behind it. Another vector store would
-replace all of them but encoding.py, encoder_graph.py and retrieval.py, and inside Triton
-runtime/passage_search.py.
+The door is what this file exports; nobody imports the modules behind it. Another vector store
+needs its own building.py, search.py, aliases.py and weaviate_client.py here, and inside Triton
+runtime/passage_search.py. Encoding and retrieval stay; what else is here serves those four alone.
 The room may import runtime, system, files, contracts and errors. Only it imports `weaviate`.
 """
 
-from pipelines.vectorstore.alias_reader import AliasReader
 from pipelines.vectorstore.aliases import (
+    AliasReader,
     AliasState,
     alias_state,
     move_alias_back,
@@ -27,11 +27,10 @@ from pipelines.vectorstore.encoding import (
     resolve_engine,
     resolve_precision,
 )
-from pipelines.vectorstore.published import published_pages
 from pipelines.vectorstore.retrieval import Retriever, open_retriever
-from pipelines.vectorstore.search import Index, Passage
-from pipelines.vectorstore.weaviate_client import open_client, server_address
-from pipelines.vectorstore.weaviate_server import hold_server, revive_server
+from pipelines.vectorstore.search import Index, Passage, published_pages
+from pipelines.vectorstore.weaviate_client import open_client, revive_server, server_address
+from pipelines.vectorstore.weaviate_server import hold_server
 
 __all__ = [
     "AliasReader",

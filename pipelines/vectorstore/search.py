@@ -5,6 +5,7 @@ library alone. Both take their parameters from there: the fusion of scores, the 
 searched and those that are returned. tests/runtime/test_passage_search.py compares the two.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,15 @@ from pipelines.runtime.passage_search import (
     complete_text,
 )
 from pipelines.runtime.readers import Groups
+from pipelines.vectorstore.weaviate_client import open_client
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
 
 Vector = npt.NDArray[np.float32]
+
+URIS_A_CALL = 500
+MAX_OBJECTS = 10_000  # that the server lists at most
 
 
 class Passage(NamedTuple):
@@ -68,6 +73,32 @@ class Index:
             include_vector=True,
         )
         return [_to_passage(hit, vector) for hit in answer.objects]
+
+
+def published_pages(collection: str, uris: Iterable[str]) -> list[str]:
+    """Those of these uris with a passage that everyone may read there, sorted.
+
+    A passage from before documents had readers is everyone's.
+    """
+    from weaviate.classes.query import Filter
+
+    sorted_uris = sorted(set(uris))
+    public_uris: set[str] = set()
+    with open_client() as client:
+        handle = client.collections.use(collection)
+        properties = {entry.name for entry in handle.config.get().properties}
+        for start in range(0, len(sorted_uris), URIS_A_CALL):
+            batch = sorted_uris[start : start + URIS_A_CALL]
+            answer = handle.query.fetch_objects(
+                filters=Filter.by_property("uri").contains_any(batch),
+                limit=MAX_OBJECTS,
+                return_properties=sorted(properties & {"uri", readers.PROPERTY}),
+            )
+            for item in answer.objects:
+                groups: Any = item.properties.get(readers.PROPERTY)
+                if not groups or readers.is_public(groups):
+                    public_uris.add(str(item.properties["uri"]))
+    return sorted(public_uris)
 
 
 def _to_passage(hit: Any, question: Vector) -> Passage:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from pipelines.errors import Unreachable, UserError
+from pipelines.vectorstore import weaviate_server
 from pipelines.vectorstore.weaviate_server import HOST, hold_server
 
 if TYPE_CHECKING:
@@ -71,6 +72,15 @@ def server_address() -> Iterator[dict[str, str]]:
             "WEAVIATE_URL": f"http://{HOST}:{connection.http_port}",
             "WEAVIATE_API_KEY": connection.api_key,
         }
+
+
+def revive_server() -> bool:
+    """Start the embedded server again if it has ended under its users; returns whether it had.
+
+    A server that WEAVIATE_URL names is its operator's to start. Raises Unreachable if the embedded
+    one does not start.
+    """
+    return not os.environ.get("WEAVIATE_URL") and weaviate_server.revive_server()
 
 
 def _external_endpoint(url: str) -> Endpoint:

@@ -8,7 +8,6 @@ address (weaviate/weaviate #5898).
 
 import http.client
 import json
-import os
 import secrets
 import subprocess
 import time
@@ -61,12 +60,12 @@ def hold_server() -> Iterator[Connection]:
 
 
 def revive_server() -> bool:
-    """Start the embedded server again, on the same ports, if it has ended under its users.
+    """Start the server again, on the same ports, if it has ended under its users.
 
     Returns whether that was so. Raises Unreachable if it does not start.
     """
     folder = _folder()
-    if os.environ.get("WEAVIATE_URL") or not _file(folder).exists():
+    if not _file(folder).exists():
         return False
     with locks.exclusive(folder / "start.lock"):
         connection = _read_connection(folder)
