@@ -12,6 +12,8 @@ from pipelines.config.encoder import EncoderConfig
 from pipelines.config.examples import ExamplesConfig
 from pipelines.config.monitor import MonitorConfig
 from pipelines.config.params import Params
+from pipelines.config.retention import RetentionConfig
+from pipelines.erasure import expiry
 from pipelines.errors import UserError
 from pipelines.monitoring import cycle
 from pipelines.questions import lessons
@@ -46,7 +48,17 @@ def run(run_id: str | None, running: int | None) -> int:
     pages = f"report {decision.report}, trend {cycle.TREND_PAGE}"
     print(f"{decision.window}: {decision.reason}")
     print(f"reaction {decision.reaction}{proposal}; {pages}")
+    _obey_retention(values.section(RetentionConfig))
     return 0
+
+
+def _obey_retention(config: RetentionConfig) -> None:
+    """What cannot be read keeps its age to itself: the decision stands all the same."""
+    try:
+        for location, count in expiry.remove_expired(config, cycle.now()).items():
+            print(f"retention: {location}: {count} removed")
+    except UserError as error:
+        print(f"retention: stopped, what is too old stays: {error}")
 
 
 def _settings(values: Params) -> cycle.Settings:

@@ -264,6 +264,18 @@ def insert_if_new(connection: Connection, table: Table, row: dict[str, object]) 
     return True
 
 
+def compact(engine: Engine) -> None:
+    """Write SQLite's file anew, so that what was removed is in no unused page of it any more."""
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("VACUUM")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cursor.close()
+    finally:
+        connection.close()
+
+
 def _create_tables(engine: Engine) -> None:
     """Make the tables that are missing; gateways that start at the same time take turns.
 

@@ -40,6 +40,7 @@ from pipelines.questions.wording import normal
 from pipelines.system import locks, paths
 
 DECISION = Path("data/reports/drift/verdict.json")  # the last one, which Airflow reads
+LOCK = "monitor.lock"  # in .state
 TREND_PAGE = Path("data/reports/drift/index.html")
 GROUPS: dict[BaselineKind, tuple[Group, ...]] = {
     "live": ("input", "retrieval", "output", "quality", "operations"),
@@ -94,7 +95,7 @@ def run(
     """
     # Two rounds at once would judge the same requests and start the same work twice: the second
     # one waits and judges what came after.
-    with locks.exclusive(paths.state_folder() / "monitor.lock"):
+    with locks.exclusive(paths.state_folder() / LOCK):
         record = decisions.read()
         decision = _recorded_decision(record, run_id)
         if decision is None:
@@ -313,14 +314,19 @@ def _facts(window: Window) -> dict[str, Any]:
 
 def _baseline(release_id: str, record: Record, known_questions: KnownQuestions) -> Baseline:
     """Accepted traffic of this release; else the last window of another; else the golden set."""
-    windows = decisions.baseline(release_id, *record)
-    if windows:
-        table = pd.concat([_table(window) for window in windows], ignore_index=True)
-        return Baseline("live", ", ".join(windows), table)
+    tables: dict[str, pd.DataFrame] = {}
+    for window in decisions.baseline(release_id, *record):
+        table = _table(window)
+        if len(table):  # else its rows were erased, or are older than retention.traffic_days
+            tables[window] = table
+    if tables:
+        return Baseline("live", ", ".join(tables), pd.concat(tables.values(), ignore_index=True))
     for decision in reversed(record.decisions):
         is_other_release = decision.release_id not in (None, release_id)
         if is_other_release and decision.outcome != "cannot_tell":
-            return Baseline("predecessor", decision.window, _table(decision.window))
+            table = _table(decision.window)
+            if len(table):
+                return Baseline("predecessor", decision.window, table)
     return Baseline("golden", "golden set", reference.golden_table(known_questions))
 
 

@@ -1,6 +1,6 @@
 """The record of decisions about windows: data/reports/drift/decisions.jsonl, a hash chain."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from pipelines.errors import UserError
 from pipelines.system import hash_chain
 
 LEDGER = Path("data/reports/drift/decisions.jsonl")
+ERASED = "(erased)"
 
 
 class Record(NamedTuple):
@@ -41,6 +42,25 @@ def append(entry: Decision | Acceptance, path: Path = LEDGER) -> None:
     kind = "decision" if isinstance(entry, Decision) else "accepted"
     fields: dict[str, Any] = entry.model_dump()
     hash_chain.append(path, {"kind": kind, **fields})
+
+
+def erase_quotes(window: str, quotes: Collection[str], path: Path = LEDGER) -> None:
+    """Take these questions out of the reason of a window's decision."""
+
+    def change(entry: dict[str, Any]) -> dict[str, Any]:
+        if entry.get("kind") == "decision" and entry["window"] == window:
+            entry["reason"] = without_quotes(entry["reason"], quotes)
+        return entry
+
+    if quotes and path.exists():
+        hash_chain.rewrite(path, change)
+
+
+def without_quotes(sentence: str, quotes: Collection[str]) -> str:
+    """The sentence with ERASED instead of each of these questions."""
+    for quote in sorted(quotes, key=len, reverse=True):
+        sentence = sentence.replace(f"“{quote}”", f"“{ERASED}”")
+    return sentence
 
 
 def baseline(

@@ -197,11 +197,11 @@ def _examples(finding: Finding, weights: Numbers, questions: list[str]) -> list[
     """The questions that moved the signal most, each once."""
     sign = 1 if _is_kernel(finding) or finding.direction >= 0 else -1
     order = np.argsort(-weights * sign, kind="stable")
-    texts = [_printable(questions[row]) for row in order if np.isfinite(weights[row])]
+    texts = [printable(questions[row]) for row in order if np.isfinite(weights[row])]
     return list(dict.fromkeys(texts))[:NUM_EXAMPLES]
 
 
-def _printable(question: str) -> str:
+def printable(question: str) -> str:
     """One line without control characters: examples end up in terminals and logs."""
     characters = question[:EXAMPLE_CHARACTERS]
     return "".join(sign if sign.isprintable() else " " for sign in characters)

@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -119,14 +120,22 @@ def _no_requests() -> pd.DataFrame:
 
 def can_hold_rows_after(start: Time, file: pq.ParquetFile) -> bool:
     """Whether a file can hold rows after `start`, by its footer; without statistics, it can."""
+    return any(limits is None or limits.max > start for limits in _time_limits(file))
+
+
+def can_hold_rows_before(end: Time, file: pq.ParquetFile) -> bool:
+    """Whether a file can hold rows before `end`, by its footer; without statistics, it can."""
+    return any(limits is None or limits.min < end for limits in _time_limits(file))
+
+
+def _time_limits(file: pq.ParquetFile) -> Iterator[Any]:
+    """The footer's statistics of the column `time`, a row group each; None if there are none."""
     metadata = file.metadata
     paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
     column = paths.index("time")
     for number in range(metadata.num_row_groups):
         statistics = metadata.row_group(number).column(column).statistics
-        if statistics is None or not statistics.has_min_max or statistics.max > start:
-            return True
-    return False
+        yield statistics if statistics is not None and statistics.has_min_max else None
 
 
 def describe_differences(actual: pa.Schema, schema: pa.Schema) -> str:

@@ -12,7 +12,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -31,6 +31,7 @@ Row = dict[str, Any]
 Vector = npt.NDArray[np.float32]
 Value = TypeVar("Value")
 
+FILES = ("work.sqlite", "vectors.sqlite")  # of .state
 KEYS_A_QUERY = 500
 BUSY_SECONDS = 60  # for which a writer waits for another one
 COMPRESSION_LEVEL = 1  # of zlib, the fastest
@@ -174,6 +175,34 @@ def open_vector_cache(path: Path, kind: str) -> Iterator[Cache[Vector]]:
     """
     with _open(path, VECTORS) as connection:
         yield Cache(connection, kind, VECTORS)
+
+
+def count(path: Path) -> int:
+    """How many results a cache file holds; 0 if there is none."""
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+        return sum(
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in _tables(connection)
+        )
+
+
+def clear(path: Path) -> None:
+    """Remove every result of a cache file; no unused page of the file keeps a trace."""
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+        for table in _tables(connection):
+            connection.execute(f"DELETE FROM {table}")
+        connection.commit()
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """The tables of results in a cache file."""
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    names = {name for (name,) in rows}
+    return sorted(names & {WORK.table, VECTORS.table})
 
 
 @contextmanager

@@ -9,6 +9,7 @@ number. A tail that was cut off cannot be seen from inside: note the last digest
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,33 @@ def append(path: Path, entry: Entry) -> str:
     return str(json.loads(last_line)["digest"])
 
 
+def rewrite(path: Path, change: Callable[[Entry], Entry | None]) -> int:
+    """Replace entries by what `change` makes of them; None removes one. The chain starts anew.
+
+    For erasures alone: whoever noted a digest of the old chain finds it no longer. Returns how many
+    entries were changed or removed. Raises UserError if the chain is broken already.
+    """
+    with locks.exclusive(path.parent):
+        entries = read(path)
+        text = ""
+        num_changed = 0
+        for entry in entries:
+            new_entry = change(dict(entry))
+            num_changed += new_entry != entry
+            if new_entry is not None:
+                text = _extend(text, new_entry)
+        if num_changed:
+            write_text(path, text)
+    return num_changed
+
+
 def extend(text: str, entry: Entry, name: str) -> str:
     """The chain's text with one more line; raises UserError if it is broken already."""
     parse(text, name)
+    return _extend(text, entry)
+
+
+def _extend(text: str, entry: Entry) -> str:
     assert not entry.keys() & set(CHAIN_KEYS), f"an entry must not have the keys {CHAIN_KEYS}"
     lines = _lines(text)
     content = {**entry, "previous": _sha256(lines[-1]) if lines else START}

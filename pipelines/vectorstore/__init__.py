@@ -28,7 +28,13 @@ from pipelines.vectorstore.encoding import (
     resolve_precision,
 )
 from pipelines.vectorstore.retrieval import Retriever, open_retriever
-from pipelines.vectorstore.search import Index, Passage, published_pages
+from pipelines.vectorstore.search import (
+    Index,
+    Passage,
+    find_passages,
+    published_pages,
+    remove_passages,
+)
 from pipelines.vectorstore.weaviate_client import open_client, revive_server, server_address
 from pipelines.vectorstore.weaviate_server import hold_server
 
@@ -43,6 +49,7 @@ __all__ = [
     "alias_state",
     "build_index",
     "engine_files",
+    "find_passages",
     "hold_server",
     "index_problem",
     "load_encoder",
@@ -56,6 +63,7 @@ __all__ = [
     "point_alias",
     "published_pages",
     "remove_alias",
+    "remove_passages",
     "resolve_engine",
     "resolve_precision",
     "revive_server",

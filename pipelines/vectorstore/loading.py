@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.errors import UserError
+from pipelines.vectorstore import stored_collections
 from pipelines.vectorstore.objects import Batch, IndexFiles, read_batches
 
 if TYPE_CHECKING:
@@ -73,6 +74,31 @@ def load(client: "WeaviateClient", collection: str, source: IndexFiles) -> Chang
     _remove(client, collection, [uuid.UUID(int=number) for number in surplus])
     _flush(client, collection)
     return Change(num_before - len(surplus), num_written, len(surplus))
+
+
+def copy_without(client: "WeaviateClient", collection: str, ids: set[uuid.UUID]) -> str:
+    """A new, unfinished collection with all objects of another one but these; returns its name.
+
+    Raises UserError if the server refuses an object.
+    """
+    from weaviate.classes.data import DataObject
+
+    source = client.collections.use(collection)
+    count = source.aggregate.over_all(total_count=True).total_count or 0
+    target = stored_collections.create(client, count - len(ids))
+    objects: list[DataObject[Any, None]] = []
+    for item in source.iterator(include_vector=True, cache_size=OBJECTS_A_CALL):
+        if item.uuid in ids:
+            continue
+        vector = item.vector["default"]
+        objects.append(DataObject(properties=item.properties, vector=vector, uuid=item.uuid))
+        if len(objects) == OBJECTS_A_CALL:
+            _write(client, target, objects)
+            objects = []
+    if objects:
+        _write(client, target, objects)
+    _flush(client, target)
+    return target
 
 
 def _missing(

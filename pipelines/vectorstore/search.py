@@ -1,11 +1,12 @@
-"""Hybrid search over one collection, through Weaviate's client.
+"""Hybrid search over one collection, through Weaviate's client; and passages told by what they say.
 
 pipelines/runtime/passage_search.py is the same search inside Triton, over HTTP with the standard
 library alone. Both take their parameters from there: the fusion of scores, the properties that are
 searched and those that are returned. tests/runtime/test_passage_search.py compares the two.
 """
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipelines.runtime.passage_search import (
     complete_text,
 )
 from pipelines.runtime.readers import Groups
+from pipelines.vectorstore import loading, stored_collections
 from pipelines.vectorstore.weaviate_client import open_client
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ Vector = npt.NDArray[np.float32]
 
 URIS_A_CALL = 500
 MAX_OBJECTS = 10_000  # that the server lists at most
+OBJECTS_A_CALL = 1000
 
 
 class Passage(NamedTuple):
@@ -99,6 +102,37 @@ def published_pages(collection: str, uris: Iterable[str]) -> list[str]:
                 if not groups or readers.is_public(groups):
                     public_uris.add(str(item.properties["uri"]))
     return sorted(public_uris)
+
+
+def find_passages(is_meant: Callable[[dict[str, Any]], bool]) -> dict[str, list[uuid.UUID]]:
+    """The objects of all our collections whose properties are meant, by collection."""
+    object_ids: dict[str, list[uuid.UUID]] = {}
+    with open_client() as client:
+        for collection in stored_collections.list_stored(client):
+            objects = client.collections.use(collection.name).iterator(cache_size=OBJECTS_A_CALL)
+            ids = [item.uuid for item in objects if is_meant(dict(item.properties))]
+            if ids:
+                object_ids[collection.name] = ids
+    return object_ids
+
+
+def remove_passages(object_ids: Mapping[str, Sequence[uuid.UUID]]) -> None:
+    """Remove what `find_passages` found: each collection gives way to one without these objects.
+
+    Weaviate keeps a removed object in its files until it tidies them, and BM25 counts its words; a
+    collection that is deleted leaves nothing. The aliases follow. The new collection has no
+    content's name, for it is not what any receipt says: going back to such a release builds its
+    collection anew from its files, if they are still there.
+    """
+    with open_client() as client:
+        for collection in stored_collections.list_stored(client):
+            ids = set(object_ids.get(collection.name, []))
+            if ids and collection.aliases:
+                substitute = loading.copy_without(client, collection.name, ids)
+                for alias in collection.aliases:
+                    stored_collections.set_alias(client, alias, substitute)
+            if ids:
+                stored_collections.remove(client, collection)
 
 
 def _to_passage(hit: Any, question: Vector) -> Passage:

@@ -243,13 +243,16 @@ def test_a_release_whose_name_would_lead_elsewhere_is_refused(workspace: Path) -
         monitor.run(None, 0)
 
 
-def test_a_broken_file_of_the_log_is_named_and_nothing_is_lost(workspace: Path) -> None:
+def test_a_broken_file_of_the_log_is_named_and_nothing_is_lost(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ask("a", steady(120, 1), 0)
     broken = Path("data/traffic/requests/b.parquet")
     broken.write_bytes(Path("data/traffic/requests/a.parquet").read_bytes()[:999])
     decision = judge()
     assert (decision.outcome, decision.judged_to) == ("cannot_tell", None)
     assert "data/traffic/requests/b.parquet: cannot be read as Parquet" in decision.reason
+    assert "retention: stopped, what is too old stays" in capsys.readouterr().out
 
     broken.rename("b.parquet")
     assert judge().outcome == "no_drift"

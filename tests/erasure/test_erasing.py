@@ -1,0 +1,257 @@
+"""A document, a person and a tenant are planted everywhere, erased, and looked for otherwise."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import Table, func, select, update
+
+from pipelines import __main__, files
+from pipelines.contracts.chunks import CHUNKS
+from pipelines.contracts.receipt import Receipt
+from pipelines.contracts.vectors import vectors as schema_of
+from pipelines.contracts.window import WINDOW
+from pipelines.erasure import erasing
+from pipelines.erasure.clone_files import RECORD
+from pipelines.erasure.finding import Finding
+from pipelines.erasure.subject import Subject
+from pipelines.errors import UserError
+from pipelines.gateway import database
+from pipelines.gateway.database import ACCOUNTS, BATCHES, FILE_PARTS, KEYS, REQUESTS, TOKEN_OWNERS
+from pipelines.monitoring import cycle, decisions
+from pipelines.monitoring.window import WINDOWS
+from pipelines.questions import reviews
+from pipelines.system import hash_chain
+from pipelines.vectorstore import (
+    alias_state,
+    build_index,
+    hold_server,
+    index_problem,
+    open_client,
+    point_alias,
+)
+from tests.erasure import planting
+from tests.erasure.planting import DOCUMENT, OTHER, PERSON, SENTENCE, TENANT, mentions
+from tests.monitoring.traffic_rows import request, write_requests
+from tests.vectorstore.test_aliases import CHUNK, FACTS
+
+RAW = f"data/raw/{DOCUMENT}"
+WHO = ("--who", "dpo", "--why", "request 17")
+
+
+@pytest.fixture
+def planted(clone: Path) -> Iterator[Path]:
+    """A clone in which they are everywhere, with its Weaviate."""
+    planting.make_clone(clone)
+    planting.plant_documents()
+    planting.plant_questions()
+    planting.plant_traffic()
+    planting.plant_gateway()
+    with hold_server():
+        yield clone
+
+
+def build(folder: Path, name: str, texts: dict[str, str]) -> str:
+    """A collection with a passage for each uri; its name."""
+    chunks = folder / f"{name}-chunks.parquet"
+    vectors = folder / f"{name}-vectors.parquet"
+    rows = []
+    for number, (uri, text) in enumerate(texts.items()):
+        place = {"chunk_id": f"c-{number}", "uri": uri, "text": text, "digest": f"{name}{number}"}
+        rows.append({**CHUNK, **place})
+    files.write(chunks, CHUNKS, rows)
+    schema = schema_of(2).with_metadata(FACTS)
+    units = [{"chunk_id": row["chunk_id"], "vector": [0.0, 1.0]} for row in rows]
+    files.write(vectors, schema, units)
+    receipt = build_index(chunks, vectors, keep=3, sample=1, hybrid_alpha=0.7)
+    files.write_json(folder / f"{name}.json", receipt)
+    return receipt.collection
+
+
+def texts_in(collection: str) -> list[str]:
+    with open_client() as client:
+        objects = client.collections.use(collection).iterator()
+        return sorted(str(item.properties["text"]) for item in objects)
+
+
+def all_texts() -> list[str]:
+    """Every passage of every collection on the server."""
+    with open_client() as client:
+        names = list(client.collections.list_all())
+    return sorted(text for name in names for text in texts_in(name))
+
+
+def count(table: Table) -> int:
+    engine = database.connect()
+    with database.reading(engine) as connection:
+        number = connection.scalar(select(func.count()).select_from(table))
+    engine.dispose()
+    return int(number or 0)
+
+
+def call(*words: str) -> int:
+    return __main__.execute(["forget", *words, *WHO])
+
+
+def test_a_person_is_gone_from_everything_but_the_documents_that_people_wrote(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = build(tmp_path, "live", {DOCUMENT: SENTENCE, OTHER: "The gate decides."})
+    build(tmp_path, "idle", {DOCUMENT: f"{PERSON} again", OTHER: "The gate is open."})
+    point_alias("Live", live)
+    before = mentions("Quartermain")
+    assert len(before) > 20
+
+    assert call("--person", PERSON) == 0
+    assert "nothing was removed" in capsys.readouterr().out
+    journal = "data/traffic/requests/.b.jsonl"  # of a killed server, now in a file of the log
+    before[before.index(journal)] = "data/traffic/requests/b.parquet"
+    assert sorted(mentions("Quartermain")) == sorted(before)
+
+    assert call("--person", PERSON, "--yes") == 1, "people have to edit what they wrote"
+    left = {RAW, "data/faq/people.yaml", "data/raw/fetched/site.parquet"}
+    assert set(mentions("Quartermain") + mentions("quartermain")) == left
+    output = capsys.readouterr().out
+    for path in left:
+        assert f"LEFT for you: {path}: 1 " in output
+    assert "Git's history: 1 commits" in output
+
+    assert texts_in("Live") == ["The gate decides."]
+    assert all_texts() == ["The gate decides."], "a collection that nobody reads went as a whole"
+    receipt = files.read_json(tmp_path / "live.json", Receipt)
+    assert index_problem(receipt) == "it is not there", "the release's own content is no more"
+    assert [row.request_id for row in reviews.read()] == ["q1"]
+    assert len(hash_chain.read(Path("data/drafts/decisions.jsonl"))) == 1
+    assert count(TOKEN_OWNERS) == 0
+    assert count(REQUESTS) == 4, "what was spent still counts"
+    assert count(BATCHES) == 1
+    assert count(FILE_PARTS) == 1
+    assert Path("data/reports/metrics.json").exists()
+    check_window([3])
+
+
+def check_window(numbers: list[int]) -> None:
+    """The window holds these requests; its verdict, decision and pages quote nobody else."""
+    path = WINDOWS / f"{planting.WINDOW_NAME}.parquet"
+    ids = [row["request_id"] for row in files.read(path, WINDOW)]
+    assert ids == [f"q{number:04}" for number in numbers]
+    first, second = decisions.read().decisions
+    assert first.reason == "Drift. E.g. “(erased)”; “What decides?”. Not started."
+    assert second.window == "w-0"
+    assert "What decides?" in path.with_suffix(".html").read_text()
+    assert planting.WINDOW_NAME in cycle.TREND_PAGE.read_text()
+
+
+def test_a_document_is_gone_and_the_file_itself_is_named(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = build(tmp_path, "live", {DOCUMENT: SENTENCE, OTHER: "The gate decides."})
+    point_alias("Live", live)
+    Path("data/documents.parquet").unlink()
+    planting.write_table(Path("data/documents.parquet"), [{"uri": f"old/{DOCUMENT}", "text": "x"}])
+
+    assert call("--document", DOCUMENT, "--yes") == 1
+    left = set(mentions(DOCUMENT))
+    assert left == {"data/faq/people.yaml", "data/documents.parquet"}, "old/… is another document"
+    output = capsys.readouterr().out
+    assert f"LEFT for you: {RAW}: 1 files; edit or remove the document" in output
+    assert texts_in("Live") == ["The gate decides."]
+    fetched = pq.read_table("data/raw/fetched/site.parquet")
+    assert fetched.column("uri").to_pylist() == [OTHER]
+
+    Path(RAW).unlink()
+    Path("data/faq/people.yaml").unlink()
+    assert call("--document", DOCUMENT, "--yes") == 0
+    check_window([3])
+
+
+def test_a_tenant_is_gone_with_requests_keys_and_accounts_and_others_stay(
+    planted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--tenant", TENANT, "--yes") == 0
+    assert mentions(f'"{TENANT}"') == []
+    assert count(REQUESTS) == count(BATCHES) == count(FILE_PARTS) == count(ACCOUNTS) == 1
+    assert count(KEYS) == 2
+    check_window([3])
+    rows = pq.read_table("data/traffic/requests/a.parquet").to_pylist()
+    assert [row["tenant"] for row in rows] == ["default"]
+    assert not Path("data/traffic/requests/b.parquet").exists(), "all of its rows were the tenant's"
+    assert Path("data/documents.parquet").exists(), "a tenant's name is never looked for in texts"
+    assert "Git's history" not in capsys.readouterr().out
+
+
+def test_the_record_says_who_and_how_much_and_not_whom(planted: Path) -> None:
+    call("--person", PERSON, "--yes")
+    (entry,) = hash_chain.read(RECORD)
+    assert (entry["kind"], entry["who"], entry["why"]) == ("person", "dpo", "request 17")
+    assert entry["removed"]["traffic log, requests"] == 3
+    assert entry["num_left"] == 3
+    text = json.dumps(entry, ensure_ascii=False).casefold()
+    assert "quartermain" not in text
+    assert DOCUMENT not in text
+
+
+def test_a_reason_that_names_the_person_is_refused(planted: Path) -> None:
+    why = f"{PERSON} asked for it"
+    words = ["--person", PERSON, "--yes", "--who", "dpo", "--why", why]
+    with pytest.raises(UserError, match="must not name"):
+        __main__.execute(["forget", *words])
+    assert mentions("Quartermain")
+
+
+def test_a_batch_under_way_is_named_and_nothing_is_removed(planted: Path) -> None:
+    engine = database.connect()
+    with engine.begin() as connection:
+        connection.execute(update(BATCHES).values(status="in_progress"))
+    engine.dispose()
+    Path("data/traffic/requests/.b.jsonl").unlink()  # looking brings it to another file
+    before = mentions("Quartermain")
+    with pytest.raises(UserError, match="batch b-acme is under way"):
+        erasing.erase(Subject.of("tenant", TENANT), "dpo", "request 17")
+    assert mentions("Quartermain") == before
+
+
+def test_a_damaged_file_of_the_log_is_no_clean_log(planted: Path) -> None:
+    Path("data/traffic/requests/c.parquet").write_bytes(b"PAR1 cut")
+    with pytest.raises(UserError, match=r"c\.parquet: cannot be read as Parquet"):
+        erasing.find(Subject.of("person", PERSON))
+
+
+def test_a_kill_between_two_removals_leaves_what_the_same_command_finds(planted: Path) -> None:
+    """The tenant's rows in a window are known by the log alone, so that one goes last."""
+    subject = Subject.of("tenant", TENANT)
+    for finding in erasing.find(subject)[:2]:
+        assert finding.remove is not None
+        finding.remove()
+    erasing.erase(subject, "dpo", "again")
+    check_window([3])
+    assert count(REQUESTS) == 1
+
+
+def test_what_comes_back_meanwhile_is_said(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = erasing.find
+
+    def find_after_a_request(subject: Subject) -> list[Finding]:
+        write_requests(Path("data/traffic"), [request(9, question=SENTENCE)], name="late")
+        return find(subject)
+
+    monkeypatch.setattr(erasing, "find", find_after_a_request)
+    with pytest.raises(UserError, match=r"traffic log, requests: 1 rows came back"):
+        erasing.erase(Subject.of("person", PERSON), "dpo", "request 17")
+    assert not RECORD.exists()
+
+
+def test_an_alias_of_a_release_follows_to_the_collection_without_the_passage(
+    planted: Path, tmp_path: Path
+) -> None:
+    first = build(tmp_path, "first", {OTHER: "The gate decides.", DOCUMENT: SENTENCE})
+    second = build(tmp_path, "second", {OTHER: "Nothing is closed."})
+    point_alias("Live", first)
+    point_alias("Live", second)
+    erasing.erase(Subject.of("person", PERSON), "dpo", "request 17")
+    state = alias_state("Live")
+    assert state.current == second
+    assert state.previous is not None
+    assert texts_in(state.previous) == ["The gate decides."]
