@@ -33,6 +33,7 @@ from pipelines.system import cache, hash_chain, paths
 STATE = Path(".state")
 RECORD = Path("data/erasures.jsonl")
 RAW = Path("data/raw")
+CONVERTED = Path("data/converted.parquet")
 MODELS = Path("models")
 REPORTS = Path("data/reports")
 QUESTIONS = (Path("data/qa"), Path("data/golden"), drafts.FOLDER, Path("data/aside"))
@@ -116,7 +117,7 @@ def find(subject: Subject) -> Iterator[Finding]:
         elif path in LESSONS:
             lesson_files.append(path)
         elif path in CHAINS or (path.suffix == ".jsonl" and _is_below(path, QUESTIONS)):
-            yield _find_lines(path, subject)
+            yield from _find_lines(path, subject)
         elif _is_authored(path, subject):
             authored_files.append(_authored_file(path))
     for area, area_paths in made_files.items():
@@ -124,9 +125,25 @@ def find(subject: Subject) -> Iterator[Finding]:
     for path in lesson_files:  # after the reviews that they are made from
         yield Finding(path.as_posix(), 1, "files", _teach_again)
     yield from authored_files
-    document = RAW / subject.name
-    if subject.kind == "document" and document.is_file():
-        yield _authored_file(document)
+    yield from _find_documents(subject)
+
+
+def _find_documents(subject: Subject) -> Iterator[Finding]:
+    """The document itself; or those, PDFs for example, whose text as `ingest` read it is meant."""
+    uris: list[str] = []
+    if subject.kind == "document":
+        uris.append(subject.name)
+    elif CONVERTED.exists():
+        for row in pq.read_table(CONVERTED).to_pylist():
+            if subject.is_in(row):
+                uris.append(row["uri"])
+    for uri in uris:
+        path = RAW / uri
+        if path.is_file():
+            yield _authored_file(path)
+        elif subject.kind == "person":
+            remedy = "edit it at its source, then `python -m pipelines fetch` and `make run`"
+            yield Finding(uri, 1, "documents", remedy=remedy)
 
 
 def _find_caches() -> Iterator[Finding]:
@@ -182,6 +199,8 @@ def _is_authored(path: Path, subject: Subject) -> bool:
 def _authored_file(path: Path) -> Finding:
     if path.is_relative_to(RAW):
         remedy = "edit or remove the document, then `make run`"
+    elif path.is_relative_to(STATE / "demo"):
+        remedy = "`rm -r .state/demo`: `make demo` makes it anew"
     elif path.is_relative_to(MODELS) or path.is_relative_to(STATE / "serving"):
         remedy = "a release's files: train and release without it"
     else:
@@ -190,21 +209,27 @@ def _authored_file(path: Path) -> Finding:
 
 
 def _remove_lines(path: Path, subject: Subject) -> None:
-    """Rewrite a log in place: its writer has it open and goes on at its end."""
+    """Rewrite a log in place: its writer has it open and goes on at its end.
+
+    If it is named across two lines, none stays.
+    """
     with path.open("r+", encoding="utf-8", errors="surrogateescape") as file:
         lines = [line for line in file if not subject.is_in_text(line)]
         file.seek(0)
-        file.writelines(lines)
+        if not subject.is_in_text("".join(lines)):
+            file.writelines(lines)
         file.truncate()
 
 
-def _find_lines(path: Path, subject: Subject) -> Finding:
+def _find_lines(path: Path, subject: Subject) -> Iterator[Finding]:
     """A record in JSON lines, one question, draft or review each."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")
     count = sum(subject.is_in(json_or_text(line)) for line in lines)
-    if path in CHAINS:
-        return Finding(path.as_posix(), count, "lines", partial(_remove_entries, path, subject))
-    return Finding(path.as_posix(), count, "lines", partial(_remove_json_lines, path, subject))
+    remove = _remove_entries if path in CHAINS else _remove_json_lines
+    if count:
+        yield Finding(path.as_posix(), count, "lines", partial(remove, path, subject))
+    else:  # it stands across two lines
+        yield _authored_file(path)
 
 
 def _remove_json_lines(path: Path, subject: Subject) -> None:

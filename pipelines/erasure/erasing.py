@@ -62,25 +62,29 @@ def erase(subject: Subject, who: str, why: str) -> Erasure:
     # Whoever judges a window meanwhile would read rows that go.
     with locks.exclusive(paths.state_folder() / cycle.LOCK):
         removals: list[Finding] = []
+        leftovers: dict[str, Finding] = {}
         for finding in find(subject):
-            if finding.remove is not None:
+            if finding.remove is None:
+                leftovers[finding.location] = finding
+            else:
                 finding.remove()
                 removals.append(finding)
-        leftovers = find(subject)
-        _demand_removed(leftovers)
-        erasure = Erasure(removals, leftovers)
+        for finding in find(subject):
+            _demand_authored(finding)
+            leftovers[finding.location] = finding
+        erasure = Erasure(removals, list(leftovers.values()))
         hash_chain.append(RECORD, _entry(subject, erasure, who, why))
         return erasure
 
 
-def _demand_removed(leftovers: list[Finding]) -> None:
-    for finding in leftovers:
-        if finding.remove is not None:
-            raise UserError(
-                f"{finding.location}: {finding.count} {finding.unit} came back while the rest was "
-                "removed: end what writes there (`make run`, `make airflow`, a batch), then run "
-                "the same command again"
-            )
+def _demand_authored(finding: Finding) -> None:
+    """Raises UserError if what was removed is there again."""
+    if finding.remove is not None:
+        raise UserError(
+            f"{finding.location}: {finding.count} {finding.unit} came back while the rest was "
+            "removed: end what writes there (`make run`, `make airflow`, a batch), then run "
+            "the same command again"
+        )
 
 
 def _entry(subject: Subject, erasure: Erasure, who: str, why: str) -> dict[str, object]:

@@ -29,7 +29,7 @@ def speaks_of(path: Path, subject: Subject) -> bool:
         if file.read(len(PARQUET)) == PARQUET:
             return _parquet_speaks_of(path, subject)
     text = path.read_text(encoding="utf-8", errors="replace")
-    if subject.is_in_markup(text):
+    if subject.is_in_text(text):
         return True
     # JSON may write a letter as \u00e9.
     if "\\" not in text:

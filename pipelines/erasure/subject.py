@@ -49,14 +49,18 @@ class Subject:
         return re.compile(rf"(?<!{part}){name}{after}")
 
     def is_in_text(self, text: str) -> bool:
-        """Whether a text speaks of it; a tenant is never found in a text."""
+        """Whether a text speaks of it; tags of HTML or XML may stand between two words.
+
+        A tenant is never found in a text.
+        """
         if self.kind == "tenant":
             return False
-        return self._pattern.search(normalise(text)) is not None
-
-    def is_in_markup(self, text: str) -> bool:
-        """Like `is_in_text`, for HTML, XML and the like: tags may stand between two words."""
-        return self.is_in_text(text) or self.is_in_text(html.unescape(TAG.sub("", text)))
+        if self._pattern.search(normalise(text)) is not None:
+            return True
+        if "<" not in text and "&" not in text:
+            return False
+        plain_text = html.unescape(TAG.sub("", text))
+        return self._pattern.search(normalise(plain_text)) is not None
 
     def is_in(self, value: Any) -> bool:
         """Whether one of the texts of a record, list or JSON value speaks of it."""

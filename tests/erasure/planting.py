@@ -40,6 +40,7 @@ PERSON = "Zoë Quartermain"
 WRITTEN = "ZOË\u00a0 quartermain"  # otherwise spaced and cased, and as two code points
 DOCUMENT = "team/people.md"
 TENANT = "acme"
+SCAN = "team/scan.pdf"  # whose text only its reader sees
 OTHER = "handbook/gate.md"
 SENTENCE = f"Ask {PERSON} about leave."
 KEY = "k-acme"
@@ -98,6 +99,9 @@ def plant_documents() -> None:
     write("data/reports/validation.json", json.dumps({"examples": [SENTENCE, DOCUMENT]}))
     write(".state/run_reports/r1/data/reports/a.json", json.dumps([SENTENCE, DOCUMENT]))
     write(".state/read.html", f"<h1>{DOCUMENT}</h1>{SENTENCE}")
+    Path(f"data/raw/{SCAN}").write_bytes(b"%PDF-1.7\0\0")
+    write_table(Path("data/converted.parquet"), [{"uri": SCAN, "text": SENTENCE}])
+    write(".state/serving/server.log", f"start\n{SENTENCE}\nZoë\nQuartermain\nend\n")
     write("data/reports/metrics.json", '{"f1": 0.5}')
     with cache.open_cache(Path(".state/work.sqlite"), "convert/1") as work:
         work.put({"key": {"text": SENTENCE, "uri": DOCUMENT}})
