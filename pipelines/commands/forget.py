@@ -1,6 +1,6 @@
 """Remove a document, a person or a tenant from everything that this clone keeps.
 
-Without --yes it only lists what it would remove, and changes nothing.
+Without --yes it only lists what it would remove.
 """
 
 import argparse
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.decision import ledger
+from pipelines.decision.erasures import RECORD
 from pipelines.erasure import erasing
-from pipelines.erasure.clone_files import RECORD
 from pipelines.erasure.finding import Finding
 from pipelines.erasure.subject import Kind, Subject
 from pipelines.errors import UserError
@@ -33,20 +33,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"traffic and caches are in {clone}: run this there, not in {Path.cwd()}")
     ledger.require_author(arguments.who, arguments.why)
     subject = _subject(arguments)
-    if subject.is_in_text(f"{arguments.who} {arguments.why}"):
-        raise UserError(
-            "--who and --why must not name what is to be forgotten: they stay on record"
-        )
+    words = f"{arguments.who} {arguments.why}"
+    if subject.is_in_text(words) or subject.name in words:
+        raise UserError("--who and --why stay on record: they must not name what is to go")
     if not arguments.yes:
-        _print_findings("would be removed", erasing.find(subject))
+        _announce(erasing.find(subject))
         print("nothing was removed: the same command with --yes does it")
         return 0
-    erasure = erasing.erase(subject, arguments.who, arguments.why)
-    _print_findings("removed", erasure.removals)
-    _print_findings("removed", erasure.leftovers)
-    print("where it may still be, and who can remove it there:")
+    erasure = erasing.erase(subject, arguments.who, arguments.why, _announce)
+    print("removed; where it may still be, and who can remove it there:")
     for location in erasing.elsewhere(subject):
         print(f"  {location}")
+    _print_leftovers(erasure.leftovers)
     print(f"on record in {RECORD}: git add {RECORD} && git commit")
     return 1 if erasure.leftovers else 0
 
@@ -60,15 +58,18 @@ def _subject(arguments: argparse.Namespace) -> Subject:
     raise AssertionError("argparse demands one of them")
 
 
-def _print_findings(verb: str, findings: Sequence[Finding]) -> None:
+def _announce(findings: Sequence[Finding]) -> None:
     counts: dict[tuple[str, str], int] = {}
     for finding in findings:
         if finding.remove is not None:
             key = (finding.location, finding.unit)
             counts[key] = counts.get(key, 0) + finding.count
     for (location, unit), count in counts.items():
-        print(f"{verb}: {location}: {count} {unit}")
+        print(f"to remove: {location}: {count} {unit}")
+    _print_leftovers([finding for finding in findings if finding.remove is None])
+
+
+def _print_leftovers(findings: Sequence[Finding]) -> None:
     for finding in findings:
-        if finding.remove is None:
-            number = f"{finding.count} {finding.unit}"
-            print(f"LEFT for you: {finding.location}: {number}; {finding.remedy}")
+        number = f"{finding.count} {finding.unit}"
+        print(f"LEFT for you: {finding.location}: {number}; {finding.remedy}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines import files
 from pipelines.contracts.champion import Champion, ChampionFile
 from pipelines.contracts.receipt import Receipt
-from pipelines.decision import bill_of_materials, ledger, model_card
+from pipelines.decision import bill_of_materials, erasures, ledger, model_card
 from pipelines.errors import UserError
 from pipelines.system import git
 from pipelines.vectorstore import index_problem, open_index
@@ -71,11 +71,18 @@ def folder_of(release_id: str) -> Path:
 def ensure_collection(release_id: str) -> Receipt:
     """The receipt of the release's collection in Weaviate.
 
-    A collection that is gone is built again from that release's files.
+    A collection that is gone is built again from that release's files. Raises UserError if that
+    would bring back what was erased.
     """
     receipt = Receipt.model_validate_json(_text_at(release_id, RECEIPT))
     if index_problem(receipt) is None:
         return receipt
+    if receipt.digest in erasures.partial_contents():
+        raise UserError(
+            f"passages were erased from the knowledge of {release_id}, and its collection is gone: "
+            "to build it from its files would bring them back. Give the release the documents of "
+            "today (`python -m pipelines refresh`), or train and release anew (`make run`)"
+        )
     if _has_files_of(receipt):
         with open_index(receipt, CHUNKS, VECTORS):
             return receipt

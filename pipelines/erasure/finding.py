@@ -16,3 +16,4 @@ class Finding:
     unit: str
     remove: Callable[[], None] | None = None
     remedy: str = ""
+    contents: tuple[str, ...] = ()  # digests of those of the index that it makes incomplete

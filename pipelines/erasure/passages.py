@@ -18,8 +18,10 @@ def find(subject: Subject) -> Iterator[Finding]:
             return properties["uri"] == subject.name
         return subject.is_in(properties)
 
-    object_ids = vectorstore.find_passages(is_meant)
-    if object_ids:
-        count = sum(map(len, object_ids.values()))
-        location = f"Weaviate, {len(object_ids)} collections"
-        yield Finding(location, count, "passages", partial(vectorstore.remove_passages, object_ids))
+    passages = vectorstore.find_passages(is_meant)
+    if passages:
+        count = sum(len(entry.ids) for entry in passages)
+        contents = tuple(entry.digest for entry in passages if entry.digest)
+        location = f"Weaviate, {len(passages)} collections"
+        remove = partial(vectorstore.remove_passages, passages)
+        yield Finding(location, count, "passages", remove, contents=contents)

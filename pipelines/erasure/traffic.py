@@ -17,6 +17,7 @@ from pipelines import files
 from pipelines.contracts.drift import Decision, Verdict
 from pipelines.erasure import gateway_tables, parquet_rows
 from pipelines.erasure.finding import Finding
+from pipelines.erasure.layout import list_files
 from pipelines.erasure.subject import Subject
 from pipelines.errors import UserError
 from pipelines.monitoring import cycle, decisions, judging, log_files, window, window_page
@@ -24,6 +25,7 @@ from pipelines.runtime import traffic_log
 
 JOURNAL_SECONDS = 4 * traffic_log.ROLL_SECONDS
 POLL_SECONDS = 0.2
+REQUESTS = window.TRAFFIC / "requests"
 Row = dict[str, Any]
 
 
@@ -33,15 +35,24 @@ def find(subject: Subject) -> Iterator[Finding]:
     Waits until the rows of the last seconds are in files. Raises UserError if a file cannot be
     read, or if the running server does not write its rows.
     """
-    _finish_journals(window.TRAFFIC / "requests")
-    request_ids = gateway_tables.request_ids(subject)
-    for path in sorted((window.TRAFFIC / "requests").glob("*.parquet")):
-        request_ids |= {row["request_id"] for row in _rows(path) if _is_meant(subject, row)}
+    ids = request_ids(subject)
 
     def goes(row: Row) -> bool:
-        return row["request_id"] in request_ids or _is_meant(subject, row)
+        return row["request_id"] in ids or _is_meant(subject, row)
 
     return _find_rows(goes)
+
+
+def request_ids(subject: Subject) -> set[str]:
+    """Ids of the requests that speak of it or, by the log and the gateway, are the tenant's.
+
+    Raises as `find`.
+    """
+    _finish_journals(REQUESTS)
+    ids = gateway_tables.request_ids(subject)
+    for path in list_files(REQUESTS, "*.parquet"):
+        ids |= {row["request_id"] for row in _rows(path) if _is_meant(subject, row)}
+    return ids
 
 
 def find_older(limit: datetime.datetime) -> Iterator[Finding]:
@@ -69,7 +80,7 @@ def _find_rows(
     """
     yield from _find_windows(goes, may_hold)
     for name in ("feedback", "requests"):
-        for path in filter(may_hold, sorted((window.TRAFFIC / name).glob("*.parquet"))):
+        for path in filter(may_hold, list_files(window.TRAFFIC / name, "*.parquet")):
             mask = [not goes(row) for row in _rows(path)]
             if not all(mask):
                 remove = partial(_keep_rows, path, mask)
@@ -95,7 +106,7 @@ def _rows(path: Path) -> list[Row]:
 
 def _finish_journals(folder: Path) -> None:
     """Bring rows that are still in journals to Parquet; a live server does so by itself."""
-    journals = set(folder.glob(".*.jsonl"))
+    journals = set(list_files(folder, ".*.jsonl"))
     deadline = time.monotonic() + JOURNAL_SECONDS
     while journals:
         traffic_log.recover(folder)
@@ -119,7 +130,7 @@ def _keep_rows(path: Path, mask: list[bool]) -> None:
 def _find_windows(
     goes: Callable[[Row], bool], may_hold: Callable[[Path], bool]
 ) -> Iterator[Finding]:
-    for path in filter(may_hold, sorted(window.WINDOWS.glob("*.parquet"))):
+    for path in filter(may_hold, list_files(window.WINDOWS, "*.parquet")):
         rows = _rows(path)
         mask = [not goes(row) for row in rows]
         questions = {row["question"] for row, stays in zip(rows, mask, strict=True) if not stays}

@@ -178,24 +178,62 @@ def open_vector_cache(path: Path, kind: str) -> Iterator[Cache[Vector]]:
 
 
 def count(path: Path) -> int:
-    """How many results a cache file holds; 0 if there is none."""
+    """How many results a cache file holds; 0 if there is none.
+
+    Raises UserError if the file is damaged or cannot be used.
+    """
     if not path.exists():
         return 0
-    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+    with _plain_connection(path) as connection:
         return sum(
             connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             for table in _tables(connection)
         )
 
 
+def demand_unused(path: Path) -> None:
+    """Raises UserError if somebody uses a cache, for whom values must not go between two looks."""
+    if locks.is_held(_use_lock(path)):
+        raise _in_use(path)
+
+
 def clear(path: Path) -> None:
-    """Remove every result of a cache file; no unused page of the file keeps a trace."""
-    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
-        for table in _tables(connection):
-            connection.execute(f"DELETE FROM {table}")
-        connection.commit()
-        connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    """Remove every result of a cache file; no unused page of the file keeps a trace.
+
+    Raises as `demand_unused`.
+    """
+    with locks.exclusive_if_free(_use_lock(path)) as is_free:
+        if not is_free:
+            raise _in_use(path)
+        with _plain_connection(path) as connection:
+            for table in _tables(connection):
+                connection.execute(f"DELETE FROM {table}")
+            connection.commit()
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _in_use(path: Path) -> UserError:
+    return UserError(
+        f"{path} is in use by a stage that runs, so it cannot be emptied: run the same command "
+        "again when it has ended"
+    )
+
+
+def _use_lock(path: Path) -> Path:
+    return path.with_suffix(".use")
+
+
+@contextmanager
+def _plain_connection(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise UserError(
+            f"{path} cannot be read or written ({error}): it is a cache, so remove it if it is "
+            "damaged; only time is lost"
+        ) from error
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
@@ -208,6 +246,11 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 @contextmanager
 def _open(path: Path, layout: Format[Any]) -> Iterator[sqlite3.Connection]:
     path.parent.mkdir(parents=True, exist_ok=True)
+    with locks.shared(_use_lock(path)):  # nobody clears it meanwhile
+        yield from _connect(path, layout)
+
+
+def _connect(path: Path, layout: Format[Any]) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
     try:
         _prepare(connection, path, layout)

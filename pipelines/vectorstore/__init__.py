@@ -31,6 +31,7 @@ from pipelines.vectorstore.retrieval import Retriever, open_retriever
 from pipelines.vectorstore.search import (
     Index,
     Passage,
+    Passages,
     find_passages,
     published_pages,
     remove_passages,
@@ -44,6 +45,7 @@ __all__ = [
     "Encoder",
     "Index",
     "Passage",
+    "Passages",
     "Retriever",
     "Vectors",
     "alias_state",

@@ -71,13 +71,16 @@ def open_index(receipt: Receipt, chunks: Path, vectors: Path, sample: int = 64) 
 def index_problem(receipt: Receipt) -> str | None:
     """Why the collection of a receipt cannot be used as it is, or None.
 
-    It is absent or unfinished, has another count, or cannot be searched by vector.
+    It is absent or unfinished, has another count (unless passages of it were erased), or cannot be
+    searched by vector.
     """
     with open_client() as client:
         existing = stored_collections.find_content(client, receipt.digest)
         target = stored_collections.resolve(client, receipt.collection)
         if existing is None or target != existing.name:
             return "it is not there"
+        if existing.is_partial:
+            return None
         collection = client.collections.use(existing.name)
         count = collection.aggregate.over_all(total_count=True).total_count
         if count != receipt.num_objects:
@@ -133,6 +136,9 @@ def _ensure(
     With `keep`, the oldest collection may be overwritten.
     """
     existing = stored_collections.find_content(client, receipt.digest)
+    if existing and existing.is_partial:
+        print(f"{receipt.collection}: used as it is: passages of it were erased")
+        return
     if existing and not _find_difference(client, existing, source, sample):
         target = stored_collections.resolve(client, receipt.collection)
         if keep is not None or target != existing.name:

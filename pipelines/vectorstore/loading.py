@@ -76,7 +76,7 @@ def load(client: "WeaviateClient", collection: str, source: IndexFiles) -> Chang
     return Change(num_before - len(surplus), num_written, len(surplus))
 
 
-def copy_without(client: "WeaviateClient", collection: str, ids: set[uuid.UUID]) -> str:
+def copy_without(client: "WeaviateClient", collection: str, ids: frozenset[uuid.UUID]) -> str:
     """A new, unfinished collection with all objects of another one but these; returns its name.
 
     Raises UserError if the server refuses an object.

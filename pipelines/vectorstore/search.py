@@ -6,7 +6,7 @@ searched and those that are returned. tests/runtime/test_passage_search.py compa
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -104,35 +104,42 @@ def published_pages(collection: str, uris: Iterable[str]) -> list[str]:
     return sorted(public_uris)
 
 
-def find_passages(is_meant: Callable[[dict[str, Any]], bool]) -> dict[str, list[uuid.UUID]]:
-    """The objects of all our collections whose properties are meant, by collection."""
-    object_ids: dict[str, list[uuid.UUID]] = {}
+class Passages(NamedTuple):
+    """Objects of one collection."""
+
+    collection: str
+    digest: str | None  # of the collection's content; None: a spare, or unfinished
+    ids: frozenset[uuid.UUID]
+
+
+def find_passages(is_meant: Callable[[dict[str, Any]], bool]) -> list[Passages]:
+    """The objects whose properties are meant, of every collection of ours that has some."""
+    passages: list[Passages] = []
     with open_client() as client:
         for collection in stored_collections.list_stored(client):
             objects = client.collections.use(collection.name).iterator(cache_size=OBJECTS_A_CALL)
-            ids = [item.uuid for item in objects if is_meant(dict(item.properties))]
+            ids = frozenset(item.uuid for item in objects if is_meant(dict(item.properties)))
             if ids:
-                object_ids[collection.name] = ids
-    return object_ids
+                passages.append(Passages(collection.name, collection.digest, ids))
+    return passages
 
 
-def remove_passages(object_ids: Mapping[str, Sequence[uuid.UUID]]) -> None:
+def remove_passages(passages: Sequence[Passages]) -> None:
     """Remove what `find_passages` found: each collection gives way to one without these objects.
 
     Weaviate keeps a removed object in its files until it tidies them, and BM25 counts its words; a
-    collection that is deleted leaves nothing. The aliases follow. The new collection has no
-    content's name, for it is not what any receipt says: going back to such a release builds its
-    collection anew from its files, if they are still there.
+    collection that is deleted leaves nothing. The new one has the content's name and every other
+    alias, and is used as it is: nothing builds it anew from files that have the passages.
     """
+    ids_of = {entry.collection: entry.ids for entry in passages}
     with open_client() as client:
         for collection in stored_collections.list_stored(client):
-            ids = set(object_ids.get(collection.name, []))
-            if ids and collection.aliases:
-                substitute = loading.copy_without(client, collection.name, ids)
-                for alias in collection.aliases:
-                    stored_collections.set_alias(client, alias, substitute)
-            if ids:
+            ids = ids_of.get(collection.name)
+            if ids and collection.digest is None and not collection.aliases:
                 stored_collections.remove(client, collection)
+            elif ids:
+                substitute = loading.copy_without(client, collection.name, ids)
+                stored_collections.replace(client, collection, substitute)
 
 
 def _to_passage(hit: Any, question: Vector) -> Passage:

@@ -91,6 +91,7 @@ def plant_documents() -> None:
         "data/documents.parquet",
         "data/chunks.parquet",
         ".state/runs/r1/data/chunks.parquet",
+        ".state/runs/r1/data/raw/fetched/site.parquet",
         ".dvc/cache/files/md5/aa/bb",
     ):
         write_table(Path(path), passages)
@@ -98,6 +99,9 @@ def plant_documents() -> None:
     write("data/reports/corpus.html", f"<p>{DOCUMENT}: Zoë <b>Quartermain</b></p>")
     write("data/reports/validation.json", json.dumps({"examples": [SENTENCE, DOCUMENT]}))
     write(".state/run_reports/r1/data/reports/a.json", json.dumps([SENTENCE, DOCUMENT]))
+    write(f".state/runs/r1/data/raw/{DOCUMENT}", SENTENCE)
+    write(".state/git/mirror/packed", SENTENCE)
+    write(".state/serving/shadow.jsonl", json.dumps({"answer": SENTENCE, "uri": DOCUMENT}))
     write(".state/read.html", f"<h1>{DOCUMENT}</h1>{SENTENCE}")
     Path(f"data/raw/{SCAN}").write_bytes(b"%PDF-1.7\0\0")
     write_table(Path("data/converted.parquet"), [{"uri": SCAN, "text": SENTENCE}])
@@ -123,7 +127,7 @@ def plant_questions() -> None:
         page = OTHER if number else DOCUMENT
         reviews.append(
             Review(
-                request_id=f"q{number}",
+                request_id="q0002" if number == 0 else "q0003",
                 question=question,
                 given=None,
                 decision="rejected",
@@ -134,8 +138,11 @@ def plant_questions() -> None:
                 when="2026-11-21T12:00:00+00:00",
             )
         )
-    hash_chain.append(Path("data/drafts/decisions.jsonl"), {"id": "a-1", "question": SENTENCE})
-    hash_chain.append(Path("data/drafts/decisions.jsonl"), {"id": "a-2", "question": "Which?"})
+    for folder in ("data/drafts", "data/aside/old/data/drafts"):
+        for question in (SENTENCE, "What decides?"):
+            page = DOCUMENT if question == SENTENCE else OTHER
+            entry = {"question": question, "page": page}
+            hash_chain.append(Path(folder) / "decisions.jsonl", entry)
 
 
 def plant_traffic() -> None:

@@ -1,6 +1,11 @@
 """A document, a person and a tenant are planted everywhere, erased, and looked for otherwise."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +18,9 @@ from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.contracts.window import WINDOW
+from pipelines.decision import release_files
+from pipelines.decision.erasures import RECORD
 from pipelines.erasure import erasing
-from pipelines.erasure.clone_files import RECORD
 from pipelines.erasure.finding import Finding
 from pipelines.erasure.subject import Subject
 from pipelines.errors import UserError
@@ -22,14 +28,15 @@ from pipelines.gateway import database
 from pipelines.gateway.database import ACCOUNTS, BATCHES, FILE_PARTS, KEYS, REQUESTS, TOKEN_OWNERS
 from pipelines.monitoring import cycle, decisions
 from pipelines.monitoring.window import WINDOWS
-from pipelines.questions import reviews
-from pipelines.system import hash_chain
+from pipelines.questions import reading_set, reviews
+from pipelines.system import cache, hash_chain
 from pipelines.vectorstore import (
     alias_state,
     build_index,
     hold_server,
     index_problem,
     open_client,
+    open_index,
     point_alias,
 )
 from tests.erasure import planting
@@ -38,6 +45,10 @@ from tests.monitoring.traffic_rows import request, write_requests
 from tests.vectorstore.test_aliases import CHUNK, FACTS
 
 RAW = f"data/raw/{DOCUMENT}"
+CHECKOUT = {
+    f".state/runs/r1/data/raw/{DOCUMENT}",
+    ".state/runs/r1/data/raw/fetched/site.parquet",
+}
 WHO = ("--who", "dpo", "--why", "request 17")
 
 
@@ -91,6 +102,10 @@ def count(table: Table) -> int:
     return int(number or 0)
 
 
+def erase(subject: Subject) -> None:
+    erasing.erase(subject, "dpo", "request 17", lambda findings: None)
+
+
 def call(*words: str) -> int:
     return __main__.execute(["forget", *words, *WHO])
 
@@ -111,19 +126,18 @@ def test_a_person_is_gone_from_everything_but_the_documents_that_people_wrote(
     assert sorted(mentions("Quartermain")) == sorted(before)
 
     assert call("--person", PERSON, "--yes") == 1, "people have to edit what they wrote"
-    left = {RAW, "data/faq/people.yaml", "data/raw/fetched/site.parquet"}
+    left = {RAW, "data/faq/people.yaml", "data/raw/fetched/site.parquet", *CHECKOUT}
     assert set(mentions("Quartermain") + mentions("quartermain")) == left
     output = capsys.readouterr().out
     for path in (*left, f"data/raw/{planting.SCAN}"):
         assert f"LEFT for you: {path}: 1 " in output
-    assert "Git's history: 1 commits" in output
+    assert "`git log` finds it in 1 commits" in output
 
-    assert texts_in("Live") == ["The gate decides."]
-    assert all_texts() == ["The gate decides."], "a collection that nobody reads went as a whole"
-    receipt = files.read_json(tmp_path / "live.json", Receipt)
-    assert index_problem(receipt) == "it is not there", "the release's own content is no more"
-    assert [row.request_id for row in reviews.read()] == ["q1"]
-    assert len(hash_chain.read(Path("data/drafts/decisions.jsonl"))) == 1
+    assert texts_in("Live") == texts_in(live) == ["The gate decides."]
+    assert all_texts() == ["The gate decides.", "The gate is open."]
+    assert [row.request_id for row in reviews.read()] == ["q0003"]
+    for folder in ("data/drafts", "data/aside/old/data/drafts"):
+        assert len(hash_chain.read(Path(folder) / "decisions.jsonl")) == 1
     assert count(TOKEN_OWNERS) == 0
     assert count(REQUESTS) == 4, "what was spent still counts"
     assert count(BATCHES) == 1
@@ -153,16 +167,16 @@ def test_a_document_is_gone_and_the_file_itself_is_named(
     planting.write_table(Path("data/documents.parquet"), [{"uri": f"old/{DOCUMENT}", "text": "x"}])
 
     assert call("--document", DOCUMENT, "--yes") == 1
-    left = set(mentions(DOCUMENT))
-    assert left == {"data/faq/people.yaml", "data/documents.parquet"}, "old/… is another document"
+    left = {"data/faq/people.yaml", *CHECKOUT} - {f".state/runs/r1/data/raw/{DOCUMENT}"}
+    assert set(mentions(DOCUMENT)) - left == {"data/documents.parquet"}, "old/… is another one"
     output = capsys.readouterr().out
     assert f"LEFT for you: {RAW}: 1 files; edit or remove the document" in output
     assert texts_in("Live") == ["The gate decides."]
     fetched = pq.read_table("data/raw/fetched/site.parquet")
     assert fetched.column("uri").to_pylist() == [OTHER]
 
-    Path(RAW).unlink()
-    Path("data/faq/people.yaml").unlink()
+    for path in (RAW, "data/faq/people.yaml", *CHECKOUT):
+        Path(path).unlink()
     assert call("--document", DOCUMENT, "--yes") == 0
     check_window([3])
 
@@ -179,26 +193,25 @@ def test_a_tenant_is_gone_with_requests_keys_and_accounts_and_others_stay(
     assert [row["tenant"] for row in rows] == ["default"]
     assert not Path("data/traffic/requests/b.parquet").exists(), "all of its rows were the tenant's"
     assert Path("data/documents.parquet").exists(), "a tenant's name is never looked for in texts"
-    assert "Git's history" not in capsys.readouterr().out
+    assert [row.request_id for row in reviews.read()] == ["q0003"], "by its requests"
 
 
 def test_the_record_says_who_and_how_much_and_not_whom(planted: Path) -> None:
     call("--person", PERSON, "--yes")
-    (entry,) = hash_chain.read(RECORD)
-    assert (entry["kind"], entry["who"], entry["why"]) == ("person", "dpo", "request 17")
-    assert entry["removed"]["traffic log, requests"] == 3
-    assert entry["num_left"] == 4
-    text = json.dumps(entry, ensure_ascii=False).casefold()
+    begun, ended = hash_chain.read(RECORD)
+    assert (begun["kind"], begun["who"], begun["why"]) == ("person", "dpo", "request 17")
+    assert ended["removed"]["traffic log, requests"] == 3
+    assert ended["num_left"] == 6
+    text = json.dumps([begun, ended], ensure_ascii=False).casefold()
     assert "quartermain" not in text
     assert DOCUMENT not in text
 
 
-def test_a_reason_that_names_the_person_is_refused(planted: Path) -> None:
-    why = f"{PERSON} asked for it"
-    words = ["--person", PERSON, "--yes", "--who", "dpo", "--why", why]
+@pytest.mark.parametrize(("kind", "name"), [("person", PERSON), ("tenant", TENANT)])
+def test_a_reason_that_names_it_is_refused(clone: Path, kind: str, name: str) -> None:
+    words = [f"--{kind}", name, "--yes", "--who", "dpo", "--why", f"{name} asked for it"]
     with pytest.raises(UserError, match="must not name"):
         __main__.execute(["forget", *words])
-    assert mentions("Quartermain")
 
 
 def test_a_batch_under_way_is_named_and_nothing_is_removed(planted: Path) -> None:
@@ -209,7 +222,7 @@ def test_a_batch_under_way_is_named_and_nothing_is_removed(planted: Path) -> Non
     Path("data/traffic/requests/.b.jsonl").unlink()  # looking brings it to another file
     before = mentions("Quartermain")
     with pytest.raises(UserError, match="batch b-acme is under way"):
-        erasing.erase(Subject.of("tenant", TENANT), "dpo", "request 17")
+        erase(Subject.of("tenant", TENANT))
     assert mentions("Quartermain") == before
 
 
@@ -222,36 +235,110 @@ def test_a_damaged_file_of_the_log_is_no_clean_log(planted: Path) -> None:
 def test_a_kill_between_two_removals_leaves_what_the_same_command_finds(planted: Path) -> None:
     """The tenant's rows in a window are known by the log alone, so that one goes last."""
     subject = Subject.of("tenant", TENANT)
-    for finding in erasing.find(subject)[:2]:
+    for finding in erasing.find(subject)[:4]:
         assert finding.remove is not None
         finding.remove()
-    erasing.erase(subject, "dpo", "again")
+    erase(subject)
     check_window([3])
     assert count(REQUESTS) == 1
 
 
 def test_what_comes_back_meanwhile_is_said(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = erasing.find
+    names = iter(["first", "second"])
 
     def find_after_a_request(subject: Subject) -> list[Finding]:
-        write_requests(Path("data/traffic"), [request(9, question=SENTENCE)], name="late")
+        write_requests(Path("data/traffic"), [request(9, question=SENTENCE)], name=next(names))
         return find(subject)
 
     monkeypatch.setattr(erasing, "find", find_after_a_request)
     with pytest.raises(UserError, match=r"traffic log, requests: 1 rows came back"):
-        erasing.erase(Subject.of("person", PERSON), "dpo", "request 17")
-    assert not RECORD.exists()
+        erase(Subject.of("person", PERSON))
+    assert [entry["step"] for entry in hash_chain.read(RECORD)] == ["begun"]
 
 
-def test_an_alias_of_a_release_follows_to_the_collection_without_the_passage(
+def test_what_was_erased_stays_out_of_the_index_whoever_opens_it(
     planted: Path, tmp_path: Path
 ) -> None:
-    first = build(tmp_path, "first", {OTHER: "The gate decides.", DOCUMENT: SENTENCE})
-    second = build(tmp_path, "second", {OTHER: "Nothing is closed."})
-    point_alias("Live", first)
-    point_alias("Live", second)
-    erasing.erase(Subject.of("person", PERSON), "dpo", "request 17")
-    state = alias_state("Live")
-    assert state.current == second
-    assert state.previous is not None
-    assert texts_in(state.previous) == ["The gate decides."]
+    """A release's collection is opened again by a rollback, a revived server and a container."""
+    name = build(tmp_path, "first", {OTHER: "The gate decides.", DOCUMENT: SENTENCE})
+    point_alias("Live", name)
+    point_alias("Live", build(tmp_path, "second", {OTHER: "Nothing is closed."}))
+    receipt = files.read_json(tmp_path / "first.json", Receipt)
+    files.write_json(release_files.RECEIPT, receipt)
+    planting.git("add", "--all")
+    planting.git("commit", "--quiet", "--message", "release")
+    planting.git("tag", "release/r-1")
+    erase(Subject.of("person", PERSON))
+
+    previous = alias_state("Live").previous
+    assert previous is not None
+    assert texts_in(previous) == texts_in(name) == ["The gate decides."]
+    assert index_problem(receipt) is None
+    assert release_files.ensure_collection("r-1") == receipt
+    chunks, vectors = tmp_path / "first-chunks.parquet", tmp_path / "first-vectors.parquet"
+    with open_index(receipt, chunks, vectors):
+        assert texts_in(name) == ["The gate decides."]
+    build(tmp_path, "first", {OTHER: "The gate decides.", DOCUMENT: SENTENCE})
+    assert texts_in(name) == ["The gate decides."]
+
+    with open_client() as client:  # as if its disk were lost
+        client.collections.delete(client.alias.get(alias_name=name).collection)
+    with pytest.raises(UserError, match="would bring them back"):
+        release_files.ensure_collection("r-1")
+
+
+def test_the_reading_set_stays_whole_without_a_document(planted: Path) -> None:
+    shutil.copytree(planting.ROOT / reading_set.FOLDER, reading_set.FOLDER)
+    before = reading_set.load()
+    assert any(OTHER in text for text in (reading_set.FOLDER / "passages.jsonl").open())
+    erase(Subject.of("document", OTHER))
+    after = reading_set.load()
+    assert 0 < len(after.training) < len(before.training)
+    assert mentions(OTHER, Path(reading_set.FOLDER)) == []
+
+
+def test_a_cache_in_use_is_named_and_kept(planted: Path, tmp_path: Path) -> None:
+    path = Path(".state/work.sqlite")
+    build(tmp_path, "live", {DOCUMENT: SENTENCE})
+    with cache.open_cache(path, "convert/1") as work:
+        with pytest.raises(UserError, match=r"work\.sqlite is in use"):
+            cache.clear(path)
+        with pytest.raises(UserError, match=r"work\.sqlite is in use"):
+            erase(Subject.of("person", PERSON))
+        assert all_texts() == [SENTENCE], "nothing was removed"
+        assert work.get("key") is not None
+    cache.clear(path)
+    assert cache.count(path) == 0
+
+
+def test_a_document_that_nobody_has_read_is_no_clean_document(
+    planted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("data/converted.parquet").unlink()
+    assert call("--person", "Somebody Else", "--yes") == 1
+    assert "LEFT for you: data/raw: 1 documents nobody looked at" in capsys.readouterr().out
+
+
+def test_objects_that_a_release_or_a_document_needs_are_named_and_kept(planted: Path) -> None:
+    Path("data/raw/big.txt").write_text(SENTENCE)
+    planting.run_dvc("add", "--quiet", "data/raw/big.txt")
+    (path,) = [path for path in mentions(SENTENCE, Path(".dvc/cache")) if "aa/bb" not in path]
+    findings = erasing.find(Subject.of("person", PERSON))
+    assert [item.location for item in findings if item.location == path and not item.remove]
+
+
+def test_a_folder_that_may_not_be_entered_is_no_empty_folder() -> None:
+    if os.geteuid():
+        pytest.skip("another user's folder can only be tried by root")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o700)
+        environment = {"PYTHONPATH": str(planting.ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        code = (
+            "import os, sys; import pipelines.erasure.layout as layout; from pathlib import Path; "
+            f"os.setuid(65534); layout.list_files(Path({folder!r}), '*')"
+        )
+        answer = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+        )
+    assert f"{folder} cannot be looked into (Permission denied)" in answer.stderr
