@@ -40,10 +40,15 @@ def find(subject: Subject) -> list[Finding]:
     Raises UserError if one of them cannot be looked at.
     """
     findings: list[Finding] = []
+    leftovers: dict[str, Finding] = {}  # a document may be found as a file and by what was read
     for name, find_there in FINDERS.items():
         print(f"looking at {name} ...", flush=True)
-        findings += find_there(subject)
-    return findings
+        for finding in find_there(subject):
+            if finding.remove is None:
+                leftovers[finding.location] = finding
+            else:
+                findings.append(finding)
+    return [*findings, *leftovers.values()]
 
 
 def erase(
