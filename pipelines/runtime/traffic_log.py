@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import queue
+import secrets
 import sys
 import threading
 import time
@@ -75,8 +76,8 @@ class TrafficLog:
         self._folder = folder / "requests"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)  # questions are personal
-        self._rows: queue.Queue[Row | None] = queue.Queue()
         self._number = 0  # of the next journal
+        self._rows: queue.Queue[Row | None] = queue.Queue()
         recover(self._folder)
         self._thread = threading.Thread(target=self._write, name="traffic log")
         self._thread.start()
@@ -95,20 +96,29 @@ class TrafficLog:
     def _write(self) -> None:
         is_closed = False
         while not is_closed:
-            path = self._next_journal()
             first = self._rows.get()
             if first is None:
                 return
-            with open(path, "a", encoding="utf-8", opener=_open_privately) as journal:
-                fcntl.flock(journal, fcntl.LOCK_EX)  # says that its writer is alive
+            with self._new_journal() as journal:
                 is_closed = self._fill(journal, [first])
-                _roll_patiently(path)
+                _roll_patiently(Path(journal.name))
 
-    def _next_journal(self) -> Path:
-        moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        name = f".{moment}-{os.getpid()}-{self._number}.jsonl"
-        self._number += 1
-        return self._folder / name
+    def _new_journal(self) -> TextIO:
+        """A journal of no other name, locked, which says that its writer is alive.
+
+        Containers that share the folder may have the same process ids. Somebody who recovers
+        journals may take a new one for a killed server's before it is locked, and remove it.
+        """
+        while True:
+            moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+            name = f".{moment}-{self._number:06}-{secrets.token_hex(6)}.jsonl"
+            self._number += 1
+            path = self._folder / name
+            journal = open(path, "x", encoding="utf-8", opener=_open_privately)  # noqa: SIM115
+            fcntl.flock(journal, fcntl.LOCK_EX)
+            if path.exists():
+                return journal
+            journal.close()
 
     def _fill(self, journal: TextIO, rows: list[Row]) -> bool:
         """Append rows until the journal is old or long enough; returns whether the log closed."""

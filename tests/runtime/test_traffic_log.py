@@ -1,15 +1,18 @@
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
 from pipelines import files
 from pipelines.contracts.traffic import REQUESTS
+from pipelines.runtime import traffic_log
+from pipelines.runtime.traffic_log import TrafficLog
 from pipelines.serving import recent_traffic
 
 ROOT = Path(__file__).parents[2]
@@ -124,6 +127,30 @@ def test_a_journal_that_had_become_parquet_before_a_kill_is_not_written_twice(
     journal.write_bytes(content)  # as if the kill had come between the rename and the removal
     assert start_writer(tmp_path, 0, "b").wait(60) == 0
     assert logged_ids(tmp_path) == sorted(f"a-{number}" for number in range(10))
+
+
+def test_a_new_journal_that_somebody_takes_for_a_killed_servers_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its creation and its lock another server, or `forget`, may recover journals."""
+    lock = fcntl.flock
+    num_recoveries = 0
+
+    def lock_late(journal: TextIO, mode: int) -> None:
+        nonlocal num_recoveries
+        if mode == fcntl.LOCK_EX and num_recoveries < 2:
+            num_recoveries += 1
+            traffic_log.recover(tmp_path / "requests")
+        lock(journal, mode)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    log = TrafficLog(tmp_path)
+    for number in range(3):
+        log.add({**ROW, "request_id": f"a-{number}", "time": 1.0, "cost": 0.1})
+    log.close()
+    assert num_recoveries == 2
+    assert logged_ids(tmp_path) == ["a-0", "a-1", "a-2"]
+    assert list((tmp_path / "requests").glob(".*")) == []
 
 
 def test_two_writers_at_once_do_not_touch_each_others_journals(tmp_path: Path) -> None:
