@@ -4,6 +4,7 @@ Without --yes it only lists what it would remove.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     clone = paths.state_folder().parent
     if clone.resolve() != Path.cwd().resolve():
         raise UserError(f"traffic and caches are in {clone}: run this there, not in {Path.cwd()}")
+    _demand_owner(paths.state_folder())
     ledger.require_author(arguments.who, arguments.why)
     subject = _subject(arguments)
     words = f"{arguments.who} {arguments.why}"
@@ -47,6 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     _print_leftovers(erasure.leftovers)
     print(f"on record in {RECORD}: git add {RECORD} && git commit")
     return 1 if erasure.leftovers else 0
+
+
+def _demand_owner(state: Path) -> None:
+    """Files that root rewrites would be root's: the clone's own user could not read them."""
+    if state.exists() and state.stat().st_uid != os.geteuid():
+        raise UserError(f"{state} is another user's: run this as that user")
 
 
 def _subject(arguments: argparse.Namespace) -> Subject:

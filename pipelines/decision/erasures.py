@@ -13,22 +13,18 @@ from pipelines.system import hash_chain
 RECORD = Path("data/erasures.jsonl")
 
 
-def begin(kind: str, who: str, why: str) -> None:
-    """Put on record that somebody begins to erase something."""
-    _append({"step": "begun", "kind": kind, "who": who, "why": why})
+def begin(kind: str, who: str, why: str, contents: Sequence[str]) -> None:
+    """Put on record that somebody begins to erase something.
+
+    `contents`: digests of those of the index that are not whole from now on.
+    """
+    entry = {"step": "begun", "kind": kind, "who": who, "why": why}
+    _append({**entry, "contents": list(contents)})
 
 
-def end(kind: str, counts: Mapping[str, int], num_left: int, contents: Sequence[str]) -> None:
-    """Put on record what went, and which contents of the index are no longer whole."""
-    _append(
-        {
-            "step": "ended",
-            "kind": kind,
-            "removed": dict(counts),
-            "num_left": num_left,
-            "contents": list(contents),
-        }
-    )
+def end(kind: str, counts: Mapping[str, int], num_left: int) -> None:
+    """Put on record what went."""
+    _append({"step": "ended", "kind": kind, "removed": dict(counts), "num_left": num_left})
 
 
 def partial_contents() -> set[str]:

@@ -21,12 +21,13 @@ from pipelines.erasure.layout import (
     MIRRORS,
     MODELS,
     RAW,
+    SHADOW,
     STATE,
     Layout,
     clone_of,
     is_below,
 )
-from pipelines.erasure.subject import Subject
+from pipelines.erasure.subject import Subject, json_or_text
 from pipelines.errors import UserError
 from pipelines.monitoring import decisions
 from pipelines.questions import lessons, reading_set, reviews
@@ -43,6 +44,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     yield from _find_caches()
     if subject.kind == "tenant":
         yield from records.find_reviews(traffic.request_ids(subject))
+        yield from _find_shadow(subject)
         return
     if MIRRORS.is_dir():
         count = len(list(MIRRORS.iterdir()))
@@ -100,7 +102,7 @@ def _find_in_records(file_paths: list[Path], subject: Subject) -> Iterator[Findi
         clone = clone_of(path)
         inside = path.relative_to(clone) if clone is not None else path
         is_own = clone is None or clone.is_relative_to(ASIDE)
-        if path.suffix == ".log":
+        if path.suffix == ".log" and clone is None and path.is_relative_to(STATE):
             yield Finding("logs", 1, "files", partial(_remove_lines, path, subject))
         elif path.parent == snapshots.FOLDER:
             yield from _find_in_snapshot(path, subject)
@@ -118,6 +120,16 @@ def _find_in_records(file_paths: list[Path], subject: Subject) -> Iterator[Findi
         yield from records.find_in_reading_set(folder, subject)
     yield from map(records.lessons_made_again, lesson_files)
     yield from authored_files
+
+
+def _find_shadow(subject: Subject) -> Iterator[Finding]:
+    """The answers of the last shadow, if some are to questions of the tenant."""
+    if SHADOW.exists():
+        lines = SHADOW.read_text(encoding="utf-8").splitlines()
+        tenants = [json_or_text(line).get("tenant") for line in lines if line]
+        if subject.name in tenants:
+            remove = partial(_unlink, [SHADOW])
+            yield Finding("answers of the last shadow", len(lines), "lines", remove)
 
 
 def _unlink(file_paths: list[Path]) -> None:
@@ -179,6 +191,8 @@ def _find_in_snapshot(path: Path, subject: Subject) -> Iterator[Finding]:
     if not all(mask):
         remove = partial(parquet_rows.keep, path, mask)
         yield Finding(path.as_posix(), mask.count(False), "documents", remove)
+        remedy = f"the next fetch brings it back: {documents.REMOTE_REMEDY}"
+        yield Finding(f"source {path.stem}", 1, "documents", remedy=remedy)
 
 
 def _find_decisions(subject: Subject) -> Iterator[Finding]:

@@ -63,7 +63,8 @@ def erase(
     with locks.exclusive(paths.state_folder() / cycle.LOCK):
         findings = find(subject)
         announce(findings)
-        erasures.begin(subject.kind, who, why)
+        contents = [digest for finding in findings for digest in finding.contents]
+        erasures.begin(subject.kind, who, why, contents)
         removals = [finding for finding in findings if _remove(finding)]
         leftovers = {item.location: item for item in findings if item.remove is None}
         for finding in find(subject):
@@ -96,12 +97,10 @@ def _demand_authored(finding: Finding) -> None:
 
 def _record(subject: Subject, erasure: Erasure) -> None:
     counts: dict[str, int] = {}
-    contents: list[str] = []
     for finding in erasure.removals:
         counts[finding.location] = counts.get(finding.location, 0) + finding.count
-        contents += finding.contents
     num_left = sum(finding.count for finding in erasure.leftovers)
-    erasures.end(subject.kind, counts, num_left, contents)
+    erasures.end(subject.kind, counts, num_left)
 
 
 def elsewhere(subject: Subject) -> list[str]:

@@ -22,6 +22,7 @@ MODELS = Path("models")
 REPORTS = Path("data/reports")
 ASIDE = Path("data/aside")
 MIRRORS = STATE / "git"
+SHADOW = STATE / "serving/shadow.jsonl"
 # Folders that are clones themselves, each below one of these, or sets that were put aside.
 CLONES = (STATE / "runs", STATE / "demo", ASIDE)
 # Of programs and servers: nothing that people wrote or asked, or, as Weaviate's, looked at through
@@ -60,9 +61,14 @@ class Layout:
         Raises UserError if a folder may not be entered.
         """
         roots = [Path(), self.dvc_cache] if self.dvc_cache.is_absolute() else [Path()]
+        walked: set[str] = set()  # links may lead to a folder twice, or around
         for root in roots:
-            for folder, folder_names, names in os.walk(root, onerror=_refuse):
+            for folder, folder_names, names in os.walk(root, onerror=_refuse, followlinks=True):
                 here = Path(folder)
+                if os.path.realpath(folder) in walked:
+                    folder_names.clear()
+                    continue
+                walked.add(os.path.realpath(folder))
                 folder_names[:] = [name for name in sorted(folder_names) if _is_ours(here / name)]
                 yield from (here / name for name in sorted(names) if _is_plain(here / name))
 
@@ -85,7 +91,7 @@ class Layout:
     def _areas(self) -> dict[str, list[Path]]:
         return {
             "reports of runs": [STATE / "run_reports", STATE / "read.html"],
-            "answers of the last shadow": [STATE / "serving/shadow.jsonl"],
+            "answers of the last shadow": [SHADOW],
             "results of stages": self.outputs,
             "reports": [REPORTS],
         }
@@ -108,15 +114,15 @@ class Layout:
 
 
 def _pointers() -> Iterator[str]:
-    """The texts of all `.dvc` files, of the work tree and of every release."""
-    for path in Path().rglob("*.dvc"):
-        if path.is_file():
-            yield path.read_text(encoding="utf-8")
-    for tag in git.output("tag", "--list", "release/*").splitlines():
-        for name in git.output("ls-tree", "-r", "--name-only", tag).splitlines():
-            text = git.file_at(tag, name) if name.endswith(".dvc") else None
-            if text:
-                yield text
+    """The texts of all `.dvc` files: of the work tree, and of all commits of branches and tags."""
+    options = ("--cached", "--others", "--exclude-standard", "-z")
+    for name in git.output("ls-files", *options, "*.dvc").split("\0"):
+        if name and Path(name).is_file():
+            yield Path(name).read_text(encoding="utf-8")
+    for line in git.output("rev-list", "--objects", "--all").splitlines():
+        blob, _, name = line.partition(" ")
+        if Path(name).suffix == ".dvc":
+            yield git.output("cat-file", "blob", blob)
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:
@@ -155,7 +161,7 @@ def is_below(path: Path, folders: "list[Path] | tuple[Path, ...]") -> bool:
 def _is_ours(folder: Path) -> bool:
     """Whether a folder may hold what people wrote or asked."""
     name = folder.name
-    if name in FOREIGN_NAMES or name.startswith(".venv") or folder.is_symlink():
+    if name in FOREIGN_NAMES or name.startswith(".venv"):
         return False
     return folder not in FOREIGN_FOLDERS and folder not in ELSEWHERE
 
@@ -164,6 +170,6 @@ def _is_plain(path: Path) -> bool:
     if path in ELSEWHERE_FILES or path.suffix == ".sqlite":
         return False
     try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except FileNotFoundError:  # removed by its owner meanwhile
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:  # removed by its owner meanwhile, or a link to nothing
         return False

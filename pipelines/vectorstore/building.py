@@ -7,7 +7,7 @@ changed, and a spare for the next one is always there.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Encoder, Receipt
 from pipelines.errors import UserError
 from pipelines.runtime import readers
-from pipelines.system import locks, paths
 from pipelines.vectorstore import loading, stored_collections, verification
 from pipelines.vectorstore.loading import Change
 from pipelines.vectorstore.objects import IndexFiles
@@ -35,7 +34,7 @@ def build_index(
 
     `sample` objects are verified. Older collections beyond `keep` are removed.
     """
-    with open_client() as client, _lock_builds():
+    with open_client() as client, stored_collections.lock_builds():
         version = str(client.get_meta()["version"])
         receipt = _make_receipt(chunks, vectors, hybrid_alpha, version)
         source = IndexFiles(chunks, vectors, receipt.dimensions)
@@ -62,7 +61,7 @@ def open_index(receipt: Receipt, chunks: Path, vectors: Path, sample: int = 64) 
             f"{vectors}: `dvc repro index`"
         )
     with open_client() as client:
-        with _lock_builds():
+        with stored_collections.lock_builds():
             source = IndexFiles(chunks, vectors, receipt.dimensions)
             _ensure(client, receipt, source, sample, keep=None)
         yield Index(client, receipt)
@@ -86,11 +85,6 @@ def index_problem(receipt: Receipt) -> str | None:
         if count != receipt.num_objects:
             return f"it holds {count} objects instead of {receipt.num_objects}"
         return verification.find_search_problem(collection)
-
-
-def _lock_builds() -> AbstractContextManager[None]:
-    """One process of this clone at a time fills and verifies; the next one finds the result."""
-    return locks.exclusive(paths.state_folder() / "weaviate" / "build.lock")
 
 
 def _make_receipt(chunks: Path, vectors: Path, hybrid_alpha: float, server_version: str) -> Receipt:

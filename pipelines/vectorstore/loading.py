@@ -79,7 +79,7 @@ def load(client: "WeaviateClient", collection: str, source: IndexFiles) -> Chang
 def copy_without(client: "WeaviateClient", collection: str, ids: frozenset[uuid.UUID]) -> str:
     """A new, unfinished collection with all objects of another one but these; returns its name.
 
-    Raises UserError if the server refuses an object.
+    Raises UserError if the server refuses or loses an object.
     """
     from weaviate.classes.data import DataObject
 
@@ -98,6 +98,13 @@ def copy_without(client: "WeaviateClient", collection: str, ids: frozenset[uuid.
     if objects:
         _write(client, target, objects)
     _flush(client, target)
+    num_copied = client.collections.use(target).aggregate.over_all(total_count=True).total_count
+    if num_copied != count - len(ids):
+        client.collections.delete(target)
+        raise UserError(
+            f"Weaviate kept {num_copied} of {count - len(ids)} objects of {collection}: "
+            "run the same command again; see `.state/weaviate/server.log`"
+        )
     return target
 
 

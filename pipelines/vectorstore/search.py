@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.contracts.receipt import Receipt
+from pipelines.errors import UserError
 from pipelines.runtime import character_pairs, readers
 from pipelines.runtime.passage_search import (
     RETURNED_PROPERTIES,
@@ -129,16 +130,24 @@ def remove_passages(passages: Sequence[Passages]) -> None:
 
     Weaviate keeps a removed object in its files until it tidies them, and BM25 counts its words; a
     collection that is deleted leaves nothing. The new one has the content's name and every other
-    alias, and is used as it is: nothing builds it anew from files that have the passages.
+    alias, and is used as it is: nothing builds it anew from files that have the passages. Raises
+    UserError if a build has changed one of the collections since.
     """
-    ids_of = {entry.collection: entry.ids for entry in passages}
-    with open_client() as client:
-        for collection in stored_collections.list_stored(client):
-            ids = ids_of.get(collection.name)
-            if ids and collection.digest is None and not collection.aliases:
+    with open_client() as client, stored_collections.lock_builds():
+        stored = {
+            collection.name: collection for collection in stored_collections.list_stored(client)
+        }
+        for entry in passages:
+            collection = stored.get(entry.collection)
+            if collection is None or collection.digest != entry.digest:
+                raise UserError(
+                    f"Weaviate's collection {entry.collection} was changed by a build meanwhile: "
+                    "run the same command again"
+                )
+            if collection.digest is None and not collection.aliases:
                 stored_collections.remove(client, collection)
-            elif ids:
-                substitute = loading.copy_without(client, collection.name, ids)
+            else:
+                substitute = loading.copy_without(client, collection.name, entry.ids)
                 stored_collections.replace(client, collection, substitute)
 
 

@@ -14,10 +14,12 @@ Changes leave traces: BM25 counts the removed passages' words, and a graph leads
 
 import secrets
 from collections import defaultdict
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.errors import UserError
 from pipelines.runtime import character_pairs, readers
+from pipelines.system import locks, paths
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
@@ -45,6 +47,11 @@ class StoredCollection(NamedTuple):
     aliases: tuple[str, ...]  # a release's for example; the content's own name is not among them
     is_exact: bool  # whether a search by vector compares every object
     is_partial: bool = False  # whether passages of the content were erased
+
+
+def lock_builds() -> AbstractContextManager[None]:
+    """One process of this clone at a time fills, verifies or replaces collections."""
+    return locks.exclusive(paths.state_folder() / "weaviate" / "build.lock")
 
 
 def content_name(digest: str) -> str:
@@ -249,14 +256,22 @@ def mark_newest(client: "WeaviateClient", name: str, digest: str) -> None:
 def replace(client: "WeaviateClient", collection: StoredCollection, substitute: str) -> None:
     """Let another collection, which lacks passages of its content, take a collection's place.
 
-    It inherits age, content and every alias; the old one is deleted.
+    It inherits age, content and every alias; the old one is deleted, with what an earlier attempt
+    left that was killed.
     """
+    names = {collection.name}
+    for other in list_stored(client):
+        if other.digest == collection.digest and other.is_partial:
+            names.add(other.name)
     description = f"{collection.number} {collection.digest} {ERASED_MARK}"
     client.collections.use(substitute).config.update(description=description)
     for entry in client.alias.list_all().values():
-        if entry.collection == collection.name:
+        if entry.collection in names:
             set_alias(client, entry.alias, substitute)
-    client.collections.delete(collection.name)
+    for name in names:
+        client.collections.delete(name)
+    if collection.digest is not None:
+        set_alias(client, content_name(collection.digest), substitute)
 
 
 def set_alias(client: "WeaviateClient", alias: str, collection: str) -> None:

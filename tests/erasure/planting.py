@@ -101,7 +101,8 @@ def plant_documents() -> None:
     write(".state/run_reports/r1/data/reports/a.json", json.dumps([SENTENCE, DOCUMENT]))
     write(f".state/runs/r1/data/raw/{DOCUMENT}", SENTENCE)
     write(".state/git/mirror/packed", SENTENCE)
-    write(".state/serving/shadow.jsonl", json.dumps({"answer": SENTENCE, "uri": DOCUMENT}))
+    pair = {"tenant": TENANT, "answer": SENTENCE, "uri": DOCUMENT}
+    write(".state/serving/shadow.jsonl", json.dumps(pair) + "\n")
     write(".state/read.html", f"<h1>{DOCUMENT}</h1>{SENTENCE}")
     Path(f"data/raw/{SCAN}").write_bytes(b"%PDF-1.7\0\0")
     write_table(Path("data/converted.parquet"), [{"uri": SCAN, "text": SENTENCE}])
@@ -255,7 +256,7 @@ def mentions(needle: str, root: Path = Path()) -> list[str]:
     matching_paths = []
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
-        if not path.is_file() or path.is_symlink() or parts[0] == ".git" or "bin" in parts:
+        if not path.is_file() or parts[0] == ".git" or "bin" in parts:
             continue
         content = path.read_bytes()
         if content.startswith(b"PAR1"):

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +19,7 @@ from pipelines.contracts.chunks import CHUNKS
 from pipelines.contracts.receipt import Receipt
 from pipelines.contracts.vectors import vectors as schema_of
 from pipelines.contracts.window import WINDOW
-from pipelines.decision import release_files
+from pipelines.decision import erasures, release_files
 from pipelines.decision.erasures import RECORD
 from pipelines.erasure import erasing
 from pipelines.erasure.finding import Finding
@@ -38,6 +39,7 @@ from pipelines.vectorstore import (
     open_client,
     open_index,
     point_alias,
+    stored_collections,
 )
 from tests.erasure import planting
 from tests.erasure.planting import DOCUMENT, OTHER, PERSON, SENTENCE, TENANT, mentions
@@ -175,6 +177,7 @@ def test_a_document_is_gone_and_the_file_itself_is_named(
     fetched = pq.read_table("data/raw/fetched/site.parquet")
     assert fetched.column("uri").to_pylist() == [OTHER]
 
+    assert "LEFT for you: source site: 1 documents; the next fetch brings it back" in output
     for path in (RAW, "data/faq/people.yaml", *CHECKOUT):
         Path(path).unlink()
     assert call("--document", DOCUMENT, "--yes") == 0
@@ -194,6 +197,7 @@ def test_a_tenant_is_gone_with_requests_keys_and_accounts_and_others_stay(
     assert not Path("data/traffic/requests/b.parquet").exists(), "all of its rows were the tenant's"
     assert Path("data/documents.parquet").exists(), "a tenant's name is never looked for in texts"
     assert [row.request_id for row in reviews.read()] == ["q0003"], "by its requests"
+    assert not Path(".state/serving/shadow.jsonl").exists()
 
 
 def test_the_record_says_who_and_how_much_and_not_whom(planted: Path) -> None:
@@ -202,6 +206,7 @@ def test_the_record_says_who_and_how_much_and_not_whom(planted: Path) -> None:
     assert (begun["kind"], begun["who"], begun["why"]) == ("person", "dpo", "request 17")
     assert ended["removed"]["traffic log, requests"] == 3
     assert ended["num_left"] == 6
+    assert begun["contents"] == [], "there was no index"
     text = json.dumps([begun, ended], ensure_ascii=False).casefold()
     assert "quartermain" not in text
     assert DOCUMENT not in text
@@ -320,9 +325,71 @@ def test_a_document_that_nobody_has_read_is_no_clean_document(
     assert "LEFT for you: data/raw: 1 documents nobody looked at" in capsys.readouterr().out
 
 
+def test_a_document_that_was_rejected_is_no_clean_document(planted: Path) -> None:
+    """It is older than what `ingest` wrote, and in no row of it."""
+    path = Path("data/raw/team/list.docx")
+    path.write_bytes(b"PK\0\0")
+    os.utime(path, (1.0, 1.0))
+    latin = Path("data/raw/team/latin.txt")
+    latin.write_bytes("Zoë Quartermain".encode("latin-1"))
+    os.utime(latin, (1.0, 1.0))
+    Path("data/raw/team/plan.png").write_bytes(b"\x89PNG\0")
+    findings = {item.location: item for item in erasing.find(Subject.of("person", PERSON))}
+    assert findings["data/raw"].count == 2
+
+
+def test_a_document_that_is_a_log_stays_whole(planted: Path) -> None:
+    path = Path("data/raw/team/incident.log")
+    path.write_text(f"one\n{SENTENCE}\n")
+    findings = {item.location: item for item in erasing.find(Subject.of("person", PERSON))}
+    assert findings[path.as_posix()].remove is None
+    erase(Subject.of("person", PERSON))
+    assert path.read_text() == f"one\n{SENTENCE}\n"
+
+
+def test_folders_behind_links_are_looked_at_once(planted: Path, tmp_path: Path) -> None:
+    for name in (".state", "data/raw"):
+        shutil.move(name, tmp_path / Path(name).name)
+        Path(name).symlink_to(tmp_path / Path(name).name)
+    Path(".state/loop").symlink_to(tmp_path / ".state")
+    erase(Subject.of("person", PERSON))
+    assert "Quartermain" not in Path(".state/serving/server.log").read_text()
+    assert not Path(".state/serving/shadow.jsonl").exists()
+
+
+def test_a_kill_while_a_collection_is_replaced_is_made_good_by_the_same_command(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = build(tmp_path, "live", {DOCUMENT: SENTENCE, OTHER: "The gate decides."})
+    point_alias("Live", name)
+    set_alias = stored_collections.set_alias
+    num_calls = 0
+
+    def set_one_alias(client: Any, alias: str, collection: str) -> None:
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls == 2:
+            raise KeyboardInterrupt
+        set_alias(client, alias, collection)
+
+    monkeypatch.setattr(stored_collections, "set_alias", set_one_alias)
+    with pytest.raises(KeyboardInterrupt):
+        erase(Subject.of("person", PERSON))
+    monkeypatch.setattr(stored_collections, "set_alias", set_alias)
+    erase(Subject.of("person", PERSON))
+    assert texts_in("Live") == texts_in(name) == all_texts() == ["The gate decides."]
+    receipt = files.read_json(tmp_path / "live.json", Receipt)
+    assert index_problem(receipt) is None
+    assert receipt.digest in erasures.partial_contents()
+
+
 def test_objects_that_a_release_or_a_document_needs_are_named_and_kept(planted: Path) -> None:
     Path("data/raw/big.txt").write_text(SENTENCE)
     planting.run_dvc("add", "--quiet", "data/raw/big.txt")
+    planting.git("switch", "--quiet", "--create", "other")
+    planting.git("add", "--all")
+    planting.git("commit", "--quiet", "--message", "big")
+    planting.git("switch", "--quiet", "-")
     (path,) = [path for path in mentions(SENTENCE, Path(".dvc/cache")) if "aa/bb" not in path]
     findings = erasing.find(Subject.of("person", PERSON))
     assert [item.location for item in findings if item.location == path and not item.remove]
