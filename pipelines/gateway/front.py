@@ -176,11 +176,22 @@ class LingeringSender:
             await self._send(message)
             return
         await self._send({**message, "more_body": True})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                while not self._incoming.is_complete:
-                    await asyncio.wait_for(self._incoming(), LINGER_PAUSE_SECONDS)
+        await self._linger()
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def _linger(self) -> None:
+        """Read on until the client has sent everything, pauses, or goes on for too long.
+
+        One limit at a time: `asyncio.wait_for` within a timeout swallows that timeout if something
+        arrives in the same moment (CPython gh-86296), and a client could go on for ever.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LINGER_SECONDS
+        with contextlib.suppress(TimeoutError):
+            while not self._incoming.is_complete and loop.time() < end:
+                pause_end = min(end, loop.time() + LINGER_PAUSE_SECONDS)
+                async with asyncio.timeout_at(pause_end):
+                    await self._incoming()
 
 
 class UploadReceiver:

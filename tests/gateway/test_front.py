@@ -1,5 +1,6 @@
 """What every request passes before the assistant is asked: there is none behind this gateway."""
 
+import asyncio
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
 import pytest
+from starlette.types import Message
 
 from pipelines.gateway import database, front, keys
 from pipelines.gateway.keys import Role
@@ -187,9 +189,37 @@ def test_a_client_that_never_stops_sending_is_hung_up_on(url: str) -> None:
 
 
 def send_for_ever(connection: socket.socket) -> None:
-    while True:
+    end = time.monotonic() + 4 * front.LINGER_SECONDS
+    while time.monotonic() < end:
         connection.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
         time.sleep(0.01)
+
+
+def test_a_limit_that_ends_while_something_arrives_still_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of these clients sends something in the very moment in which its time is over."""
+    monkeypatch.setattr(front, "LINGER_SECONDS", 0.02)
+
+    async def linger() -> list[Message]:
+        begin = time.monotonic()
+        answers: list[Message] = []
+
+        async def receive() -> Message:
+            seconds = time.monotonic() - begin
+            assert seconds < 5, "it goes on for ever"
+            await asyncio.sleep(0.001 if seconds < 0.019 else 0)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        async def send(message: Message) -> None:
+            answers.append(message)
+
+        sender = front.LingeringSender(front.Incoming(receive), send)
+        await sender({"type": "http.response.body", "body": b"no"})
+        return answers
+
+    for _ in range(40):
+        assert [answer.get("more_body", False) for answer in asyncio.run(linger())] == [True, False]
 
 
 @pytest.mark.parametrize("start", ["", "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Slow: "])
