@@ -312,6 +312,21 @@ def main(arguments: list[str]) -> None:
         run(job, Path(result))
     except UserError as error:
         sys.exit(f"\n{error}\n")
+    _leave_together()
+
+
+def _leave_together() -> None:
+    """End this rank once every rank is done, without taking its libraries apart.
+
+    Threads of torch's collective operations may still run when Python ends: C++ then aborts the
+    rank ("terminate called without an active exception"), and the launcher the whole training.
+    """
+    import torch
+
+    torch.distributed.barrier()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
