@@ -101,8 +101,7 @@ class Layout:
         """Objects of DVC's cache that `.dvc` files name: documents and releases, no results."""
         digests: set[str] = set()
         for text in _pointers():
-            for out in (yaml.safe_load(text) or {}).get("outs", []):
-                digests.add(str(out.get("md5", "")))
+            digests.update(_digests_in(text))
         for digest in list(digests):
             listing = self._object(digest)
             if digest.endswith(DIRECTORY) and listing.exists():
@@ -123,6 +122,16 @@ def _pointers() -> Iterator[str]:
         blob, _, name = line.partition(" ")
         if Path(name).suffix == ".dvc":
             yield git.output("cat-file", "blob", blob)
+
+
+def _digests_in(pointer: str) -> list[str]:
+    """The digests that a `.dvc` file names. What DVC cannot read needs no object of its cache."""
+    try:
+        content = yaml.safe_load(pointer)
+    except yaml.YAMLError:
+        return []
+    outs = content.get("outs") if isinstance(content, dict) else None
+    return [str(out["md5"]) for out in outs or [] if isinstance(out, dict) and "md5" in out]
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:

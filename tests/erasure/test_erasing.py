@@ -387,6 +387,8 @@ def test_objects_that_a_release_or_a_document_needs_are_named_and_kept(planted: 
     Path("data/raw/big.txt").write_text(SENTENCE)
     planting.run_dvc("add", "--quiet", "data/raw/big.txt")
     planting.git("switch", "--quiet", "--create", "other")
+    Path("broken.dvc").write_text("outs: [")
+    Path("text.dvc").write_text("only words")
     planting.git("add", "--all")
     planting.git("commit", "--quiet", "--message", "big")
     planting.git("switch", "--quiet", "-")
