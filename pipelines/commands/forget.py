@@ -15,6 +15,7 @@ from pipelines.erasure.finding import Finding
 from pipelines.erasure.subject import Kind, Subject
 from pipelines.errors import UserError
 from pipelines.system import paths
+from pipelines.vectorstore import server_address
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
     words = f"{arguments.who} {arguments.why}"
     if subject.is_in_text(words) or subject.name in words:
         raise UserError("--who and --why stay on record: they must not name what is to go")
-    if not arguments.yes:
-        _announce(erasing.find(subject))
-        print("nothing was removed: the same command with --yes does it")
-        return 0
-    erasure = erasing.erase(subject, arguments.who, arguments.why, _announce)
+    with server_address():  # the embedded server starts once for all looks
+        if not arguments.yes:
+            _announce(erasing.find(subject))
+            print("nothing was removed: the same command with --yes does it")
+            return 0
+        erasure = erasing.erase(subject, arguments.who, arguments.why, _announce)
     print("removed; where it may still be, and who can remove it there:")
     for location in erasing.elsewhere(subject):
         print(f"  {location}")
